@@ -1,0 +1,267 @@
+"""One layer written onto arrays: everything a read needs, drawn once and frozen.
+
+Currents are integers. A cell conducts ``conductance`` grid steps of
+2^-`grid_bits` level; a driven digit is ``drive`` steps of 2^-`drive_bits`
+digit; a column current is the exact integer sum of their products. Sums of
+integers do not depend on the order of the additions, so neither threads nor
+batches nor instruction sets can change a code. The grid is finer than any
+device: 2^-14 to 2^-11 of a level on 128 rows of cells of 1 to 3 bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nvlib.checks import require
+from nvlib.converters import Adc, Dac
+from nvlib.devices import DeviceModel
+from nvlib.mapping import MappedLayer, Mapping, count_arrays, map_weights
+from nvlib.network import QuantizedLayer
+from nvlib.quantizers import Precision
+
+SUM_BITS = 21  # ideal column sums stay below 2^21, so float32 holds them, and halves of them
+FINEST_GRID_BITS = 16
+NONIDEAL_DRIVE_BITS = 8
+#: A converter's input is tabled this finely (in steps per LSB, at least) where it is nonlinear.
+TABLE_STEPS_PER_LSB = 128
+
+
+@dataclass(frozen=True)
+class SenseColumn:
+    """A column of cells at G_on in every array, whose current counts the active rows.
+
+    Its own converter reads whole rows; the bound it sets may be widened by guard rows,
+    because its cells vary and its reading is noisy like any other.
+
+    Parameters
+    ----------
+    guard_rows : int
+        Added to the count before it limits a conversion.
+    """
+
+    guard_rows: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            type(self.guard_rows) is int and self.guard_rows >= 0, "guard_rows",
+            "an integer of at least 0", self.guard_rows, "choose one",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Everything about a chip but its weights and its seed.
+
+    Parameters
+    ----------
+    mapping : Mapping
+    devices : DeviceModel
+    adc : Adc
+    dac : Dac
+    sense : SenseColumn, optional
+        Where given, conversions really stop at the bound that the column measures.
+    """
+
+    mapping: Mapping = Mapping()
+    devices: DeviceModel = DeviceModel()
+    adc: Adc = Adc()
+    dac: Dac = Dac()
+    sense: SenseColumn | None = None
+
+    def __post_init__(self) -> None:
+        removed = self.devices.pedestal_removed or self.mapping.scheme == "differential"
+        require(
+            removed, "pedestal_removed", "True with offset columns", False,
+            "only a differential pair cancels the pedestal digitally",
+        )  # fmt: skip
+        require(
+            self.sense is None or (self.adc.linear and self.adc.full_scale is None),
+            "sense", "linear converters of full scale", self.adc,
+            "a bound on the sum bounds the code only where the code is the sum over the LSB",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class LayerArrays:
+    """The arrays of one layer on one chip.
+
+    Attributes
+    ----------
+    layer : QuantizedLayer
+    mapping : Mapping
+    precision : Precision
+    mapped : MappedLayer
+        What was asked of the cells.
+    conductance : ndarray of int64, shape (K, B, M)
+        Grid steps, pedestal removed where the chip removes it.
+    reference, sense : ndarray of int64, shape (K,), or None
+        Cells of the offset scheme's reference column, and of the sense column.
+    drive : ndarray of int64, shape (planes, 2^d)
+        Steps that each digit drives its row with.
+    grid_bits, drive_bits : int
+    lsb_steps : int
+        One LSB, in steps of 2^-(grid_bits + drive_bits).
+    code_max : int
+        Highest code of the converters.
+    curves : ndarray of int64, shape (row tiles, column tiles, code_max), or None
+        Transition levels in steps where a converter is not ideal.
+    curve_shift : int
+        Curves are multiples of 2^`curve_shift`.
+    column_tile : ndarray of int64, shape (B, M)
+        Which array across holds a column.
+    cell_noise_steps, adc_noise_steps : float
+        Standard deviations, of one cell for each drive step and of a conversion.
+    limits : ndarray of int64, shape (rows x digit_max + 1,), or None
+        Highest code that a conversion can give when the sense column counts so many rows.
+    on_conductance : ndarray of float64, shape (K,)
+        Sum over a row's cells, G_off included, in level steps, for the energy of a read.
+    """
+
+    layer: QuantizedLayer
+    mapping: Mapping
+    precision: Precision
+    mapped: MappedLayer
+    conductance: np.ndarray
+    reference: np.ndarray | None
+    sense: np.ndarray | None
+    drive: np.ndarray
+    grid_bits: int
+    drive_bits: int
+    lsb_steps: int
+    code_max: int
+    curves: np.ndarray | None
+    curve_shift: int
+    column_tile: np.ndarray
+    cell_noise_steps: float
+    adc_noise_steps: float
+    limits: np.ndarray | None
+    on_conductance: np.ndarray
+
+    @property
+    def lsb(self) -> float:
+        """One LSB in level x digit units: what the codes are multiples of."""
+        return self.lsb_steps / 2.0 ** (self.grid_bits + self.drive_bits)
+
+    @property
+    def planes(self) -> int:
+        """Planes that an activation enters in."""
+        return len(self.drive)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether two accesses can differ."""
+        return self.cell_noise_steps > 0 or self.adc_noise_steps > 0
+
+
+def write_layer(
+    layer: QuantizedLayer,
+    number: int,
+    precision: Precision,
+    hardware: Hardware,
+    seeds: np.random.SeedSequence,
+) -> LayerArrays:
+    """Program one layer.
+
+    Parameters
+    ----------
+    layer : QuantizedLayer
+    number : int
+        Place of the layer in the network, for per-layer full scales.
+    seeds : SeedSequence
+        Of this chip and layer; every purpose spawns a generator of its own.
+    """
+    mapping, devices, adc = hardware.mapping, hardware.devices, hardware.adc
+    cells, extra, converters, drivers = (np.random.default_rng(seed) for seed in seeds.spawn(4))
+    mapped = map_weights(layer.matrix, precision, mapping)
+    rows = len(mapped.levels)
+    grid_bits = min(
+        FINEST_GRID_BITS, SUM_BITS - (mapping.rows * mapping.level_max).bit_length()
+    )
+    require(
+        grid_bits >= 6, "rows x (2^cell_bits - 1)", f"below 2^{SUM_BITS - 6}",
+        mapping.rows * mapping.level_max, "use fewer rows or cell bits",
+    )  # fmt: skip
+    pedestal = devices.pedestal(mapping.level_max)
+    removed = pedestal if devices.pedestal_removed else 0.0
+
+    def program(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return devices.program(levels, mapping.level_max, generator)
+
+    def to_steps(conductance: np.ndarray) -> np.ndarray:
+        return np.rint((conductance - removed) * 2.0**grid_bits).astype(np.int64)
+
+    written = program(mapped.levels, cells)
+    reference = program(np.ones(rows, int), extra) if mapped.offset else None
+    sense = program(np.full(rows, mapping.level_max), extra) if hardware.sense else None
+    on_conductance = written.sum(axis=(1, 2))
+    drive, drive_bits = _drive(hardware, precision, drivers)
+    conductance = to_steps(written)
+    largest = np.abs(conductance).sum(axis=0).max(initial=0)
+    require(
+        largest < 2**24, "conductances", "column sums below 2^24 steps", int(largest),
+        "weaken the variation or use fewer rows",
+    )  # fmt: skip
+
+    lsb_steps = max(round(adc.lsb(mapping.largest_sum, number) * 2.0 ** (grid_bits + drive_bits)), 2)
+    code_max = 2 ** adc.resolution(mapping.largest_sum) - 1
+    grid = count_arrays(
+        rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
+    )
+    columns = mapped.levels.shape[1] * mapped.levels.shape[2]
+    per_array = -(-columns // grid.column_tiles)
+    # Physical columns run output by output, so a pair shares an array.
+    order = np.arange(columns).reshape(layer.spec.outputs, -1).T // per_array
+    curves, shift = None, 0
+    if not adc.linear:
+        shift = max((lsb_steps // TABLE_STEPS_PER_LSB).bit_length() - 1, 0)
+        drawn = [
+            [adc.curve(mapping.largest_sum, converters) for _ in range(grid.column_tiles)]
+            for _ in range(grid.row_tiles)
+        ]
+        curves = np.rint(np.array(drawn) * lsb_steps / 2.0**shift).astype(np.int64) << shift
+    step = 2.0 ** (grid_bits + drive_bits)
+    return LayerArrays(
+        layer=layer,
+        mapping=mapping,
+        precision=precision,
+        mapped=mapped,
+        conductance=conductance,
+        reference=None if reference is None else to_steps(reference),
+        sense=None if sense is None else to_steps(sense),
+        drive=drive,
+        grid_bits=grid_bits,
+        drive_bits=drive_bits,
+        lsb_steps=lsb_steps,
+        code_max=code_max,
+        curves=curves,
+        curve_shift=shift,
+        column_tile=order,
+        cell_noise_steps=devices.read_noise.sigma * mapping.level_max * 2.0**grid_bits,
+        adc_noise_steps=adc.noise_lsb * lsb_steps,
+        limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
+        on_conductance=on_conductance,
+    )
+
+
+def _drive(
+    hardware: Hardware, precision: Precision, generator: np.random.Generator
+) -> tuple[np.ndarray, int]:
+    """Steps of each digit, per plane, and their fraction bits; the drivers serve all planes."""
+    bits, planes = hardware.mapping.dac_bits, hardware.mapping.planes(precision)
+    ideal = hardware.dac.nonlinearity.linear
+    drive_bits = 0 if ideal else NONIDEAL_DRIVE_BITS
+    levels = hardware.dac.levels(bits, generator)
+    steps = np.maximum(np.rint(levels * 2**drive_bits), 0).astype(np.int64)
+    return np.tile(steps, (planes, 1)), drive_bits
+
+
+def _limits(hardware: Hardware, lsb: float, code_max: int) -> np.ndarray:
+    """Highest code, of the form 2^b - 1, by the count that the sense column gives."""
+    assert hardware.sense is not None
+    mapping = hardware.mapping
+    counts = np.arange(mapping.rows * mapping.digit_max + 1) + hardware.sense.guard_rows
+    largest_code = np.floor(counts * mapping.level_max / lsb + 0.5).astype(np.int64)
+    bits = np.array([int(code).bit_length() for code in largest_code])
+    return np.minimum(2**bits - 1, code_max)

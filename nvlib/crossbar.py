@@ -1,0 +1,450 @@
+"""The hot kernel: input codes of one layer to its products, array read by array read.
+
+A read adds, over the rows of a tile, what each driven row sends into every
+column. Rows are taken in groups of a few neighbours: for each group, the
+column currents of all its bit patterns are tabled once, when the chip is
+laid out, and a read adds one table line per group that has an active row. The
+neighbours are neighbouring pixels of a kernel row (or features), so one byte per
+pixel and bit, made once per image, serves every position that the kernel passes:
+there is no im2col copy. Column currents are exact integers (`nvlib.arrays`), so
+this order of adding gives what any other would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nvlib.arrays import LayerArrays
+from nvlib.compiled import LINE_STEP, add_lines, compiled, pasted
+from nvlib.noise import normal
+
+GROUP_ROWS = 4  # rows per group of a linear layer; a convolution groups a kernel row
+LARGEST_GROUP = 5
+BLOCK_COLUMNS = 128  # columns read together, so that their tables stay in the L2 cache
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Tables that the kernel reads, made once from a layer's arrays.
+
+    Attributes
+    ----------
+    group : int
+        Rows per group.
+    sources : ndarray of int64, shape (groups,)
+        Flat padded-input offset of each group from an output position.
+    lengths : ndarray of int64, shape (groups,)
+        Rows in each group.
+    tile_starts : ndarray of int64, shape (tiles + 1,)
+        First group of each tile.
+    bases : ndarray of int64, shape (positions,)
+        Flat padded-input offset of each output position.
+    tables : ndarray of int32, shape (blocks, groups, 2^group, B x width)
+        Column currents of each bit pattern; `width` outputs to a block.
+    reference_table, sense_table : ndarray of int64, shape (groups, 2^group)
+    height, breadth : int
+        Of the output map.
+    """
+
+    group: int
+    sources: np.ndarray
+    lengths: np.ndarray
+    tile_starts: np.ndarray
+    bases: np.ndarray
+    tables: np.ndarray
+    width: int
+    reference_table: np.ndarray
+    sense_table: np.ndarray
+    curve_tables: np.ndarray
+    curve_origins: np.ndarray
+    curve_of_column: np.ndarray
+    drive_planes: int
+    height: int
+    breadth: int
+
+
+def _groups(arrays: LayerArrays, row_length: int, group: int) -> list[tuple[int, int, int]]:
+    """(first row, rows, tile) of each group: within a kernel row and within a tile."""
+    groups = []
+    for number, tile in enumerate(arrays.mapping.tiles(len(arrays.conductance))):
+        row = tile.start
+        while row < tile.stop:
+            end = min(row + group, tile.stop, (row // row_length + 1) * row_length)
+            groups.append((row, end - row, number))
+            row = end
+    return groups
+
+
+def _pattern_sums(steps: np.ndarray, group: int) -> np.ndarray:
+    """Sums of the rows (rows, columns) over every bit pattern of `group` rows."""
+    patterns = np.arange(2**group)[:, None] >> np.arange(len(steps)) & 1
+    return patterns @ steps
+
+
+def lay_out(arrays: LayerArrays, height: int, breadth: int) -> Layout:
+    """Tables for inputs of `height` x `breadth` pixels (1 x features for a linear layer)."""
+    spec = arrays.layer.spec
+    row_length = spec.kernel or spec.rows
+    group = min(row_length, LARGEST_GROUP) if spec.kernel else min(GROUP_ROWS, row_length)
+    groups = _groups(arrays, row_length, group)
+    padded_h, padded_w = height + 2 * spec.padding, breadth + 2 * spec.padding
+    if spec.kernel:
+        out_h, out_w = padded_h - spec.kernel + 1, padded_w - spec.kernel + 1
+        rows = np.arange(spec.rows)
+        channel, pixel = np.divmod(rows, spec.kernel**2)
+        y, x = np.divmod(pixel, spec.kernel)
+        offset = (channel * padded_h + y) * padded_w + x
+        bases = (np.arange(out_h)[:, None] * padded_w + np.arange(out_w)).ravel()
+    else:
+        out_h = out_w = 1
+        offset, bases = np.arange(spec.rows), np.zeros(1, int)
+    outputs, per_output = spec.outputs, arrays.conductance.shape[1]
+    step = LINE_STEP // 2 if per_output % 2 == 0 else LINE_STEP
+    width = max(step, BLOCK_COLUMNS // per_output // step * step)
+    width = min(width, -(-outputs // step) * step)
+    blocks = -(-outputs // width)
+    steps = np.zeros((spec.rows, per_output, blocks * width), np.int64)
+    steps[:, :, :outputs] = arrays.conductance
+    curve = np.zeros((per_output, blocks * width), np.int64)
+    curve[:, :outputs] = arrays.column_tile
+    steps = steps.reshape(spec.rows, per_output, blocks, width).transpose(2, 0, 1, 3)
+    steps = steps.reshape(blocks, spec.rows, per_output * width)
+    curve = curve.reshape(per_output, blocks, width).transpose(1, 0, 2).reshape(blocks, -1)
+    tables = np.empty((blocks, len(groups), 2**group, per_output * width), np.int32)
+    for i, (row, count, _) in enumerate(groups):
+        for block in range(blocks):
+            tables[block, i] = _pattern_sums(steps[block, row : row + count], group)
+    tile_of_group = np.array([tile for _, _, tile in groups])
+    starts = np.searchsorted(tile_of_group, np.arange(tile_of_group[-1] + 2))
+    curve_tables, curve_origins = _curve_tables(arrays)
+    bits = int(arrays.drive.max()).bit_length()
+    return Layout(
+        group=group,
+        sources=np.array([offset[row] for row, _, _ in groups], np.uint64),
+        lengths=np.array([count for _, count, _ in groups]),
+        tile_starts=starts,
+        bases=bases,
+        tables=tables,
+        width=width,
+        reference_table=_side_table(arrays.reference, groups, group),
+        sense_table=_side_table(arrays.sense, groups, group),
+        curve_tables=curve_tables,
+        curve_origins=curve_origins,
+        curve_of_column=curve,
+        drive_planes=bits,
+        height=out_h,
+        breadth=out_w,
+    )
+
+
+def _side_table(
+    cells: np.ndarray | None, groups: list[tuple[int, int, int]], group: int
+) -> np.ndarray:
+    """Pattern sums of one extra column; empty where the chip has none."""
+    if cells is None:
+        return np.zeros((0, 0), np.int64)
+    sums = [_pattern_sums(cells[row : row + n, None], group)[:, 0] for row, n, _ in groups]
+    return np.array(sums)
+
+
+def _curve_tables(arrays: LayerArrays) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of nonlinear converters by shifted input: (row tile, column tile, entries)."""
+    if arrays.curves is None:
+        return np.zeros((1, 1, 0), np.int32), np.zeros((1, 1), np.int64)
+    shifted = arrays.curves >> arrays.curve_shift
+    origins = shifted[..., 0] - 1
+    length = int((shifted[..., -1] - origins).max()) + 1
+    tables = np.empty((*origins.shape, length), np.int32)
+    for place in np.ndindex(origins.shape):
+        inputs = origins[place] + np.arange(length)
+        tables[place] = np.searchsorted(shifted[place], inputs, side="right")
+    return tables, origins
+
+
+@compiled
+def pattern_bytes(codes, dac_bits, drive, drive_planes, group, out):
+    """Bit patterns of `group` neighbours: codes (N, F) -> out (N, planes, drive bits, F).
+
+    Eight codes are handled at a time, as the bytes of a 64-bit word; F is a multiple of 8.
+    """
+    images, length = codes.shape
+    mask = drive.shape[1] - 1
+    serial = drive.shape[1] == 2 and drive[0, 1] == 1  # a digit is its own drive
+    ones = np.uint64(0x0101010101010101)
+    steps = np.empty(length, np.int64)
+    bits = np.empty(length, np.uint8)
+    words = bits.view(np.uint64)
+    for n in range(images):
+        eight = codes[n].view(np.uint64)
+        for plane in range(drive.shape[0]):
+            if not serial:
+                for f in range(length):
+                    steps[f] = drive[plane, (codes[n, f] >> (plane * dac_bits)) & mask]
+            for b in range(drive_planes):
+                if serial:
+                    for w in range(len(words)):
+                        words[w] = (eight[w] >> np.uint64(plane)) & ones
+                else:
+                    for f in range(length):
+                        bits[f] = (steps[f] >> b) & 1
+                line = out[n, plane, b].view(np.uint64)
+                for w in range(len(words) - 1):
+                    here, ahead = words[w], words[w + 1]
+                    pattern = here
+                    for i in range(1, group):  # neighbour i moves to this byte, and to bit i
+                        byte = np.uint64(8 * i)
+                        moved = (here >> byte) | (ahead << (np.uint64(64) - byte))
+                        pattern |= moved << np.uint64(i)
+                    line[w] = pattern
+                line[len(words) - 1] = 0
+
+
+@pasted
+def _choose(patterns, base, sources, line_step, columns, chosen):
+    """Offsets of the table lines of the groups with an active row; how many there are."""
+    count = np.uint64(0)  # unsigned indices spare the check for negative ones
+    offset = 0
+    for g in range(np.uint64(len(sources))):
+        pattern = np.int64(patterns[sources[g] + np.uint64(base)])
+        chosen[count] = offset + pattern * columns
+        count += np.uint64(pattern != 0)
+        offset += line_step
+    return np.int64(count)
+
+
+@pasted
+def _convert(current, kind, half, reciprocal, top, shift, totals, position):
+    """Add the shifted codes of ideal converters to `totals`; `kind` is the float type to use."""
+    half, reciprocal, zero, top = kind(half), kind(reciprocal), kind(0), kind(top)
+    weight = np.int32(1 << shift)
+    for j in range(len(current)):
+        code = (kind(current[j]) + half) * reciprocal
+        code = code if code > zero else zero
+        code = code if code < top else top
+        totals[position, j] += np.int32(code) * weight
+
+
+@compiled
+def _read_serial(
+    patterns, bases, sources, table, lines, half, reciprocal, top, shift,
+    chosen, sums, totals,
+):  # fmt: skip
+    """Add to `totals` (positions, columns) the shifted codes of one tile and bit plane."""
+    columns = len(sums)
+    for position in range(len(bases)):
+        base = bases[position]
+        count = _choose(patterns, base, sources, lines * columns, columns, chosen)
+        if count:  # no current gives code 0
+            add_lines(table, chosen, count, sums)
+            # Sums stay below 2^24, so float32 is exact.
+            _convert(sums, np.float32, half, reciprocal, top, shift, totals, position)
+
+
+@compiled
+def _read_multibit(
+    patterns, bases, sources, table, lines, half, reciprocal, top, shift,
+    chosen, sums, totals,
+):  # fmt: skip
+    """The same for drivers of several bits: patterns (drive bits, F), converted together."""
+    columns = len(sums)
+    drive_planes, length = patterns.shape
+    flat = patterns.reshape(-1)
+    wide = np.empty(columns, np.int32)
+    for position in range(len(bases)):
+        active = False
+        for b in range(drive_planes):
+            base = bases[position] + b * length
+            count = _choose(flat, base, sources, lines * columns, columns, chosen)
+            if count:
+                add_lines(table, chosen, count, sums)
+                weight = np.int32(1 << b)
+                if active:
+                    for j in range(columns):
+                        wide[j] += sums[j] * weight
+                else:
+                    for j in range(columns):
+                        wide[j] = sums[j] * weight
+                active = True
+        if active:
+            _convert(wide, np.float64, half, reciprocal, top, shift, totals, position)
+
+
+@compiled
+def read_plain(
+    patterns, bases, sources, tile_starts, tables, width, coefficients, dac_bits,
+    half, reciprocal, code_max, out,
+):  # fmt: skip
+    """Read every array for a block of images; ideal converters, noiseless, no side columns.
+
+    patterns (N, planes, drive bits, F) -> out (N, positions, blocks x width). This is the common
+    case and the fast one: small enough for its variables to stay in registers.
+    """
+    images, planes, drive_planes, _ = patterns.shape
+    blocks, groups, lines, columns = tables.shape
+    chosen = np.empty(groups, np.int64)
+    sums = np.empty(columns, np.int32)
+    totals = np.empty((len(bases), columns), np.int32)
+    for block in range(blocks):
+        for n in range(images):
+            totals[:] = 0
+            for plane in range(planes):
+                for tile in range(len(tile_starts) - 1):
+                    first, last = tile_starts[tile], tile_starts[tile + 1]
+                    used, table = sources[first:last], tables[block, first:last].reshape(-1)
+                    if drive_planes == 1:
+                        _read_serial(
+                            patterns[n, plane, 0], bases, used, table, lines, half, reciprocal,
+                            code_max, plane * dac_bits, chosen, sums, totals,
+                        )  # fmt: skip
+                    else:
+                        _read_multibit(
+                            patterns[n, plane], bases, used, table, lines, half, reciprocal,
+                            code_max, plane * dac_bits, chosen, sums, totals,
+                        )  # fmt: skip
+            _combine(totals, coefficients, width, out[n, :, block * width : (block + 1) * width])
+
+
+@compiled
+def _combine(totals, coefficients, width, out):
+    """Put the slices and polarities of each output together: (positions, B x width) -> width."""
+    for position in range(len(totals)):
+        for m in range(width):
+            out[position, m] = 0
+        for k in range(len(coefficients)):
+            coefficient = coefficients[k]
+            for m in range(width):
+                out[position, m] += coefficient * totals[position, k * width + m]
+
+
+@compiled
+def read_arrays(
+    patterns, bases, sources, tile_starts, tables, width, coefficients, dac_bits,
+    half, reciprocal, code_max, curve_tables, curve_origins, curve_of_column, curve_shift,
+    reference_table, offset, sense_table, sense_lsb, limits,
+    codes, drive, lengths, cell_noise, adc_noise, quantiles, keys, outputs, out,
+):  # fmt: skip
+    """Read every array for a block of images; see `Layout` for the tables.
+
+    patterns (N, planes, drive bits, F) -> out (N, positions, blocks x width).
+    """
+    images, planes, drive_planes, _ = patterns.shape
+    blocks, groups, lines, columns = tables.shape
+    per_output = columns // width
+    tiles = len(tile_starts) - 1
+    linear = curve_tables.shape[2] == 0
+    noisy = cell_noise > 0 or adc_noise > 0
+    has_reference = reference_table.shape[0] > 0
+    has_sense = sense_table.shape[0] > 0
+    chosen = np.empty(groups, np.int64)
+    sums = np.empty(columns, np.int32)
+    current = np.empty(columns, np.float64)
+    total = np.empty((1, columns), np.int32)
+    for block in range(blocks):
+        for n in range(images):
+            for position in range(len(bases)):
+                base = bases[position]
+                total[:] = 0
+                reference_total = 0
+                for plane in range(planes):
+                    shift = plane * dac_bits
+                    for tile in range(tiles):
+                        first, last = tile_starts[tile], tile_starts[tile + 1]
+                        reference = 0
+                        sense = 0
+                        active = False
+                        for b in range(drive_planes):
+                            # Lines of the groups with an active row; the others add nothing.
+                            seen = patterns[n, plane, b]
+                            used = sources[first:last]
+                            count = _choose(seen, base, used, lines * columns, columns, chosen)
+                            if count == 0:
+                                continue
+                            if has_reference or has_sense:
+                                for g in range(first, last):
+                                    pattern = seen[base + sources[g]]
+                                    if has_reference:
+                                        reference += reference_table[g, pattern] << b
+                                    if has_sense:
+                                        sense += sense_table[g, pattern] << b
+                            table = tables[block, first:last].reshape(-1)
+                            add_lines(table, chosen, count, sums)
+                            if not active:
+                                current[:] = 0.0
+                            weight = float(1 << b)
+                            for j in range(columns):
+                                current[j] += weight * sums[j]
+                            active = True
+                        if not active:
+                            if linear and not noisy:
+                                continue  # no current gives code 0
+                            current[:] = 0.0
+                        top = code_max
+                        if has_sense:
+                            counted = (sense + sense_lsb // 2) // sense_lsb
+                            top = limits[min(max(counted, 0), len(limits) - 1)]
+                        if noisy:
+                            squared = 0
+                            for g in range(first, last):
+                                for i in range(lengths[g]):
+                                    digit = codes[n, base + np.int64(sources[g]) + i] >> shift
+                                    squared += drive[plane, digit & (drive.shape[1] - 1)] ** 2
+                            spread = np.sqrt(cell_noise**2 * squared + adc_noise**2)
+                            read = (position * planes + plane) * tiles + tile
+                            counter = read * (per_output * outputs + 1)
+                            for k in range(per_output):
+                                for m in range(min(width, outputs - block * width)):
+                                    column = counter + k * outputs + block * width + m
+                                    draw = normal(keys[n], np.uint64(column), quantiles)
+                                    current[k * width + m] += np.rint(spread * draw)
+                            if has_reference:
+                                column = counter + per_output * outputs
+                                draw = normal(keys[n], np.uint64(column), quantiles)
+                                reference += np.int64(np.rint(spread * draw))
+                        if linear:
+                            _convert(current, np.float64, half, reciprocal, top, shift, total, 0)
+                            if has_reference:
+                                scaled = min(max((reference + half) * reciprocal, 0.0), float(top))
+                                reference_total += np.int64(scaled) << shift
+                        else:
+                            highest = curve_tables.shape[2] - 1
+                            for j in range(columns):
+                                across = curve_of_column[block, j]
+                                entry = np.int64(current[j]) >> curve_shift
+                                entry = min(max(entry - curve_origins[tile, across], 0), highest)
+                                total[0, j] += curve_tables[tile, across, entry] << shift
+                            if has_reference:
+                                entry = reference >> curve_shift
+                                entry = min(max(entry - curve_origins[tile, 0], 0), highest)
+                                reference_total += curve_tables[tile, 0, entry] << shift
+                result = out[n, position, block * width : (block + 1) * width]
+                result[:] = -offset * reference_total
+                for k in range(per_output):
+                    for m in range(width):
+                        result[m] += coefficients[k] * total[0, k * width + m]
+
+
+@compiled
+def pool_and_quantize(products, breadth, pool, gain, offset, most, padding, stride, out):
+    """`nvlib.network.requantize` on (N, positions, outputs), into padded flat codes (N, F)."""
+    images, positions, _ = products.shape
+    outputs = len(offset)
+    height, width = positions // breadth // pool, breadth // pool
+    plane = (height + 2 * padding) * stride
+    best = np.empty(products.shape[2], np.int32)
+    for n in range(images):
+        for y in range(height):
+            for x in range(width):
+                best[:] = products[n, y * pool * breadth + x * pool]
+                for dy in range(pool):
+                    for dx in range(pool):
+                        line = products[n, (y * pool + dy) * breadth + x * pool + dx]
+                        for m in range(len(best)):
+                            best[m] = max(best[m], line[m])
+                place = (y + padding) * stride + x + padding
+                for m in range(outputs):
+                    value = best[m] * gain + offset[m]
+                    value = value if value > 0 else 0.0
+                    value = value if value < most else most
+                    out[n, m * plane + place] = np.uint8(np.rint(value))

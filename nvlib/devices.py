@@ -1,0 +1,320 @@
+"""Levels to the conductances of one real, imperfect array.
+
+Conductances are in units of one level step,
+``(G_on - G_off) / (2^c - 1)``, so an ideal cell at level g holds g plus the
+pedestal of G_off. Effects compose: a `DeviceModel` applies them in order.
+Each is drawn once, from the generator of its chip.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from nvlib.checks import require, require_number
+
+BOLTZMANN_J_PER_K = 1.380649e-23  # exact, SI 2019
+
+
+class Effect(Protocol):
+    """One imperfection of the cells of an array."""
+
+    def apply(
+        self, conductance: np.ndarray, cells: Cells, generator: np.random.Generator
+    ) -> np.ndarray:
+        """Conductances after the effect, in level steps."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """What was asked of the cells.
+
+    Attributes
+    ----------
+    levels : ndarray of int
+        Programmed levels.
+    level_max : int
+        Highest level, G_on.
+    pedestal : float
+        G_off in level steps.
+    """
+
+    levels: np.ndarray
+    level_max: int
+    pedestal: float
+
+
+@dataclass(frozen=True)
+class ProportionalVariation:
+    """Programming error whose spread grows with the conductance: G (1 + sigma N(0, 1)).
+
+    Parameters
+    ----------
+    sigma : float
+        Relative standard deviation.
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        require_number("sigma", self.sigma, highest=2)
+
+    def apply(self, conductance, cells, generator):
+        return conductance * (1 + self.sigma * generator.standard_normal(conductance.shape))
+
+
+@dataclass(frozen=True)
+class RangeVariation:
+    """Programming error of one spread for all levels: G + sigma (G_on - G_off) N(0, 1).
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation as a share of G_on - G_off.
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        require_number("sigma", self.sigma, highest=2)
+
+    def apply(self, conductance, cells, generator):
+        spread = self.sigma * cells.level_max
+        return conductance + spread * generator.standard_normal(conductance.shape)
+
+
+@dataclass(frozen=True)
+class LognormalVariation:
+    """Programming error as in filamentary devices: G exp(sigma N(0, 1)); the median is kept.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation of ln G.
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        require_number("sigma", self.sigma, highest=2)
+
+    def apply(self, conductance, cells, generator):
+        return conductance * np.exp(self.sigma * generator.standard_normal(conductance.shape))
+
+
+@dataclass(frozen=True)
+class LevelVariation:
+    """Programming error from a table: one spread for each level.
+
+    Parameters
+    ----------
+    sigmas : tuple of float
+        Standard deviation at each level, as a share of G_on - G_off.
+    """
+
+    sigmas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for level, sigma in enumerate(self.sigmas):
+            require_number(f"sigmas[{level}]", sigma, highest=2)
+
+    def apply(self, conductance, cells, generator):
+        require(
+            len(self.sigmas) > cells.level_max, "sigmas",
+            f"a spread for each of {cells.level_max + 1} levels", len(self.sigmas),
+            "measure every level",
+        )  # fmt: skip
+        spread = np.asarray(self.sigmas)[cells.levels] * cells.level_max
+        return conductance + spread * generator.standard_normal(conductance.shape)
+
+
+@dataclass(frozen=True)
+class StuckCells:
+    """Cells that hold G_on or G_off whatever was written.
+
+    Parameters
+    ----------
+    on_rate, off_rate : float
+        Shares of the cells; 0 to 1 together.
+    """
+
+    on_rate: float = 0.0
+    off_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("on_rate", self.on_rate, highest=1)
+        require_number("off_rate", self.off_rate, highest=1)
+        total = self.on_rate + self.off_rate
+        require(total <= 1, "on_rate + off_rate", "at most 1", total, "lower a rate")
+
+    def apply(self, conductance, cells, generator):
+        draw = generator.random(conductance.shape)
+        stuck_off = draw > 1 - self.off_rate
+        on = cells.level_max + cells.pedestal
+        return np.where(draw < self.on_rate, on, np.where(stuck_off, cells.pedestal, conductance))
+
+
+@dataclass(frozen=True, eq=False)
+class StuckMap:
+    """Known faults: +1 is stuck on, -1 stuck off, 0 sound; the shape of the cells."""
+
+    state: np.ndarray
+
+    def __post_init__(self) -> None:
+        require(
+            bool(np.isin(self.state, (-1, 0, 1)).all()), "state", "only -1, 0 and 1",
+            np.unique(self.state)[:5], "mark stuck-off, sound and stuck-on cells so",
+        )  # fmt: skip
+
+    def apply(self, conductance, cells, generator):
+        require(
+            self.state.shape == conductance.shape, "state", f"shape {conductance.shape}",
+            self.state.shape, "map every cell of the layer",
+        )  # fmt: skip
+        on = cells.level_max + cells.pedestal
+        return np.choose(self.state + 1, (cells.pedestal, conductance, on))
+
+
+@dataclass(frozen=True)
+class RetentionDrift:
+    """Power-law drift, G(t) = G_0 (t / t_0)^(-nu), as in phase-change memory.
+
+    Parameters
+    ----------
+    seconds : float
+        Time since programming; at least `reference_seconds`.
+    nu : float
+        Drift exponent; 0.031 is the median of a doped-GST mushroom cell
+        (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9).
+    nu_sigma : float
+        Standard deviation of nu from cell to cell.
+    reference_seconds : float
+        t_0, when the conductance was verified.
+    """
+
+    seconds: float
+    nu: float = 0.031
+    nu_sigma: float = 0.0
+    reference_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        require_number("reference_seconds", self.reference_seconds, lowest=1e-9)
+        require_number("seconds", self.seconds, lowest=self.reference_seconds)
+        require_number("nu", self.nu, highest=1)
+        require_number("nu_sigma", self.nu_sigma, highest=1)
+
+    def apply(self, conductance, cells, generator):
+        nu = self.nu + self.nu_sigma * generator.standard_normal(conductance.shape)
+        return conductance * (self.seconds / self.reference_seconds) ** -np.maximum(nu, 0)
+
+
+@dataclass(frozen=True)
+class ReadNoise:
+    """Fluctuation of every active cell at every access.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation of one cell's current, as a share of that of G_on - G_off.
+    """
+
+    sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_number("sigma", self.sigma, highest=2)
+
+    @classmethod
+    def johnson(
+        cls, on_conductance_s: float, volts: float, bandwidth_hz: float, kelvin: float = 300.0
+    ) -> ReadNoise:
+        """Thermal noise of a cell at G_on: i_rms = sqrt(4 k T G B) (Nyquist 1928, eq. 1).
+
+        Examples
+        --------
+        >>> f"{ReadNoise.johnson(100e-6, 0.2, 1e8).sigma:.1e}"
+        '6.4e-04'
+        """
+        for name, value in (
+            ("on_conductance_s", on_conductance_s),
+            ("volts", volts),
+            ("bandwidth_hz", bandwidth_hz),
+            ("kelvin", kelvin),
+        ):
+            require_number(name, value, lowest=1e-12)
+        noise_a = math.sqrt(4 * BOLTZMANN_J_PER_K * kelvin * on_conductance_s * bandwidth_hz)
+        return cls(noise_a / (on_conductance_s * volts))
+
+
+@dataclass(frozen=True)
+class DeviceModel:
+    """Everything about the cells: window, imperfections, read noise.
+
+    Parameters
+    ----------
+    on_off_ratio : float
+        G_on / G_off; infinity is an ideal off state.
+    effects : tuple of Effect
+        Applied in this order.
+    read_noise : ReadNoise
+    pedestal_removed : bool
+        Whether the nominal G_off of every active row is subtracted before the
+        converter; a differential pair cancels it digitally where it is not.
+    """
+
+    on_off_ratio: float = math.inf
+    effects: tuple[Effect, ...] = ()
+    read_noise: ReadNoise = ReadNoise()
+    pedestal_removed: bool = True
+
+    def __post_init__(self) -> None:
+        valid = isinstance(self.on_off_ratio, (int, float)) and self.on_off_ratio > 1
+        require(
+            valid, "on_off_ratio", "a number above 1", self.on_off_ratio, "G_on must exceed G_off"
+        )
+
+    def pedestal(self, level_max: int) -> float:
+        """G_off in level steps: (2^c - 1) / (G_on / G_off - 1)."""
+        return level_max / (self.on_off_ratio - 1)
+
+    def program(
+        self, levels: np.ndarray, level_max: int, generator: np.random.Generator
+    ) -> np.ndarray:
+        """Conductances of freshly written cells, in level steps, G_off included.
+
+        Parameters
+        ----------
+        levels : ndarray of int
+            Each in [0, level_max].
+        level_max : int
+        generator : numpy Generator
+            Of this chip and layer.
+
+        Returns
+        -------
+        ndarray of float64, the shape of `levels`, nowhere negative
+
+        Examples
+        --------
+        >>> worn = DeviceModel(on_off_ratio=8, effects=(RetentionDrift(200.0, nu=0.1),))
+        >>> worn.program(np.array([0, 7]), 7, np.random.default_rng(0)).round(3)
+        array([0.794, 6.355])
+        """
+        levels = np.asarray(levels)
+        require(
+            levels.min(initial=0) >= 0 and levels.max(initial=0) <= level_max, "levels",
+            f"levels from 0 to {level_max}", (levels.min(initial=0), levels.max(initial=0)),
+            "use a mapping whose cells have that many levels",
+        )  # fmt: skip
+        cells = Cells(levels, level_max, self.pedestal(level_max))
+        conductance = levels + cells.pedestal
+        for effect in self.effects:
+            conductance = effect.apply(conductance, cells, generator)
+        require(
+            bool(np.isfinite(conductance).all()), "conductance", "finite values",
+            "NaN or infinity", "check the effects",
+        )  # fmt: skip
+        return np.maximum(conductance, 0.0)

@@ -1,0 +1,181 @@
+"""Weight codes to the levels of cells: tiles, slices, polarities.
+
+A layer is a K x M matrix of integer codes. Its K inputs are cut into tiles of
+`rows` rows. Each weight is cut into slices of `cell_bits` bits, one cell each:
+
+* differential pair: magnitude bits, a column for each polarity;
+  ``q = sum_s 2^(c s) (level+_s - level-_s)``
+* offset column: ``q + o`` is stored unsigned, and one reference column of
+  level-1 cells per array measures ``sum_i x_i``, whose o-fold is subtracted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nvlib.checks import require, require_integer
+from nvlib.quantizers import MAX_BITS, Precision
+
+SCHEMES = ("differential", "offset")
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How a layer is laid onto arrays.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Cells of one array; rows are inputs.
+    cell_bits : int
+        Bits c that one cell stores.
+    dac_bits : int
+        Input bits d that enter at a time; 1 is bit-serial, A is one shot.
+    scheme : {"differential", "offset"}
+    """
+
+    rows: int = 128
+    columns: int = 128
+    cell_bits: int = 1
+    dac_bits: int = 1
+    scheme: str = "differential"
+
+    def __post_init__(self) -> None:
+        require_integer("rows", self.rows, 1, 4096)
+        require_integer("columns", self.columns, 1, 4096)
+        require_integer("cell_bits", self.cell_bits, 1, MAX_BITS)
+        require_integer("dac_bits", self.dac_bits, 1, MAX_BITS)
+        require(self.scheme in SCHEMES, "scheme", f"one of {SCHEMES}", self.scheme, "use one")
+
+    @property
+    def level_max(self) -> int:
+        """Highest level of a cell."""
+        return 2**self.cell_bits - 1
+
+    @property
+    def digit_max(self) -> int:
+        """Highest input digit of one plane."""
+        return 2**self.dac_bits - 1
+
+    @property
+    def largest_sum(self) -> int:
+        """Largest ideal column sum of one read, in level x digit units."""
+        return self.rows * self.level_max * self.digit_max
+
+    def planes(self, precision: Precision) -> int:
+        """Planes that an activation enters in."""
+        return -(-precision.activation_bits // self.dac_bits)
+
+    def tiles(self, inputs: int) -> list[slice]:
+        """Row ranges of the tiles of a layer with `inputs` rows.
+
+        Examples
+        --------
+        >>> Mapping(rows=128).tiles(150)
+        [slice(0, 128, None), slice(128, 150, None)]
+        """
+        starts = range(0, inputs, self.rows)
+        return [slice(start, min(start + self.rows, inputs)) for start in starts]
+
+
+@dataclass(frozen=True, eq=False)
+class MappedLayer:
+    """Levels of one layer's cells, and how digital logic puts columns together.
+
+    Attributes
+    ----------
+    levels : ndarray of uint8, shape (K, B, M)
+        B columns per output: slices x polarities.
+    coefficients : ndarray of int64, shape (B,)
+        Signed weight of each column in the output.
+    offset : int
+        What every stored weight is too large by; 0 for differential pairs.
+    """
+
+    levels: np.ndarray
+    coefficients: np.ndarray
+    offset: int
+
+
+def slices_per_weight(precision: Precision, mapping: Mapping) -> int:
+    """Cells that one weight (of one polarity) is spread over."""
+    differential = mapping.scheme == "differential"
+    bits = precision.weight_bits - 1 if differential else precision.weight_bits
+    return -(-max(bits, 1) // mapping.cell_bits)
+
+
+def map_weights(codes: np.ndarray, precision: Precision, mapping: Mapping) -> MappedLayer:
+    """Cut a matrix of weight codes into levels.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (K, M)
+
+    Raises
+    ------
+    ValueError
+        If a code needs more levels than the precision has.
+
+    Examples
+    --------
+    >>> mapped = map_weights(np.array([[-5]]), Precision(4, 3), Mapping(cell_bits=2))
+    >>> mapped.levels[0, :, 0], mapped.coefficients
+    (array([0, 1, 0, 1], dtype=uint8), array([ 1, -1,  4, -4]))
+    """
+    codes = np.asarray(codes).astype(np.int64)
+    largest = int(np.abs(codes).max(initial=0))
+    limit = precision.weight_max
+    require(
+        largest <= limit, "weight codes", f"magnitudes up to {limit} at {precision}", largest,
+        "map them at the precision they were quantized at",
+    )  # fmt: skip
+    shifts = mapping.cell_bits * np.arange(slices_per_weight(precision, mapping))
+    if mapping.scheme == "differential":
+        stored = np.stack([np.maximum(codes, 0), np.maximum(-codes, 0)], axis=1)  # (K, 2, M)
+        signs, step, offset = np.array([1, -1]), 1, 0
+    else:
+        step = 2 if precision.weight_bits == 1 else 1  # binary codes are 2 b - 1
+        stored = ((codes + limit) // step)[:, None, :]  # (K, 1, M)
+        signs, offset = np.array([1]), limit
+    levels = (stored[:, None] >> shifts[:, None, None]) & mapping.level_max  # (K, S, P, M)
+    coefficients = (step * signs * (1 << shifts)[:, None]).ravel()
+    levels = levels.reshape(len(codes), len(coefficients), -1).astype(np.uint8)
+    return MappedLayer(levels, coefficients, offset)
+
+
+@dataclass(frozen=True)
+class ArrayCount:
+    """Arrays that a layer occupies.
+
+    Attributes
+    ----------
+    row_tiles, column_tiles : int
+    cells : int
+        Cells that hold weights, reference columns not counted.
+    """
+
+    row_tiles: int
+    column_tiles: int
+    cells: int
+
+    @property
+    def arrays(self) -> int:
+        """Arrays in all."""
+        return self.row_tiles * self.column_tiles
+
+
+def count_arrays(
+    inputs: int, outputs: int, precision: Precision, mapping: Mapping, sense_columns: int = 0
+) -> ArrayCount:
+    """Arrays of a layer; a reference column and `sense_columns` are reserved in each."""
+    differential = mapping.scheme == "differential"
+    per_output = slices_per_weight(precision, mapping) * (2 if differential else 1)
+    room = mapping.columns - sense_columns - (0 if differential else 1)
+    require(
+        room >= 1, "columns", "room for one weight column beside the reserved ones",
+        mapping.columns, "widen the array",
+    )  # fmt: skip
+    columns = outputs * per_output
+    return ArrayCount(len(mapping.tiles(inputs)), -(-columns // room), inputs * columns)

@@ -1,0 +1,53 @@
+"""Noise that depends on what is read, not on when: hashed counters, tabled normals."""
+
+from __future__ import annotations
+
+import hashlib
+from statistics import NormalDist
+
+import numpy as np
+
+from nvlib.compiled import compiled
+
+_QUANTILES = 4096
+
+
+def _quantiles() -> np.ndarray:
+    """Equiprobable values of a normal distribution; two add up to spread 1."""
+    probabilities = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    values = np.array([NormalDist().inv_cdf(float(p)) for p in probabilities])
+    # Rounded, so that libraries whose last bit differs give the same noise.
+    return np.round(values / (values.std() * np.sqrt(2)), 9)
+
+
+NORMAL_QUANTILES = _quantiles()
+
+
+@compiled
+def hash64(key, counter):
+    """A 64-bit hash of a key and a counter (splitmix64; Steele et al. 2014)."""
+    z = key + counter * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@compiled
+def normal(key, counter, quantiles):
+    """A normal value for a key and a counter, from 24 bits of their hash; arrays or scalars."""
+    bits = hash64(key, counter)
+    mask = np.uint64(_QUANTILES - 1)
+    return quantiles[bits & mask] + quantiles[(bits >> np.uint64(12)) & mask]
+
+
+def image_keys(images: np.ndarray) -> np.ndarray:
+    """A 64-bit name of each image, made from its pixels alone."""
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def access_key(*parts: int) -> np.uint64:
+    """A 64-bit key of a chip, layer and access."""
+    text = " ".join(map(str, parts)).encode()
+    digest = hashlib.blake2b(text, digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little"))

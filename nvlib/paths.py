@@ -1,0 +1,12 @@
+"""Every path of the artifact, once."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+CHECKPOINTS = ROOT / "checkpoints"
+EXPECTED = ROOT / "expected"
+FIGURES = ROOT / "figures"
+RESULTS = ROOT / "results"
+BUILD = ROOT / "build"
+POINTS = BUILD / "points"

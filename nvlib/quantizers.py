@@ -1,0 +1,162 @@
+"""Real numbers to integer codes and back; straight-through training.
+
+Codes and dequantization are separate steps: a crossbar consumes codes only.
+
+* weights: symmetric, ``q`` in [-(2^(W-1)-1), 2^(W-1)-1]; W = 1 is binary, -1 or +1
+* activations: unsigned, ``q`` in [0, 2^A-1]
+
+Both are trained with a learned scale (LSQ, Esser et al. 2020,
+arXiv:1902.08153); for activations the scale is a learned clip divided by the
+number of steps (PACT, Choi et al. 2018, arXiv:1805.06085).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+MAX_BITS = 8
+
+
+@dataclass(frozen=True, order=True)
+class Precision:
+    """Bits of the weights and of the activations.
+
+    Parameters
+    ----------
+    weight_bits, activation_bits : int
+        1 to 8 each.
+
+    Examples
+    --------
+    >>> Precision(4, 3)
+    Precision(weight_bits=4, activation_bits=3)
+    >>> print(Precision.parse("W4A3"), Precision(4, 3).weight_max, Precision(4, 3).activation_max)
+    W4A3 7 7
+    """
+
+    weight_bits: int
+    activation_bits: int
+
+    def __post_init__(self) -> None:
+        for name in ("weight_bits", "activation_bits"):
+            bits = getattr(self, name)
+            if type(bits) is not int or not 1 <= bits <= MAX_BITS:
+                raise ValueError(
+                    f"{name}: expected an integer from 1 to {MAX_BITS}, received {bits!r}; "
+                    "choose a precision in that range"
+                )
+
+    @classmethod
+    def parse(cls, name: str) -> Precision:
+        """Read a name such as ``"W4A3"``."""
+        match = re.fullmatch(r"W(\d+)A(\d+)", name)
+        if match is None:
+            raise ValueError(
+                f"expected a precision such as 'W4A3', received {name!r}; "
+                "write W, the weight bits, A and the activation bits"
+            )
+        return cls(int(match[1]), int(match[2]))
+
+    @property
+    def weight_max(self) -> int:
+        """Largest weight code; also the largest magnitude that a cell group stores."""
+        return max(2 ** (self.weight_bits - 1) - 1, 1)
+
+    @property
+    def activation_max(self) -> int:
+        """Largest activation code."""
+        return 2**self.activation_bits - 1
+
+    def __str__(self) -> str:
+        return f"W{self.weight_bits}A{self.activation_bits}"
+
+
+def weight_codes(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
+    """Integer codes of `weight`, in the dtype of `weight`.
+
+    Examples
+    --------
+    >>> weight_codes(torch.tensor([-9.0, -0.2, 0.3, 0.8]), torch.tensor(0.5), 3)
+    tensor([-3., -0.,  1.,  2.])
+    >>> weight_codes(torch.tensor([-9.0, -0.2, 0.3, 0.8]), torch.tensor(0.5), 1)
+    tensor([-1., -1.,  1.,  1.])
+    """
+    if bits == 1:
+        return torch.where(weight < 0, -1.0, 1.0).to(weight.dtype)
+    limit = 2 ** (bits - 1) - 1
+    return torch.clamp(weight / scale, -limit, limit).round()
+
+
+def activation_codes(activation: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
+    """Integer codes of `activation`; negative values become 0, so this is the ReLU too.
+
+    Examples
+    --------
+    >>> activation_codes(torch.tensor([-1.0, 0.3, 0.8, 9.0]), torch.tensor(0.5), 2)
+    tensor([0., 1., 2., 3.])
+    """
+    return torch.clamp(activation / scale, 0, 2**bits - 1).round()
+
+
+def dequantize(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Real numbers that the codes stand for."""
+    return codes * scale
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Quantize forward; backward, LSQ's gradients (arXiv:1902.08153, eq. 3 and 5).
+
+    LSQ's factor on the gradient of the scale is left out: Adam divides it away.
+    """
+
+    @staticmethod
+    def forward(ctx, value, scale, lower, upper, binary):
+        ratio = value / scale
+        codes = torch.where(value < 0, -1.0, 1.0) if binary else ratio.clamp(lower, upper).round()
+        ctx.save_for_backward(ratio, codes)
+        ctx.lower, ctx.upper, ctx.binary = lower, upper, binary
+        return codes * scale
+
+    @staticmethod
+    def backward(ctx, grad):
+        ratio, codes = ctx.saved_tensors
+        # A binary weight has no clipped range: its gradient passes everywhere.
+        inside = ctx.binary | ((ratio >= ctx.lower) & (ratio <= ctx.upper))
+        grad_value = grad * inside
+        # Clipped values are code * scale; of the others only the rounding error moves with scale.
+        moving = codes if ctx.binary else codes - ratio * inside
+        grad_scale = (grad * moving).sum()
+        return grad_value, grad_scale, None, None, None
+
+
+def fake_quantize_weight(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
+    """Weight after quantization, differentiable in `weight` and `scale`."""
+    limit = max(2 ** (bits - 1) - 1, 1)
+    return _StraightThrough.apply(weight, scale, -limit, limit, bits == 1)
+
+
+def fake_quantize_activation(
+    activation: torch.Tensor, scale: torch.Tensor, bits: int
+) -> torch.Tensor:
+    """Activation after ReLU and quantization, differentiable in both arguments."""
+    return _StraightThrough.apply(activation, scale, 0, 2**bits - 1, False)
+
+
+def fit_scale(values: torch.Tensor, lower: int, upper: int) -> torch.Tensor:
+    """Scale of the smallest squared error for codes in [lower, upper]; where training starts.
+
+    Examples
+    --------
+    >>> fit_scale(torch.tensor([0.0, 1.0, 2.0, 3.0]), 0, 3)
+    tensor(1.)
+    """
+    largest = values.abs().max()
+    candidates = [largest / upper * k / 100 for k in range(100, 1, -1)]
+    errors = [
+        ((values / scale).clamp(lower, upper).round() * scale - values).square().mean()
+        for scale in candidates
+    ]
+    return candidates[int(torch.stack(errors).argmin())]

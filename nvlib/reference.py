@@ -1,0 +1,100 @@
+"""The read of an array, line by line: what the fast kernel computes, to the same bits.
+
+Slow and obvious, in torch, on any device. `nvlib.crossbar` is tested against it,
+notebooks show it, and chips are read by it where Numba is absent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from nvlib.arrays import LayerArrays
+from nvlib.noise import NORMAL_QUANTILES, normal
+
+
+def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
+    """Input codes of every position: (N, inputs[, H, W]) -> (N, positions, K)."""
+    spec = arrays.layer.spec
+    if not spec.kernel:
+        return codes[:, None, :]
+    columns = F.unfold(torch.from_numpy(codes.astype(np.float64)), spec.kernel, padding=spec.padding)
+    return columns.numpy().astype(np.uint8).transpose(0, 2, 1)
+
+
+def read_layer(
+    arrays: LayerArrays, codes: np.ndarray, keys: np.ndarray, device: str = "cpu"
+) -> np.ndarray:
+    """Products of one layer, in LSB.
+
+    Parameters
+    ----------
+    arrays : LayerArrays
+    codes : ndarray of uint8, shape (N, inputs[, H, W])
+    keys : ndarray of uint64, shape (N,)
+        Of images, chip, layer and access; what read noise hangs on.
+    device : str
+        Where torch multiplies. Column sums are exact integers in float64 on any of them.
+
+    Returns
+    -------
+    ndarray of int64, shape (N, positions, outputs)
+    """
+    mapping = arrays.mapping
+    inputs = unfold(codes, arrays)  # (N, P, K)
+    rows, per_output, outputs = arrays.conductance.shape
+    cells = [arrays.conductance.reshape(rows, -1)]  # (K, B M), and one more column for each of
+    cells += [column[:, None] for column in (arrays.reference, arrays.sense) if column is not None]
+    conductance = torch.from_numpy(np.hstack(cells).astype(np.float64)).to(device)
+    columns = per_output * outputs + (arrays.reference is not None)  # that get a code
+    tiles = mapping.tiles(rows)
+    total = np.zeros((*inputs.shape[:2], columns), np.int64)
+    for plane in range(arrays.planes):
+        shift = plane * mapping.dac_bits
+        drive = arrays.drive[plane][(inputs >> shift) & mapping.digit_max]  # (N, P, K)
+        volts = torch.from_numpy(drive.astype(np.float64)).to(device)
+        for number, tile in enumerate(tiles):
+            current = (volts[..., tile] @ conductance[tile]).cpu().numpy()  # (N, P, columns)
+            top = np.full((*inputs.shape[:2], 1), arrays.code_max)
+            if arrays.sense is not None:
+                assert arrays.limits is not None
+                lsb = mapping.level_max << (arrays.grid_bits + arrays.drive_bits)
+                count = (current[..., -1:].astype(np.int64) + lsb // 2) // lsb
+                top = arrays.limits[np.clip(count, 0, len(arrays.limits) - 1)]
+                current = current[..., :-1]
+            if arrays.noisy:
+                squared = (drive[..., tile].astype(np.float64) ** 2).sum(-1)  # (N, P)
+                read = (np.arange(inputs.shape[1]) * arrays.planes + plane) * len(tiles) + number
+                draw = _noise(keys, read, per_output * outputs + 1)[..., :columns]
+                cell, adc = arrays.cell_noise_steps, arrays.adc_noise_steps
+                current = current + np.rint(np.sqrt(cell**2 * squared + adc**2)[..., None] * draw)
+            total += _convert(arrays, current, top, number) << shift
+    products = np.zeros((*inputs.shape[:2], outputs), np.int64)
+    for k, coefficient in enumerate(arrays.mapped.coefficients):
+        products += coefficient * total[..., k * outputs : (k + 1) * outputs]
+    if arrays.reference is not None:
+        products -= arrays.mapped.offset * total[..., -1:]
+    return products
+
+
+def _noise(keys: np.ndarray, reads: np.ndarray, columns: int) -> np.ndarray:
+    """Normal values (N, P, columns), by image key, read and column."""
+    counters = (reads[:, None] * columns + np.arange(columns)).astype(np.uint64)
+    return normal(keys[:, None, None], counters[None], NORMAL_QUANTILES)
+
+
+def _convert(
+    arrays: LayerArrays, current: np.ndarray, top: np.ndarray, tile: int
+) -> np.ndarray:
+    """Codes of column currents: how many transition levels each has reached."""
+    if arrays.curves is None:
+        codes = (current.astype(np.int64) + arrays.lsb_steps // 2) // arrays.lsb_steps
+        return np.clip(codes, 0, top)
+    codes = np.empty(current.shape, np.int64)
+    across = arrays.column_tile.ravel()
+    for column in range(current.shape[-1]):
+        # The reference column is read by the first array's converter.
+        curve = arrays.curves[tile, across[column] if column < len(across) else 0]
+        codes[..., column] = np.searchsorted(curve, current[..., column], side="right")
+    return np.minimum(codes, top)
