@@ -1,0 +1,182 @@
+"""Paper beside ours: what each claim says, what was measured, and the verdict."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from nvlib.files import write_text
+from nvlib.paths import EXPECTED, RESULTS
+from nvlib.statistics import mean_interval, wilson_interval
+from nvlib.studies import precision, tolerance
+
+CLAIMS_FILE = RESULTS / "claims.json"
+REPRODUCED, TREND, FAILED = "reproduced", "reproduced as trend", "not reproduced"
+INCOMPARABLE = "not comparable"
+#: Points below the floating-point network that the compromise may lose.
+COMPROMISE_SHARE = 0.003
+
+
+@lru_cache(maxsize=1)
+def expected() -> dict[str, dict[str, Any]]:
+    """The paper's claims by id, from ``expected/claims.yaml``."""
+    entries = yaml.safe_load((EXPECTED / "claims.yaml").read_text(encoding="utf-8"))
+    return {entry["id"]: entry for entry in entries}
+
+
+def paper(claim: str) -> Any:
+    """The paper's value of a claim."""
+    return expected()[claim]["paper"]
+
+
+def _claim(
+    claim: str, dataset: str, measured: Any, verdict: str,
+    lower: float | None = None, upper: float | None = None, interval: str = "", note: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "id": claim, "paper": paper(claim), "measured": measured, "lower": lower, "upper": upper,
+        "interval": interval, "dataset": dataset,
+        "verdict": verdict if dataset == "mnist" else INCOMPARABLE, "note": note,
+    }  # fmt: skip
+
+
+def _within(claim: str, measured: float) -> str:
+    entry = expected()[claim]
+    close = abs(measured - entry["paper"]) <= entry["tolerance"]
+    return REPRODUCED if close else FAILED
+
+
+def judge_accuracy(seeds: pd.DataFrame) -> list[dict[str, Any]]:
+    """C1, from right answers of the quantized network over training seeds."""
+    rows = seeds[seeds["precision"] == "W4A3"]
+    shares = (rows["correct"] / rows["images"]).to_numpy()
+    dataset = str(rows["dataset"].iloc[0])
+    if len(shares) > 1:
+        lower, upper = mean_interval(shares)
+        interval = f"95 % of the mean of {len(shares)} training seeds (t)"
+    else:
+        lower, upper = wilson_interval(int(rows["correct"].iloc[0]), int(rows["images"].iloc[0]))
+        interval = "95 % over test images (Wilson)"
+    mean = float(shares.mean())
+    return [_claim("C1", dataset, mean, _within("C1", mean), lower, upper, interval)]
+
+
+def judge_compromise(
+    grid: pd.DataFrame, costs: pd.DataFrame, reference: float
+) -> list[dict[str, Any]]:
+    """C2: the cheapest precision within 0.3 points of the floating-point network."""
+    dataset = str(grid["dataset"].iloc[0])
+    accuracy = (grid["correct"] / grid["images"]).set_axis(grid["precision"])
+    energy = costs.set_index("precision")["energy_nj"]
+    chosen = precision.cheapest(accuracy, energy, COMPROMISE_SHARE, reference)
+    verdict = REPRODUCED if chosen == paper("C2") else FAILED
+    losses = {f"{share:.1%}": precision.cheapest(accuracy, energy, share, reference)
+              for share in (0.001, 0.002, 0.003, 0.005, 0.01)}  # fmt: skip
+    note = "cheapest within " + ", ".join(f"{share}: {name}" for share, name in losses.items())
+    return [_claim("C2", dataset, chosen, verdict, note=note)]
+
+
+def judge_trend(claim: str, limits: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+    """C3a or C3b: is every limit of W8A8 below that of W4A3, and their intervals apart?"""
+    found = {}
+    for kind, rows in limits.groupby("nonideality", sort=False):
+        by = rows.set_index("precision")
+        high, low = by.loc["W8A8"], by.loc["W4A3"]
+        if high["upper"] < low["lower"]:
+            found[kind] = "stricter"
+        elif high["lower"] > low["upper"]:
+            found[kind] = "looser"
+        else:
+            found[kind] = "undecided"
+    words = list(found.values())
+    if "looser" in words or words.count("stricter") == 0:
+        verdict = FAILED
+    else:
+        verdict = TREND
+    text = "; ".join(f"{kind}: {word}" for kind, word in found.items())
+    share = f"{words.count('stricter')} of {len(words)} stricter"
+    return [_claim(claim, dataset, share, verdict, interval="95 % of the mean over chips", note=text)]
+
+
+def judge_savings(savings: pd.DataFrame) -> list[dict[str, Any]]:
+    """C5 and C6 at 128 x 128, from the table of array sizes."""
+    claims = []
+    for name in ("W8A8", "W4A3"):
+        row = savings[(savings["precision"] == name) & (savings["array_size"] == 128)].iloc[0]
+        for claim, column in ((f"C5_{name}", "adc_saving"), (f"C6_{name}", "efficiency_gain")):
+            value = float(row[column])
+            claims.append(
+                _claim(
+                    claim, str(row["dataset"]), value, _within(claim, value),
+                    float(row[f"{column}_lower"]), float(row[f"{column}_upper"]),
+                    "95 % over blocks of test images (t)",
+                    "constants from the literature; the configuration was selected knowing "
+                    "the paper's numbers",
+                )  # fmt: skip
+            )
+    return claims
+
+
+def judge_requirements(limits: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+    """C4: the table exists; the abstract gives no number to set beside it."""
+    text = f"{len(limits)} limits in results/requirements.csv"
+    return [_claim("C4", dataset, text, INCOMPARABLE, note="the abstract gives no numbers")]
+
+
+def record(claims: list[dict[str, Any]], profile: str, checkpoints: str) -> None:
+    """Put claims into ``results/claims.json`` in place of those with the same id."""
+    known = {claim["id"]: claim for claim in read()}
+    for claim in claims:
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in claim.items()}
+        known[claim["id"]] = plain | {"profile": profile, "checkpoints_sha256": checkpoints}
+    ordered = [known[name] for name in expected() if name in known]
+    write_text(CLAIMS_FILE, json.dumps(ordered, indent=1) + "\n")
+
+
+def read() -> list[dict[str, Any]]:
+    """Claims of the last run; none where there was none."""
+    if not CLAIMS_FILE.is_file():
+        return []
+    return json.loads(CLAIMS_FILE.read_text(encoding="utf-8"))
+
+
+def show(value: Any, claim: str) -> str:
+    """A claim's value as people write it.
+
+    Examples
+    --------
+    >>> show(0.9882, "C1"), show(2.98, "C6_W8A8"), show("W4A3", "C2")
+    ('98.82 %', '2.98 x', 'W4A3')
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    if expected()[claim]["unit"].startswith("share"):
+        return f"{value:.2%}".replace("%", " %") if claim == "C1" else f"{100 * value:.1f} %"
+    return f"{value:.2f} x"
+
+
+def table(claims: list[dict[str, Any]]) -> pd.DataFrame:
+    """Claims as a table to be read: claim, paper, ours, interval, verdict."""
+    rows = []
+    for claim in claims:
+        name = claim["id"]
+        bounds = [show(claim[side], name) for side in ("lower", "upper")]
+        comparable = claim["dataset"] == "mnist"
+        rows.append(
+            {"claim": name, "what": expected()[name]["sentence"].split(":")[0],
+             "paper": show(claim["paper"], name) if comparable else "(not set beside these)",
+             "ours": show(claim["measured"], name),
+             "95 % interval": " to ".join(bounds) if all(bounds) else "",
+             "verdict": claim["verdict"]}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def requirements(*tables: pd.DataFrame, delta: float = 1.0) -> pd.DataFrame:
+    """Limits of every imperfection in the given tables of right answers."""
+    return pd.concat([tolerance.limits(table, delta) for table in tables], ignore_index=True)

@@ -1,0 +1,81 @@
+"""What the studies share: networks, images, and hardware described by plain parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from nvlib import data
+from nvlib.arrays import Hardware
+from nvlib.calibration import CALIBRATION_IMAGES, calibrated_full_scale
+from nvlib.checkpoints import CheckpointName, load_quantized
+from nvlib.chip import Chip
+from nvlib.converters import Adc
+from nvlib.mapping import Mapping
+from nvlib.network import QuantizedNetwork
+from nvlib.paths import CHECKPOINTS, ROOT
+from nvlib.quantizers import Precision
+
+#: Where the shipped networks lie, relative to the artifact, as points name it.
+SHIPPED = CHECKPOINTS.relative_to(ROOT).as_posix()
+PRECISIONS = ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2")
+
+
+@lru_cache(maxsize=16)
+def network(
+    dataset: str, precision: str, seed: int = 0, checkpoints: str = SHIPPED, name: str = "lenet5"
+) -> QuantizedNetwork:
+    """A trained network by plain parameters."""
+    which = CheckpointName(dataset, name, Precision.parse(precision), seed)
+    return load_quantized(which, Path(ROOT / checkpoints))
+
+
+def test_images(dataset: str, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `images` test images and their labels.
+
+    Raises
+    ------
+    ValueError
+        If the data set has fewer.
+    """
+    digits = data.load(dataset)
+    if not 1 <= images <= len(digits.test_images):
+        raise ValueError(
+            f"images: expected 1 to {len(digits.test_images)} of {digits.name}, "
+            f"received {images}; ask for fewer"
+        )
+    return digits.test_images[:images], digits.test_labels[:images]
+
+
+def calibrated(
+    net: QuantizedNetwork, hardware: Hardware, dataset: str
+) -> Hardware:
+    """The same hardware with the full scale of its converters set on training images."""
+    images = data.load(dataset).train_images[:CALIBRATION_IMAGES]
+    scales = calibrated_full_scale(net, hardware, images)
+    return replace(hardware, adc=replace(hardware.adc, full_scale=scales))
+
+
+def adc_bits_of(precision: str) -> int:
+    """Converter resolution of a precision in the default hardware: its weight bits, at least 4.
+
+    A reading of C6, whose ADC shares imply a factor 2^4 between the converters of W8A8 and
+    W4A3. Below 4 bits accuracy falls. Full scales are calibrated where 2^B - 1 does not cover
+    the array.
+    """
+    return max(Precision.parse(precision).weight_bits, 4)
+
+
+def default_hardware(net: QuantizedNetwork, dataset: str, rows: int = 128) -> Hardware:
+    """128 x 128 arrays of 1-bit cells, bit-serial inputs, differential pairs, B = W bits."""
+    mapping = Mapping(rows=rows, columns=rows)
+    hardware = Hardware(mapping, adc=Adc(bits=adc_bits_of(str(net.precision))))
+    return calibrated(net, hardware, dataset)
+
+
+def correct(chip: Chip, images: np.ndarray, labels: np.ndarray) -> int:
+    """How many images the chip classifies rightly; one thread, for studies use processes."""
+    return int((chip.predict(images, threads=1) == labels).sum())

@@ -1,0 +1,130 @@
+"""Runs the points of a study: in processes, cached, resumable, the same in any order.
+
+A point is a dictionary of plain parameters; a study's function turns it into a dictionary
+of plain results. Each result is a file of its own, named by the hash of the
+point, the code of `nvlib`, the checkpoints and the data, so a run that died goes on where
+it was, and nothing stale is ever read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from nvlib import data
+from nvlib.checkpoints import MANIFEST
+from nvlib.files import write_text
+from nvlib.paths import CHECKPOINTS, POINTS, RESULTS
+
+Point = dict[str, Any]
+#: Modules that draw or report: changing them changes no number.
+_WITHOUT_NUMBERS = {"figures.py", "claims.py", "reproduce.py", "notebook.py", "readme.py"}
+
+
+@lru_cache(maxsize=1)
+def code_hash() -> str:
+    """SHA-256 of the modules that numbers depend on."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*folder.rglob("*.py"), *folder.glob("*.yaml")]):
+        if path.name not in _WITHOUT_NUMBERS:
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _key(function: Callable[..., Point], point: Point) -> str:
+    checkpoints = Path(point.get("checkpoints", CHECKPOINTS)) / MANIFEST
+    manifest = hashlib.sha256(checkpoints.read_bytes()).hexdigest()
+    name = f"{function.__module__}.{function.__qualname__}"
+    text = json.dumps([name, point, code_hash(), manifest], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _run_point(function: Callable[..., Point], point: Point, folder: Path) -> Point:
+    path = folder / f"{_key(function, point)}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        result = function(**point)
+        write_text(path, json.dumps(result))
+        return result
+
+
+def run(
+    name: str,
+    function: Callable[..., Point],
+    points: list[Point],
+    jobs: int = 1,
+    folder: Path = POINTS,
+) -> pd.DataFrame:
+    """One row per point: its parameters and its results, in the order of `points`.
+
+    Parameters
+    ----------
+    name : str
+        Of the study; its cache and its progress bar are called so.
+    function : callable
+        At the top of a module, so that other processes find it.
+    points : list of dict
+    jobs : int
+        Processes.
+    folder : Path
+        Where results of single points are kept.
+    """
+    if points:
+        data.load(points[0].get("dataset", "auto"))  # complain about data before work starts
+    tasks = (delayed(_run_point)(function, point, folder / name) for point in points)
+    results = list(
+        tqdm(
+            Parallel(n_jobs=min(jobs, max(len(points), 1)), return_as="generator")(tasks),
+            total=len(points), desc=name, unit="point",
+        )
+    )  # fmt: skip
+    rows = [point | result for point, result in zip(points, results, strict=True)]
+    return pd.DataFrame(rows)
+
+
+def write_table(name: str, table: pd.DataFrame) -> Path:
+    """Write a study's table to ``results/name.csv``, whole or not at all."""
+    path = RESULTS / f"{name}.csv"
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    return path
+
+
+def read_table(name: str, dataset: str = "mnist") -> pd.DataFrame:
+    """A recorded table; those of the embedded digits lie in a folder of their own."""
+    path = RESULTS / ("" if dataset == "mnist" else dataset) / f"{name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: expected a recorded table, found none; "
+            "restore it from git, or run ./run_all.sh"
+        )
+    return pd.read_csv(path)
+
+
+def recompute_sample(
+    function: Callable[..., Point], table: pd.DataFrame, parameters: list[str], count: int, seed: int
+) -> list[tuple[Point, Point, Point]]:
+    """Run a seeded sample of a table's rows again.
+
+    Returns
+    -------
+    list of (point, recorded results, results now)
+    """
+    rows = table.to_dict("records")
+    chosen = random.Random(seed).sample(rows, min(count, len(rows)))
+    sample = []
+    for row in chosen:
+        point = {name: row[name] for name in parameters}
+        now = function(**point)
+        sample.append((point, {name: row[name] for name in now}, now))
+    return sample
