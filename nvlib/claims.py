@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from nvlib.energy import AdcLaw
 from nvlib.files import write_text
 from nvlib.paths import EXPECTED, RESULTS
 from nvlib.statistics import mean_interval, wilson_interval
@@ -126,6 +127,23 @@ def judge_requirements(limits: pd.DataFrame, dataset: str) -> list[dict[str, Any
     """C4: the table exists; the abstract gives no number to set beside it."""
     text = f"{len(limits)} limits in results/requirements.csv"
     return [_claim("C4", dataset, text, INCOMPARABLE, note="the abstract gives no numbers")]
+
+
+def mark_region(region: pd.DataFrame) -> pd.DataFrame:
+    """Add which combinations give all four numbers, and which is the default hardware."""
+    close = [
+        (region[f"{column}_{name}"] - paper(f"{claim}_{name}")).abs()
+        <= expected()[f"{claim}_{name}"]["tolerance"]
+        for claim, column in (("C5", "adc_saving"), ("C6", "efficiency_gain"))
+        for name in ("W8A8", "W4A3")
+    ]
+    law = AdcLaw()
+    default = (
+        (region["network"] == "lenet5") & (region["cell_bits"] == 1)
+        & (region["adc_rule"] == "B = W") & (region["design"] == law.design)
+        & (region["partial"] == law.partial) & (region["mechanism"] == "all")
+    )  # fmt: skip
+    return region.assign(explains=np.logical_and.reduce(close), default=default)
 
 
 def record(claims: list[dict[str, Any]], profile: str, checkpoints: str) -> None:

@@ -55,6 +55,23 @@ def _paper_star(axes: Any, x: float, y: float, label: str = "paper") -> None:
     axes.plot(x, y, "*", ms=11, mfc="none", mec="black", mew=0.9, ls="none", label=label, zorder=5)
 
 
+def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) -> Figure:
+    """A digit, the integer products of one channel, and what an imperfect array adds to them."""
+    figure, panels = _figure(PAGE, 2.0, 1, 3)
+    difference = imperfect - products
+    span = max(int(np.abs(difference).max()), 1)
+    for axes, values, label, options in (
+        (panels[0], image, "pixel", {"cmap": "gray_r"}),
+        (panels[1], products, "integer product", {"cmap": "cividis"}),
+        (panels[2], difference, "error of the array", {"cmap": "PuOr", "vmin": -span, "vmax": span}),
+    ):
+        shown = axes.imshow(values, **options)
+        figure.colorbar(shown, ax=axes, label=label, shrink=0.85)
+        axes.set(xticks=[], yticks=[])
+        axes.grid(visible=False)
+    return figure
+
+
 def precision_sweep(grid: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     """Heat map of the W x A grid, and the studied precisions with their seeds."""
     figure, (left, right) = _figure(PAGE, 3.1, 1, 2, width_ratios=(1.25, 1))

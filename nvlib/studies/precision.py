@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nvlib.checkpoints import CheckpointName
+from nvlib.checkpoints import CheckpointName, read_manifest
 from nvlib.chip import Chip
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.mapping import count_arrays
@@ -13,6 +13,7 @@ from nvlib.paths import ROOT
 from nvlib.quantizers import MAX_BITS, Precision
 from nvlib.retraining import SEEDS
 from nvlib.sparsity import count_events
+from nvlib.statistics import mean_interval, wilson_interval
 from nvlib.studies import common
 from nvlib.sweep import Point
 
@@ -30,14 +31,14 @@ def grid_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) ->
 
 def seed_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
     """The studied precisions, for every training seed that has a checkpoint."""
-    seeds = SEEDS if dataset == "mnist" else SEEDS[:1]
+    manifest = read_manifest(ROOT / checkpoints)
     return [
         {"dataset": dataset, "precision": name, "seed": seed, "images": images,
          "checkpoints": checkpoints}
         for name in common.PRECISIONS
-        for seed in seeds
-        if (ROOT / checkpoints / CheckpointName(
-            dataset, "lenet5", Precision.parse(name), seed).path).is_file()
+        for seed in SEEDS
+        if CheckpointName(
+            dataset, "lenet5", Precision.parse(name), seed).path.as_posix() in manifest
     ]  # fmt: skip
 
 
@@ -91,3 +92,36 @@ def chip_point(dataset: str, precision: str, seed: int, images: int, checkpoints
     pixels, labels = common.test_images(dataset, images)
     answers = common.correct(Chip(net, hardware), pixels, labels)
     return {"adc_bits": hardware.adc.bits, "correct": answers}
+
+
+def by_engine(quantized: pd.DataFrame, chips: pd.DataFrame) -> pd.DataFrame:
+    """Both tables in one, told apart by the column `engine`."""
+    return pd.concat(
+        [quantized.assign(engine="quantized network"), chips.assign(engine="ideal chip")],
+        ignore_index=True,
+    )
+
+
+def seed_summary(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Mean, spread and 95 % interval of the accuracy in percent, by precision and engine."""
+    rows = []
+    for (precision, engine), group in seeds.groupby(["precision", "engine"], sort=False):
+        shares = (100 * group["correct"] / group["images"]).to_numpy()
+        if len(shares) > 1:
+            lower, upper = mean_interval(shares)
+        else:
+            hits, trials = int(group["correct"].iloc[0]), int(group["images"].iloc[0])
+            lower, upper = (100 * bound for bound in wilson_interval(hits, trials))
+        rows.append(
+            {"precision": precision, "engine": engine, "seeds": len(shares),
+             "images": int(group["images"].iloc[0]), "mean (%)": shares.mean(),
+             "spread (points)": shares.std(ddof=1) if len(shares) > 1 else float("nan"),
+             "lower (%)": lower, "upper (%)": upper}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def float_accuracy(dataset: str, checkpoints: str = common.SHIPPED) -> float:
+    """Test accuracy of the floating-point network of seed 0, as its manifest records it."""
+    name = CheckpointName(dataset, "lenet5", None, 0).path.as_posix()
+    return float(read_manifest(ROOT / checkpoints)[name]["test_accuracy"])

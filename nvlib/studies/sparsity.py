@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from nvlib.arrays import Hardware
 from nvlib.chip import Chip
+from nvlib.checkpoints import read_manifest
 from nvlib.converters import Adc
 from nvlib.energy import (
     DESIGN_LAWS,
     PARTIAL_LAWS,
+    UNITS,
     AdcLaw,
     EnergyTable,
     adc_saving,
@@ -20,6 +24,7 @@ from nvlib.energy import (
     inference_energy,
 )
 from nvlib.mapping import Mapping
+from nvlib.paths import ROOT
 from nvlib.sparsity import ALL_POLICIES, ActiveRowBound, ColumnBound, ZeroSkip, count_events
 from nvlib.statistics import mean_interval
 from nvlib.studies import common
@@ -113,7 +118,11 @@ def region_points(
     dataset: str, images: int, checkpoints: str = common.SHIPPED
 ) -> list[Point]:
     """Readings of the hardware: cell bits, converter resolution, network."""
-    networks = ("lenet5", "wide_cnn") if dataset == "mnist" else ("lenet5",)
+    names = ("lenet5", "wide_cnn")
+    manifest = read_manifest(ROOT / checkpoints)
+    networks = [
+        name for name in names if f"{dataset}/{name}-W8A8-seed0.safetensors" in manifest
+    ]
     return [
         {"dataset": dataset, "precision": precision, "network": network, "cell_bits": cell_bits,
          "adc_rule": rule, "images": images, "checkpoints": checkpoints}
@@ -161,13 +170,58 @@ RANGES = {
 def tidy_region(table: pd.DataFrame) -> pd.DataFrame:
     """One row per combination, with both precisions' saving and gain side by side."""
     rows = [
-        {key: row[key] for key in ("precision", "network", "cell_bits", "adc_rule")} | result
+        {key: row[key] for key in ("dataset", "precision", "network", "cell_bits", "adc_rule")} | result
         for row in table.to_dict("records")
-        for result in row["results"]
+        for result in (
+            ast.literal_eval(row["results"]) if isinstance(row["results"], str) else row["results"]
+        )
     ]
-    keys = ["network", "cell_bits", "adc_rule", "design", "partial", "mechanism"]
+    keys = ["dataset", "network", "cell_bits", "adc_rule", "design", "partial", "mechanism"]
     wide = pd.DataFrame(rows).pivot(
         index=keys, columns="precision", values=["adc_saving", "efficiency_gain"]
     )
     wide.columns = [f"{value}_{precision}" for value, precision in wide.columns]
     return wide.reset_index()
+
+
+def tornado_point(
+    dataset: str, precision: str, constant: str, images: int, checkpoints: str
+) -> Point:
+    """Efficiency gain with one constant at both ends of its range in the literature."""
+    net = common.network(dataset, precision, 0, checkpoints)
+    events = count_events(
+        Chip(net, common.default_hardware(net, dataset)), common.test_images(dataset, images)[0]
+    )
+    bits, law, table = common.adc_bits_of(precision), AdcLaw(), EnergyTable.load()
+
+    def gain(value: float) -> float:
+        changed = replace(table, **{constant: value})
+        return efficiency_gain(
+            inference_energy(events, (), bits, law, changed),
+            inference_energy(events, ALL_POLICIES, bits, law, changed),
+        )
+
+    low, high = RANGES[constant]
+    return {
+        "gain": gain(getattr(table, constant)), "gain_low": gain(low), "gain_high": gain(high),
+        "label": f"{constant.replace('_', ' ')}\n{low:g} to {high:g} {UNITS[constant]}",
+    }  # fmt: skip
+
+
+def tornado_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
+    """Every constant with a range, at both precisions."""
+    return [
+        {"dataset": dataset, "precision": precision, "constant": constant, "images": images,
+         "checkpoints": checkpoints}
+        for precision in PRECISIONS
+        for constant in RANGES
+    ]  # fmt: skip
+
+
+def with_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """The column `layers` as objects, also where it was read from CSV."""
+    parsed = [
+        ast.literal_eval(layers) if isinstance(layers, str) else layers
+        for layers in table["layers"]
+    ]
+    return table.assign(layers=parsed)

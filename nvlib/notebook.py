@@ -1,0 +1,166 @@
+"""What every notebook does: get its tables, show figures, set paper beside ours, check itself."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib.figure import Figure
+
+import nvlib
+from nvlib import claims, data, figures, sweep
+from nvlib.checkpoints import MANIFEST
+from nvlib.paths import ROOT
+from nvlib.studies.common import SHIPPED
+
+
+class CheckError(AssertionError):
+    """A notebook's own check failed."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """One notebook at work.
+
+    Attributes
+    ----------
+    dataset : str
+        ``"mnist"`` or ``"embedded"``.
+    recorded : bool
+        Show the recorded tables and recompute a sample of them; else compute everything and
+        record it.
+    profile : str
+    jobs : int
+    checkpoints : str
+        Folder of the trained networks, relative to the artifact.
+    """
+
+    dataset: str
+    recorded: bool
+    profile: str
+    jobs: int
+    checkpoints: str
+
+    def table(
+        self, name: str, function: Callable[..., sweep.Point], points: list[sweep.Point]
+    ) -> pd.DataFrame:
+        """A study's table: recorded, or computed and recorded."""
+        if self.recorded:
+            return sweep.read_table(name)
+        table = sweep.run(name, function, points, self.jobs)
+        self.record(name, table)
+        return table
+
+    def record(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table to ``results``, unless recorded ones are shown."""
+        if not self.recorded:
+            sweep.write_table(name, table)
+
+    def figure(self, figure: Figure, name: str, table: pd.DataFrame) -> None:
+        """Show a figure; write it to ``figures``, unless recorded tables are shown."""
+        dataset = str(table["dataset"].iloc[0])
+        label = data.load("embedded").label if dataset == "embedded" else "MNIST"
+        if not self.recorded:
+            figures.save(figure, name, label, dataset == "mnist", self.provenance())
+        elif dataset != "mnist":
+            figure.suptitle(label, fontsize=7, color="#b00000")
+
+    def claims(self, judged: list[dict[str, Any]]) -> None:
+        """Record what was measured, and show paper beside ours."""
+        if not self.recorded:
+            claims.record(judged, self.profile, self.checkpoints_hash())
+        display(claims.table(judged).style.hide(axis="index"))
+
+    def check_sample(
+        self, name: str, function: Callable[..., sweep.Point], parameters: list[str], count: int = 2
+    ) -> None:
+        """Recompute a seeded sample of a recorded table; raise where a result differs.
+
+        Without MNIST at hand, the table of the embedded digits is sampled.
+        """
+        if self.recorded:
+            at_hand = data.load("auto").name
+            recorded = sweep.read_table(name)
+            if str(recorded["dataset"].iloc[0]) != at_hand:
+                recorded = sweep.read_table(name, at_hand)
+        else:
+            recorded = sweep.read_table(name)
+        sample = sweep.recompute_sample(function, recorded, parameters, count, seed=2022)
+        wrong = [(point, before, now) for point, before, now in sample if not _same(before, now)]
+        if wrong:
+            point, before, now = wrong[0]
+            raise CheckError(
+                f"{name}: expected {before} at {point}, received {now}; the engine or the "
+                "checkpoints changed, so run ./run_all.sh to record new tables"
+            )
+        verdict(f"{name}: recomputed points equal the recorded ones", True)
+
+    def checkpoints_hash(self) -> str:
+        """SHA-256 of the manifest of the networks."""
+        return hashlib.sha256((ROOT / self.checkpoints / MANIFEST).read_bytes()).hexdigest()
+
+    def provenance(self) -> dict[str, str]:
+        """Where a figure comes from."""
+        return {
+            "nvlib": nvlib.__version__, "commit": _commit(), "code": sweep.code_hash()[:16],
+            "dataset": self.dataset, "profile": self.profile,
+            "checkpoints": self.checkpoints_hash()[:16], "machine": platform.machine(),
+        }  # fmt: skip
+
+
+def start(
+    dataset: str = "auto",
+    recorded: bool = True,
+    profile: str = "standard",
+    jobs: int = 2,
+    checkpoints: str = SHIPPED,
+) -> Session:
+    """Begin a notebook; complain about its parameters before any work."""
+    digits = data.load(dataset)
+    if not digits.comparable and not recorded:
+        print(digits.label)
+    if not (Path(ROOT / checkpoints) / MANIFEST).is_file():
+        raise FileNotFoundError(
+            f"{checkpoints}: expected a folder of checkpoints in {ROOT}, found none; "
+            "restore it from git, or train with ./run_all.sh --retrain"
+        )
+    return Session(digits.name, recorded, profile, jobs, checkpoints)
+
+
+def verdict(what: str, holds: bool) -> None:
+    """One fixed-width line of a check cell; raise if it does not hold.
+
+    Examples
+    --------
+    >>> verdict("ideal chip equals the integer network", True)
+    ideal chip equals the integer network ............................ ok
+    """
+    print(f"{what + ' ':.<66} {'ok' if holds else 'FAILED'}")
+    if not holds:
+        raise CheckError(f"expected: {what}; it does not hold, see the cells above")
+
+
+def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    for name, value in now.items():
+        other = before[name]
+        if isinstance(value, float):
+            if not np.isclose(value, float(other), rtol=1e-9):
+                return False
+        elif str(value) != str(other):
+            return False
+    return True
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    )
+    return done.stdout.strip() or "unknown"

@@ -1,0 +1,222 @@
+"""Runs the notebooks with papermill: which ones, at which size, in which order.
+
+Usage: ./run_all.sh, or python -m nvlib.reproduce; --help lists the options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import io
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from nvlib import claims, data, readme
+from nvlib.paths import BUILD, NOTEBOOKS, ROOT
+
+PROFILES = ("quick", "standard", "full")
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One notebook and its size in each profile.
+
+    Attributes
+    ----------
+    name : str
+    yields : str
+        What it leaves behind.
+    minutes : tuple of float
+        Expected on 2 cores, for each of `PROFILES`.
+    sizes : dict
+        Parameter -> its value for each of `PROFILES`.
+    """
+
+    name: str
+    yields: str
+    minutes: tuple[float, float, float]
+    sizes: dict[str, tuple[Any, Any, Any]] = field(default_factory=dict)
+
+    def parameters(self, profile: str) -> dict[str, Any]:
+        """Values of the profile."""
+        place = PROFILES.index(profile)
+        return {name: values[place] for name, values in self.sizes.items()}
+
+
+CATALOGUE = (
+    Notebook("00_overview", "one image through one array", (0.1, 0.1, 0.1)),
+    Notebook(
+        "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.5, 1.6, 4.0),
+        {"images": (1000, 10_000, 10_000), "cost_images": (10, 40, 200)},
+    ),
+    Notebook(
+        "02_variation_tolerance", "variation_tolerance; claim C3a", (0.5, 2.5, 60.0),
+        {"images": (100, 500, 10_000), "chips": (2, 5, 20)},
+    ),
+    Notebook(
+        "03_converter_nonlinearity", "converter_nonlinearity; claims C3b, C4", (0.6, 2.5, 60.0),
+        {"images": (100, 500, 10_000), "chips": (2, 5, 20)},
+    ),
+    Notebook(
+        "04_sparsity", "zeros, resolved_bits", (0.1, 0.5, 5.0), {"images": (100, 1000, 10_000)},
+    ),
+    Notebook(
+        "05_adc_reduction", "adc_reduction, energy, region, tornado; claims C5, C6",
+        (0.6, 2.5, 25.0),
+        {"images": (100, 500, 10_000), "region_images": (20, 100, 1000)},
+    ),
+)  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors end with exit code 2 and say how to go on."""
+
+    def error(self, message: str) -> Any:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: {message}; --help lists the options\n")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Command line; exit code 2 for what is unknown."""
+    parser = Parser(prog="./run_all.sh", description="Regenerate every figure of the artifact.")
+    parser.add_argument("--profile", choices=PROFILES, default="standard", help="how much to run")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these notebooks")
+    parser.add_argument("--retrain", action="store_true", help="train the networks from scratch")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--list", action="store_true", help="list the notebooks and stop")
+    options = parser.parse_args(arguments)
+    known = [notebook.name for notebook in CATALOGUE]
+    for name in options.only or []:
+        if name not in known:
+            parser.error(f"expected notebooks among {', '.join(known)}, received {name}")
+    if options.jobs < 1:
+        parser.error(f"--jobs: expected at least 1, received {options.jobs}")
+    return options
+
+
+def list_notebooks() -> None:
+    """Notebooks, what each yields, and its expected time on 2 cores."""
+    print(f"{'notebook':28}{'quick':>7}{'standard':>10}{'full':>7}  minutes on 2 cores; yields")
+    for notebook in CATALOGUE:
+        quick, standard, full = notebook.minutes
+        print(f"{notebook.name:28}{quick:7.1f}{standard:10.1f}{full:7.0f}  {notebook.yields}")
+
+
+def check_parameters(notebook: Notebook, parameters: dict[str, Any]) -> None:
+    """Refuse parameters that the notebook does not have, or of another type.
+
+    Raises
+    ------
+    ValueError
+        Papermill itself would only warn.
+    """
+    path = NOTEBOOKS / f"{notebook.name}.ipynb"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a notebook, found none; restore it from git")
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = papermill.inspect_notebook(str(path))
+    for name, value in parameters.items():
+        if name not in known:
+            raise ValueError(
+                f"{notebook.name}: expected parameters among {sorted(known)}, received {name}; "
+                "correct the catalogue"
+            )
+        default = ast.literal_eval(known[name]["default"])
+        if type(default) is not type(value):
+            raise ValueError(
+                f"{notebook.name}: expected {name} of type {type(default).__name__}, received "
+                f"{value!r}; correct the catalogue"
+            )
+
+
+def run_notebook(notebook: Notebook, parameters: dict[str, Any]) -> str | None:
+    """Execute a copy in ``build/notebooks``; None, or what went wrong and where."""
+    source, target = NOTEBOOKS / f"{notebook.name}.ipynb", BUILD / "notebooks"
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(source), str(target / source.name), parameters, cwd=str(ROOT),
+            kernel_name="python3", progress_bar=False, stdout_file=None, stderr_file=sys.stderr,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        return f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except (OSError, RuntimeError, nbformat.ValidationError) as error:
+        return f"{notebook.name}: {error}"
+    return None
+
+
+def retrain(jobs: int, dataset: str) -> str:
+    """Train every network from scratch; the folder they lie in, relative to the artifact."""
+    from nvlib import retraining  # torch is slow to import, and only this needs it here
+
+    folder = BUILD / "checkpoints"
+    retraining.train_all(retraining.shipped(dataset), folder, jobs)
+    return folder.relative_to(ROOT).as_posix()
+
+
+def summary() -> str:
+    """Claims of this run as text."""
+    table = claims.table(claims.read())
+    return table.to_string(index=False, max_colwidth=60) if len(table) else "no claim was judged"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; the exit code."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    if options.list:
+        list_notebooks()
+        return 0
+    chosen = [n for n in CATALOGUE if not options.only or n.name in options.only]
+    try:
+        digits = data.load("auto")
+    except data.DataError as error:
+        print(f"data: {error}", file=sys.stderr)
+        return 1
+    print(f"data: {digits.label}")
+    common: dict[str, Any] = {
+        "dataset": digits.name, "recorded": False, "profile": options.profile, "jobs": options.jobs,
+    }  # fmt: skip
+    if options.retrain:
+        common["checkpoints"] = retrain(options.jobs, digits.name)
+    plans = [(notebook, common | _fitting(notebook, options.profile, digits)) for notebook in chosen]
+    for notebook, parameters in plans:
+        check_parameters(notebook, parameters)
+    failures, begun = [], time.monotonic()
+    place = PROFILES.index(options.profile)
+    for number, (notebook, parameters) in enumerate(plans):
+        left = sum(later.minutes[place] for later, _ in plans[number:])
+        print(f"[{number + 1}/{len(plans)}] {notebook.name}: {notebook.yields}; about {left:.1f} min left")
+        started = time.monotonic()
+        failure = run_notebook(notebook, parameters)
+        print(f"      {'failed' if failure else 'done'} in {(time.monotonic() - started) / 60:.1f} min")
+        failures += [failure] if failure else []
+    readme.update()
+    print(f"\n{summary()}\n\n{(time.monotonic() - begun) / 60:.1f} min in all; figures/, results/")
+    for failure in failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _fitting(notebook: Notebook, profile: str, digits: data.Dataset) -> dict[str, Any]:
+    """The profile's parameters, with no more images than there are."""
+    most = len(digits.test_images)
+    return {
+        name: min(value, most) if "images" in name else value
+        for name, value in notebook.parameters(profile).items()
+    }
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nstopped; start again to go on where it stopped", file=sys.stderr)
+        sys.exit(130)
