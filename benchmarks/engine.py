@@ -92,7 +92,9 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({name: round(rate, 1) for name, rate in shown.items()}))
         return
-    print(f"{digits.label}; {arguments.threads} threads; float torch at {best.split('_')[-1]} a batch")
+    print(
+        f"{digits.label}; {arguments.threads} threads; float torch at {best.split('_')[-1]} a batch"
+    )
     for name, rate in shown.items():
         extra = first.get(name, first[best]) - len(images) / rate
         ratio = rate / shown["float_torch"]

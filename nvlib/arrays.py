@@ -176,9 +176,7 @@ def write_layer(
     cells, extra, converters, drivers = (np.random.default_rng(seed) for seed in seeds.spawn(4))
     mapped = map_weights(layer.matrix, precision, mapping)
     rows = len(mapped.levels)
-    grid_bits = min(
-        FINEST_GRID_BITS, SUM_BITS - (mapping.rows * mapping.level_max).bit_length()
-    )
+    grid_bits = min(FINEST_GRID_BITS, SUM_BITS - (mapping.rows * mapping.level_max).bit_length())
     require(
         grid_bits >= 6, "rows x (2^cell_bits - 1)", f"below 2^{SUM_BITS - 6}",
         mapping.rows * mapping.level_max, "use fewer rows or cell bits",
@@ -198,13 +196,16 @@ def write_layer(
     on_conductance = written.sum(axis=(1, 2))
     drive, drive_bits = _drive(hardware, precision, drivers)
     conductance = to_steps(written)
-    largest = np.abs(conductance).sum(axis=0).max(initial=0)
+    tiles = [tile.start for tile in mapping.tiles(rows)]
+    largest = np.add.reduceat(np.abs(conductance), tiles, axis=0).max(initial=0)
     require(
         largest < 2**24, "conductances", "column sums below 2^24 steps", int(largest),
         "weaken the variation or use fewer rows",
     )  # fmt: skip
 
-    lsb_steps = max(round(adc.lsb(mapping.largest_sum, number) * 2.0 ** (grid_bits + drive_bits)), 2)
+    lsb_steps = max(
+        round(adc.lsb(mapping.largest_sum, number) * 2.0 ** (grid_bits + drive_bits)), 2
+    )
     code_max = 2 ** adc.resolution(mapping.largest_sum) - 1
     grid = count_arrays(
         rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)

@@ -22,14 +22,10 @@ def require(holds: bool, name: str, expected: str, received: object, mend: str) 
 def require_integer(name: str, value: object, lowest: int, highest: int) -> None:
     """Raise ValueError unless `value` is an integer in [lowest, highest]."""
     fits = isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
-    require(
-        fits, name, f"an integer from {lowest} to {highest}", value, "choose one in that range"
-    )
+    require(fits, name, f"an integer from {lowest} to {highest}", value, "choose one in that range")
 
 
-def require_number(
-    name: str, value: float, lowest: float = 0.0, highest: float = math.inf
-) -> None:
+def require_number(name: str, value: float, lowest: float = 0.0, highest: float = math.inf) -> None:
     """Raise ValueError unless `value` is a finite number in [lowest, highest]."""
     fits = isinstance(value, (int, float)) and math.isfinite(value) and lowest <= value <= highest
     wanted = f"a finite number from {lowest:g} to {highest:g}"

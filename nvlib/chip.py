@@ -116,9 +116,7 @@ class Chip:
             return out.reshape(len(codes), spec.outputs, *reader.output_sides)
         return out[:, :, 0]
 
-    def logits(
-        self, images: np.ndarray, threads: int | None = None, access: int = 0
-    ) -> np.ndarray:
+    def logits(self, images: np.ndarray, threads: int | None = None, access: int = 0) -> np.ndarray:
         """Real outputs of the last layer.
 
         Parameters
@@ -166,9 +164,7 @@ class Chip:
                 return reader.read(padded, keys)[:, 0, : reader.arrays.layer.spec.outputs]
         raise AssertionError("a network has a last layer")
 
-    def _walk(
-        self, images: np.ndarray, access: int
-    ) -> Iterator[tuple]:
+    def _walk(self, images: np.ndarray, access: int) -> Iterator[tuple]:
         """Each layer's reader, its padded flat input codes, and its noise keys."""
         keys = np.zeros(len(images), np.uint64)
         if any(arrays.noisy for arrays in self.layers):

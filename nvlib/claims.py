@@ -70,7 +70,7 @@ def judge_accuracy(seeds: pd.DataFrame) -> list[dict[str, Any]]:
 def judge_compromise(
     grid: pd.DataFrame, costs: pd.DataFrame, reference: float
 ) -> list[dict[str, Any]]:
-    """C2: the cheapest precision within 0.3 points of the floating-point network."""
+    """C2, by the cheapest precision within 0.3 points of the floating-point network."""
     dataset = str(grid["dataset"].iloc[0])
     accuracy = (grid["correct"] / grid["images"]).set_axis(grid["precision"])
     energy = costs.set_index("precision")["energy_nj"]
@@ -83,7 +83,7 @@ def judge_compromise(
 
 
 def judge_trend(claim: str, limits: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
-    """C3a or C3b: is every limit of W8A8 below that of W4A3, and their intervals apart?"""
+    """C3a or C3b, by the limits of W8A8 and W4A3 whose intervals are apart."""
     found = {}
     for kind, rows in limits.groupby("nonideality", sort=False):
         by = rows.set_index("precision")
@@ -95,13 +95,12 @@ def judge_trend(claim: str, limits: pd.DataFrame, dataset: str) -> list[dict[str
         else:
             found[kind] = "undecided"
     words = list(found.values())
-    if "looser" in words or words.count("stricter") == 0:
-        verdict = FAILED
-    else:
-        verdict = TREND
+    verdict = TREND if "stricter" in words and "looser" not in words else FAILED
     text = "; ".join(f"{kind}: {word}" for kind, word in found.items())
     share = f"{words.count('stricter')} of {len(words)} stricter"
-    return [_claim(claim, dataset, share, verdict, interval="95 % of the mean over chips", note=text)]
+    return [
+        _claim(claim, dataset, share, verdict, interval="95 % of the mean over chips", note=text)
+    ]
 
 
 def judge_savings(savings: pd.DataFrame) -> list[dict[str, Any]]:
@@ -113,8 +112,12 @@ def judge_savings(savings: pd.DataFrame) -> list[dict[str, Any]]:
             value = float(row[column])
             claims.append(
                 _claim(
-                    claim, str(row["dataset"]), value, _within(claim, value),
-                    float(row[f"{column}_lower"]), float(row[f"{column}_upper"]),
+                    claim,
+                    str(row["dataset"]),
+                    value,
+                    _within(claim, value),
+                    float(row[f"{column}_lower"]),
+                    float(row[f"{column}_upper"]),
                     "95 % over blocks of test images (t)",
                     "constants from the literature; the configuration was selected knowing "
                     "the paper's numbers",
@@ -139,9 +142,9 @@ def mark_region(region: pd.DataFrame) -> pd.DataFrame:
     ]
     law = AdcLaw()
     default = (
-        (region["network"] == "lenet5") & (region["cell_bits"] == 1)
-        & (region["adc_rule"] == "B = W") & (region["design"] == law.design)
-        & (region["partial"] == law.partial) & (region["mechanism"] == "all")
+        (region["cell_bits"] == 1) & (region["adc_rule"] == "B = W")
+        & (region["design"] == law.design) & (region["partial"] == law.partial)
+        & (region["mechanism"] == "all")
     )  # fmt: skip
     return region.assign(explains=np.logical_and.reduce(close), default=default)
 

@@ -26,7 +26,7 @@ if COMPILED:
     #: Pasted into its callers: a call that passes arrays costs as much as a small read.
     pasted = numba.njit(inline="always")
 
-    @intrinsic
+    @intrinsic  # type: ignore[misc]
     def add_lines(_context, table, starts, count, sums):
         """sums[j] = sum over i < count of table[starts[i] + j]; int32, whole vectors of 16.
 
@@ -70,6 +70,6 @@ else:
 
     pasted = compiled
 
-    def add_lines(table, starts, count, sums):
+    def add_lines(table, starts, count, sums):  # type: ignore[misc]
         """sums[j] = sum over i < count of table[starts[i] + j]."""
         sums[:] = sum(table[start : start + len(sums)] for start in starts[:count])

@@ -139,9 +139,7 @@ def adc_transitions(
     return curve / (1 + nonlinearity.gain_error) + nonlinearity.offset_lsb
 
 
-def dac_levels(
-    bits: int, nonlinearity: Nonlinearity, generator: np.random.Generator
-) -> np.ndarray:
+def dac_levels(bits: int, nonlinearity: Nonlinearity, generator: np.random.Generator) -> np.ndarray:
     """Outputs of one DAC for codes 0 .. 2^bits - 1, in LSB.
 
     Examples

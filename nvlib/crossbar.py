@@ -237,7 +237,7 @@ def _read_serial(
         base = bases[position]
         count = _choose(patterns, base, sources, lines * columns, columns, chosen)
         if count:  # no current gives code 0
-            add_lines(table, chosen, count, sums)
+            add_lines(table, chosen, count, sums)  # type: ignore[call-arg]
             # Sums stay below 2^24, so float32 is exact.
             _convert(sums, np.float32, half, reciprocal, top, shift, totals, position)
 
@@ -258,7 +258,7 @@ def _read_multibit(
             base = bases[position] + b * length
             count = _choose(flat, base, sources, lines * columns, columns, chosen)
             if count:
-                add_lines(table, chosen, count, sums)
+                add_lines(table, chosen, count, sums)  # type: ignore[call-arg]
                 weight = np.int32(1 << b)
                 if active:
                     for j in range(columns):
@@ -351,7 +351,7 @@ def read_arrays(
                     shift = plane * dac_bits
                     for tile in range(tiles):
                         first, last = tile_starts[tile], tile_starts[tile + 1]
-                        reference = 0
+                        reference = np.int64(0)
                         sense = 0
                         active = False
                         for b in range(drive_planes):
@@ -369,7 +369,7 @@ def read_arrays(
                                     if has_sense:
                                         sense += sense_table[g, pattern] << b
                             table = tables[block, first:last].reshape(-1)
-                            add_lines(table, chosen, count, sums)
+                            add_lines(table, chosen, count, sums)  # type: ignore[call-arg]
                             if not active:
                                 current[:] = 0.0
                             weight = float(1 << b)

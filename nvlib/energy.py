@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -97,7 +98,7 @@ class EnergyTable:
         return cls(**values)
 
 
-def _neurosim_sar(bits: np.ndarray) -> np.ndarray:
+def _neurosim_sar(bits: Any) -> Any:
     """Energy in fJ of a SAR conversion: (0.538 b + 4.375) uW for (b + 1) ns."""
     return (0.538 * bits + 4.375) * (bits + 1)
 
@@ -220,9 +221,7 @@ def inference_energy(
     return {name: value / events[0].images for name, value in total.items()}
 
 
-def adc_saving(
-    before: dict[str, float], after: dict[str, float], detection: bool = False
-) -> float:
+def adc_saving(before: dict[str, float], after: dict[str, float], detection: bool = False) -> float:
     """Share of the ADC energy that is saved; with `detection`, net of what that takes."""
     return 1 - (after["adc"] + detection * after["detection"]) / before["adc"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -36,7 +37,9 @@ STYLE = {
 
 def _figure(width: float, height: float, *shape: int, **options: Any) -> tuple[Figure, Any]:
     sns.set_theme(style="white", rc=STYLE)
-    return plt.subplots(*(shape or (1, 1)), figsize=(width, height), layout="constrained", **options)
+    return plt.subplots(
+        *(shape or (1, 1)), figsize=(width, height), layout="constrained", **options
+    )
 
 
 def save(figure: Figure, name: str, label: str, comparable: bool, metadata: dict[str, str]) -> None:
@@ -45,10 +48,7 @@ def save(figure: Figure, name: str, label: str, comparable: bool, metadata: dict
         figure.suptitle(label, fontsize=7, color="#b00000")
     for suffix in ("png", "pdf"):
         info = {"Title": name, "Subject" if suffix == "pdf" else "Description": str(metadata)}
-        write_whole(
-            FIGURES / f"{name}.{suffix}",
-            lambda path, info=info: figure.savefig(path, metadata=info),
-        )
+        write_whole(FIGURES / f"{name}.{suffix}", partial(figure.savefig, metadata=info))
 
 
 def _paper_star(axes: Any, x: float, y: float, label: str = "paper") -> None:
@@ -63,7 +63,12 @@ def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) ->
     for axes, values, label, options in (
         (panels[0], image, "pixel", {"cmap": "gray_r"}),
         (panels[1], products, "integer product", {"cmap": "cividis"}),
-        (panels[2], difference, "error of the array", {"cmap": "PuOr", "vmin": -span, "vmax": span}),
+        (
+            panels[2],
+            difference,
+            "error of the array",
+            {"cmap": "PuOr", "vmin": -span, "vmax": span},
+        ),
     ):
         shown = axes.imshow(values, **options)
         figure.colorbar(shown, ax=axes, label=label, shrink=0.85)
@@ -91,7 +96,9 @@ def precision_sweep(grid: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     order = [name for name in COLOURS if name in set(seeds["precision"])]
     for place, name in enumerate(order):
         for (kind, rows), shift in zip(
-            seeds[seeds["precision"] == name].groupby("engine", sort=False), (-0.15, 0.15), strict=False
+            seeds[seeds["precision"] == name].groupby("engine", sort=False),
+            (-0.15, 0.15),
+            strict=False,
         ):
             shares = 100 * rows["correct"] / rows["images"]
             filled = COLOURS[name] if kind == "quantized network" else "white"
@@ -117,7 +124,9 @@ def compromise(grid: pd.DataFrame, costs: pd.DataFrame, reference: float) -> Fig
     axes.plot(table["energy_nj"], 100 * table["accuracy"], "o", color="#bbbbbb", ms=2.5)
     ordered = table.sort_values(["energy_nj", "accuracy"], ascending=[True, False])
     front = ordered[ordered["accuracy"] > ordered["accuracy"].shift(fill_value=0).cummax()]
-    axes.plot(front["energy_nj"], 100 * front["accuracy"], color="black", lw=0.8, label="Pareto front")
+    axes.plot(
+        front["energy_nj"], 100 * front["accuracy"], color="black", lw=0.8, label="Pareto front"
+    )
     for name in COLOURS:
         if name in table.index:
             row = table.loc[name]
@@ -128,7 +137,9 @@ def compromise(grid: pd.DataFrame, costs: pd.DataFrame, reference: float) -> Fig
             )  # fmt: skip
     axes.axhline(100 * (reference - claims.COMPROMISE_SHARE), ls=":", color="black", lw=0.8,
                  label="float - 0.3 points")  # fmt: skip
-    axes.set(xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy (%)", ylim=(96.5, 99.6))
+    axes.set(
+        xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy (%)", ylim=(96.5, 99.6)
+    )
     axes.legend(loc="lower right")
     return figure
 
@@ -136,13 +147,20 @@ def compromise(grid: pd.DataFrame, costs: pd.DataFrame, reference: float) -> Fig
 def tolerance(losses: pd.DataFrame, limits: pd.DataFrame, delta: float) -> Figure:
     """Accuracy loss against the size of each imperfection; limits marked on the axis."""
     kinds = list(dict.fromkeys(losses["kind"]))
-    figure, panels = _figure(PAGE, 2.35 * -(-len(kinds) // 2), -(-len(kinds) // 2), 2, squeeze=False)
+    figure, panels = _figure(
+        PAGE, 2.35 * -(-len(kinds) // 2), -(-len(kinds) // 2), 2, squeeze=False
+    )
     for axes, kind in zip(panels.ravel(), kinds, strict=True):
         for name, curve in losses[losses["kind"] == kind].groupby("precision", sort=False):
             colour = COLOURS[name]
             axes.plot(curve["size"], curve["loss"], color=colour, marker=MARKERS[name], label=name)
             axes.fill_between(
-                curve["size"], curve["loss_lower"], curve["loss_upper"], color=colour, alpha=0.15, lw=0
+                curve["size"],
+                curve["loss_lower"],
+                curve["loss_upper"],
+                color=colour,
+                alpha=0.15,
+                lw=0,
             )
         found = limits[limits["nonideality"] == kind]
         for row in found[found["bound"] == "="].itertuples():
@@ -191,20 +209,23 @@ def resolved_bits(table: pd.DataFrame) -> Figure:
     figure, panels = _figure(PAGE, 2.4, 1, 2)
     for row in table.itertuples():
         longest = max(len(layer["active rows"]) for layer in row.layers)
-        rows = sum(np.pad(layer["active rows"], (0, longest - len(layer["active rows"])))
-                   for layer in row.layers)  # fmt: skip
+        rows = np.sum(
+            [np.pad(layer["active rows"], (0, longest - len(layer["active rows"])))
+             for layer in row.layers], axis=0,
+        )  # fmt: skip
         panels[0].step(
             range(longest), 100 * np.cumsum(rows) / rows.sum(), where="post",
             color=COLOURS[row.precision], label=row.precision,
         )  # fmt: skip
-        before = sum(np.array(layer["resolved before"]) for layer in row.layers)
-        after = sum(np.array(layer["resolved after"]) for layer in row.layers)
+        before = np.sum([layer["resolved before"] for layer in row.layers], axis=0)
+        after = np.sum([layer["resolved after"] for layer in row.layers], axis=0)
         shift = -0.2 if row.precision == "W8A8" else 0.2
         bits = np.arange(len(after))
         panels[1].bar(bits + shift, 100 * after / after.sum(), 0.38, color=COLOURS[row.precision],
                       label=f"{row.precision}, sparsity-aware")  # fmt: skip
         panels[1].bar(bits + shift, 100 * before / before.sum(), 0.38, fill=False,
-                      edgecolor=COLOURS[row.precision], ls=":", label=f"{row.precision}, before")  # fmt: skip
+                      edgecolor=COLOURS[row.precision], ls=":",
+                      label=f"{row.precision}, before")  # fmt: skip
     panels[0].set(xlabel="active rows in a read of 128", ylabel="reads with at most so many (%)",
                   ylim=(0, 101), xlim=(-1, 100))  # fmt: skip
     panels[0].legend(loc="lower right")
@@ -253,7 +274,9 @@ def energy_breakdown(table: pd.DataFrame) -> Figure:
         heights = []
         for row in rows.to_dict("records"):
             whole = sum(row[f"before {name} (pJ)"] for name in COMPONENTS)
-            heights += [100 * row[f"{when} {component} (pJ)"] / whole for when in ("before", "after")]
+            heights += [
+                100 * row[f"{when} {component} (pJ)"] / whole for when in ("before", "after")
+            ]
         axes.bar(range(len(labels)), heights, 0.7, bottom, color=colour, label=component,
                  edgecolor="white", linewidth=0.4)  # fmt: skip
         bottom += heights

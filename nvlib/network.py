@@ -65,14 +65,7 @@ LENET5 = (
     LayerSpec("fc2", 120, 84),
     LayerSpec("fc3", 84, 10),
 )
-#: A second network for questions that should not hang on LeNet-5's narrow layers.
-WIDE_CNN = (
-    LayerSpec("conv1", 1, 16, kernel=3, padding=1, pool=2),
-    LayerSpec("conv2", 16, 32, kernel=3, padding=1, pool=2),
-    LayerSpec("fc1", 1568, 128),
-    LayerSpec("fc2", 128, 10),
-)
-NETWORKS = {"lenet5": LENET5, "wide_cnn": WIDE_CNN}
+NETWORKS = {"lenet5": LENET5}
 
 
 def multiply(weight: torch.Tensor, inputs: torch.Tensor, spec: LayerSpec) -> torch.Tensor:
@@ -120,7 +113,7 @@ class Network(nn.Module):
         self.load_state_dict(trained.state_dict())
         most = self.precision.activation_max
         x = images
-        for i, spec in enumerate(self.specs):
+        for i in range(len(self.specs)):
             if i:
                 x = F.relu(x)
                 self.log_input_scales[i].copy_(fit_scale(x, 0, most).log())
@@ -323,9 +316,7 @@ def max_pool(values: np.ndarray, side: int) -> np.ndarray:
     return values.reshape(n, c, h // side, side, w // side, side).max(axis=(3, 5))
 
 
-def quantized_logits(
-    network: QuantizedNetwork, images: np.ndarray, batch: int = 500
-) -> np.ndarray:
+def quantized_logits(network: QuantizedNetwork, images: np.ndarray, batch: int = 500) -> np.ndarray:
     """Logits of the integer network in torch, without any hardware.
 
     Codes are small integers and every sum stays below 2^24, so float32 is exact

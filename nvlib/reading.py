@@ -36,9 +36,7 @@ class ReferenceReader:
         """Products of codes (N, ...): int64, (N, positions, outputs)."""
         return reference.read_layer(self.arrays, codes, keys)
 
-    def hand_over(
-        self, products: np.ndarray, following: ReferenceReader, most: int
-    ) -> np.ndarray:
+    def hand_over(self, products: np.ndarray, following: ReferenceReader, most: int) -> np.ndarray:
         """Input codes of the following layer."""
         spec = self.arrays.layer.spec
         shaped = products.transpose(0, 2, 1)
@@ -99,9 +97,7 @@ class CompiledReader:
         """Products of padded codes (N, F): int32, (N, positions, outputs and more)."""
         arrays, layout = self.arrays, self.layout
         images, length = padded.shape
-        patterns = np.zeros(
-            (images, arrays.planes, layout.drive_planes, length), np.uint8
-        )
+        patterns = np.zeros((images, arrays.planes, layout.drive_planes, length), np.uint8)
         dac_bits = arrays.mapping.dac_bits
         crossbar.pattern_bytes(
             padded, dac_bits, arrays.drive, layout.drive_planes, layout.group, patterns

@@ -19,7 +19,9 @@ def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
     spec = arrays.layer.spec
     if not spec.kernel:
         return codes[:, None, :]
-    columns = F.unfold(torch.from_numpy(codes.astype(np.float64)), spec.kernel, padding=spec.padding)
+    columns = F.unfold(
+        torch.from_numpy(codes.astype(np.float64)), spec.kernel, padding=spec.padding
+    )
     return columns.numpy().astype(np.uint8).transpose(0, 2, 1)
 
 
@@ -84,9 +86,7 @@ def _noise(keys: np.ndarray, reads: np.ndarray, columns: int) -> np.ndarray:
     return normal(keys[:, None, None], counters[None], NORMAL_QUANTILES)
 
 
-def _convert(
-    arrays: LayerArrays, current: np.ndarray, top: np.ndarray, tile: int
-) -> np.ndarray:
+def _convert(arrays: LayerArrays, current: np.ndarray, top: np.ndarray, tile: int) -> np.ndarray:
     """Codes of column currents: how many transition levels each has reached."""
     if arrays.curves is None:
         codes = (current.astype(np.int64) + arrays.lsb_steps // 2) // arrays.lsb_steps

@@ -144,7 +144,8 @@ def run_notebook(notebook: Notebook, parameters: dict[str, Any]) -> str | None:
     try:
         papermill.execute_notebook(
             str(source), str(target / source.name), parameters, cwd=str(ROOT),
-            kernel_name="python3", progress_bar=False, stdout_file=None, stderr_file=sys.stderr,
+            kernel_name="python3", progress_bar=False, stderr_file=sys.stderr,
+            extra_arguments=["--log-level=ERROR"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         return f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
@@ -186,17 +187,21 @@ def main(arguments: list[str] | None = None) -> int:
     }  # fmt: skip
     if options.retrain:
         common["checkpoints"] = retrain(options.jobs, digits.name)
-    plans = [(notebook, common | _fitting(notebook, options.profile, digits)) for notebook in chosen]
+    plans = [
+        (notebook, common | _fitting(notebook, options.profile, digits)) for notebook in chosen
+    ]
     for notebook, parameters in plans:
         check_parameters(notebook, parameters)
     failures, begun = [], time.monotonic()
     place = PROFILES.index(options.profile)
     for number, (notebook, parameters) in enumerate(plans):
         left = sum(later.minutes[place] for later, _ in plans[number:])
-        print(f"[{number + 1}/{len(plans)}] {notebook.name}: {notebook.yields}; about {left:.1f} min left")
+        print(f"[{number + 1}/{len(plans)}] {notebook.name}: {notebook.yields}")
+        print(f"      about {left:.1f} min left")
         started = time.monotonic()
         failure = run_notebook(notebook, parameters)
-        print(f"      {'failed' if failure else 'done'} in {(time.monotonic() - started) / 60:.1f} min")
+        minutes = (time.monotonic() - started) / 60
+        print(f"      {'failed' if failure else 'done'} in {minutes:.1f} min")
         failures += [failure] if failure else []
     readme.update()
     print(f"\n{summary()}\n\n{(time.monotonic() - begun) / 60:.1f} min in all; figures/, results/")

@@ -19,11 +19,8 @@ from typing import Protocol
 
 import numpy as np
 
-from nvlib.arrays import Hardware, LayerArrays
-from nvlib.checks import require
+from nvlib.arrays import LayerArrays
 from nvlib.chip import Chip
-from nvlib.compiled import compiled
-from nvlib.mapping import count_arrays
 from nvlib.reference import unfold
 
 
@@ -243,4 +240,5 @@ def _layer_events(arrays: LayerArrays, codes: np.ndarray) -> LayerEvents:
         for number, tile in enumerate(tiles):
             met = digits[..., tile].sum(axis=-1, dtype=np.int64).ravel()
             sums[number, plane] += np.bincount(met, minlength=sums.shape[-1])
-    return LayerEvents(arrays, *inputs.shape[:2], sums, driven, squared)
+    images, positions = inputs.shape[:2]
+    return LayerEvents(arrays, images, positions, sums, driven, squared)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 from joblib import Parallel, delayed
-from tqdm.auto import tqdm
+from tqdm import tqdm  # the plain bar: papermill passes it on to the terminal
 
 from nvlib import data
 from nvlib.checkpoints import MANIFEST
@@ -112,7 +112,11 @@ def read_table(name: str, dataset: str = "mnist") -> pd.DataFrame:
 
 
 def recompute_sample(
-    function: Callable[..., Point], table: pd.DataFrame, parameters: list[str], count: int, seed: int
+    function: Callable[..., Point],
+    table: pd.DataFrame,
+    parameters: list[str],
+    count: int,
+    seed: int,
 ) -> list[tuple[Point, Point, Point]]:
     """Run a seeded sample of a table's rows again.
 

@@ -26,10 +26,10 @@ PRECISIONS = ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2")
 
 @lru_cache(maxsize=16)
 def network(
-    dataset: str, precision: str, seed: int = 0, checkpoints: str = SHIPPED, name: str = "lenet5"
+    dataset: str, precision: str, seed: int = 0, checkpoints: str = SHIPPED
 ) -> QuantizedNetwork:
     """A trained network by plain parameters."""
-    which = CheckpointName(dataset, name, Precision.parse(precision), seed)
+    which = CheckpointName(dataset, "lenet5", Precision.parse(precision), seed)
     return load_quantized(which, Path(ROOT / checkpoints))
 
 
@@ -50,9 +50,7 @@ def test_images(dataset: str, images: int) -> tuple[np.ndarray, np.ndarray]:
     return digits.test_images[:images], digits.test_labels[:images]
 
 
-def calibrated(
-    net: QuantizedNetwork, hardware: Hardware, dataset: str
-) -> Hardware:
+def calibrated(net: QuantizedNetwork, hardware: Hardware, dataset: str) -> Hardware:
     """The same hardware with the full scale of its converters set on training images."""
     images = data.load(dataset).train_images[:CALIBRATION_IMAGES]
     scales = calibrated_full_scale(net, hardware, images)

@@ -11,9 +11,9 @@ import pandas as pd
 
 from nvlib.arrays import Hardware
 from nvlib.chip import Chip
-from nvlib.checkpoints import read_manifest
 from nvlib.converters import Adc
 from nvlib.energy import (
+    COMPONENTS,
     DESIGN_LAWS,
     PARTIAL_LAWS,
     UNITS,
@@ -24,7 +24,6 @@ from nvlib.energy import (
     inference_energy,
 )
 from nvlib.mapping import Mapping
-from nvlib.paths import ROOT
 from nvlib.sparsity import ALL_POLICIES, ActiveRowBound, ColumnBound, ZeroSkip, count_events
 from nvlib.statistics import mean_interval
 from nvlib.studies import common
@@ -71,18 +70,21 @@ def saving_point(
         savings.append(adc_saving(before, after))
         gains.append(efficiency_gain(before, after))
         energies.append((before, after))
-    mean = [{k: float(np.mean([e[i][k] for e in energies])) for k in energies[0][0]} for i in (0, 1)]
+    before, after = (
+        {name: float(np.mean([pair[i][name] for pair in energies])) for name in COMPONENTS}
+        for i in (0, 1)
+    )
     low, high = mean_interval(np.array(savings))
     gain_low, gain_high = mean_interval(np.array(gains))
     return {
-        "adc_saving": adc_saving(*mean), "adc_saving_lower": low, "adc_saving_upper": high,
-        "adc_saving_net": adc_saving(*mean, detection=True),
-        "efficiency_gain": efficiency_gain(*mean),
+        "adc_saving": adc_saving(before, after), "adc_saving_lower": low, "adc_saving_upper": high,
+        "adc_saving_net": adc_saving(before, after, detection=True),
+        "efficiency_gain": efficiency_gain(before, after),
         "efficiency_gain_lower": gain_low, "efficiency_gain_upper": gain_high,
-        "adc_share_baseline": mean[0]["adc"] / sum(mean[0].values()),
+        "adc_share_baseline": before["adc"] / sum(before.values()),
         "config": f"1-bit cells, bit-serial, {bits}-bit ADC, {law.design} / {law.partial}",
-        **{f"before {k} (pJ)": v for k, v in mean[0].items()},
-        **{f"after {k} (pJ)": v for k, v in mean[1].items()},
+        **{f"before {k} (pJ)": v for k, v in before.items()},
+        **{f"after {k} (pJ)": v for k, v in after.items()},
     }  # fmt: skip
 
 
@@ -114,19 +116,11 @@ def zeros_point(
     return {"layers": layers}
 
 
-def region_points(
-    dataset: str, images: int, checkpoints: str = common.SHIPPED
-) -> list[Point]:
-    """Readings of the hardware: cell bits, converter resolution, network."""
-    names = ("lenet5", "wide_cnn")
-    manifest = read_manifest(ROOT / checkpoints)
-    networks = [
-        name for name in names if f"{dataset}/{name}-W8A8-seed0.safetensors" in manifest
-    ]
+def region_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
+    """Readings of the hardware: cell bits and converter resolution."""
     return [
-        {"dataset": dataset, "precision": precision, "network": network, "cell_bits": cell_bits,
+        {"dataset": dataset, "precision": precision, "cell_bits": cell_bits,
          "adc_rule": rule, "images": images, "checkpoints": checkpoints}
-        for network in networks
         for cell_bits in (1, 2, 3)
         for rule in ("B = W", "B = 8", "B = 4")
         for precision in PRECISIONS
@@ -134,11 +128,11 @@ def region_points(
 
 
 def region_point(
-    dataset: str, precision: str, network: str, cell_bits: int, adc_rule: str, images: int,
+    dataset: str, precision: str, cell_bits: int, adc_rule: str, images: int,
     checkpoints: str,
 ) -> Point:  # fmt: skip
     """Saving and gain under every mechanism and ADC law, for one reading of the hardware."""
-    net = common.network(dataset, precision, 0, checkpoints, network)
+    net = common.network(dataset, precision, 0, checkpoints)
     bits = common.adc_bits_of(precision) if adc_rule == "B = W" else int(adc_rule[-1])
     hardware = Hardware(Mapping(cell_bits=cell_bits), adc=Adc(bits=bits))
     chip = Chip(net, common.calibrated(net, hardware, dataset))
@@ -170,13 +164,13 @@ RANGES = {
 def tidy_region(table: pd.DataFrame) -> pd.DataFrame:
     """One row per combination, with both precisions' saving and gain side by side."""
     rows = [
-        {key: row[key] for key in ("dataset", "precision", "network", "cell_bits", "adc_rule")} | result
+        {key: row[key] for key in ("dataset", "precision", "cell_bits", "adc_rule")} | result
         for row in table.to_dict("records")
         for result in (
             ast.literal_eval(row["results"]) if isinstance(row["results"], str) else row["results"]
         )
     ]
-    keys = ["dataset", "network", "cell_bits", "adc_rule", "design", "partial", "mechanism"]
+    keys = ["dataset", "cell_bits", "adc_rule", "design", "partial", "mechanism"]
     wide = pd.DataFrame(rows).pivot(
         index=keys, columns="precision", values=["adc_saving", "efficiency_gain"]
     )

@@ -114,7 +114,8 @@ def losses(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     ideal = {
-        (row.precision, row.kind): int(row.correct) for row in table[table["size"] == 0].itertuples()
+        (row.precision, row.kind): int(row.correct)
+        for row in table[table["size"] == 0].itertuples()
     }
     for row in table.itertuples():
         shares = np.array(str(row.correct).split(), float) / row.images

@@ -1,0 +1,138 @@
+"""The slow, obvious crossbar, in plain loops over Python integers.
+
+It shares nothing with `nvlib` but the frozen state of a layer (`LayerArrays`): no tables, no
+vectors, no matrix product. One conversion at a time, one cell at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+MASK = 2**64 - 1
+
+
+def convert(arrays, current: int, tile: int, across: int, top: int) -> int:
+    """Code of one column current: transition levels that it has reached, one by one."""
+    if arrays.curves is None:
+        levels = (k * arrays.lsb_steps - arrays.lsb_steps // 2 for k in range(1, top + 1))
+    else:
+        levels = (int(level) for level in arrays.curves[tile][across][:top])
+    code = 0
+    for level in levels:
+        if current < level:
+            break
+        code += 1
+    return code
+
+
+def noise(arrays, key: int, counter: int, squared: int, quantiles) -> int:
+    """Noise of one conversion, in steps."""
+    z = (key + counter * 0x9E3779B97F4A7C15) & MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    z ^= z >> 31
+    normal = quantiles[z % 4096] + quantiles[(z // 4096) % 4096]
+    spread = np.sqrt(arrays.cell_noise_steps**2 * squared + arrays.adc_noise_steps**2)
+    return round(float(spread * normal))
+
+
+def read_position(arrays, inputs, key=0, position=0, quantiles=None, events=None):
+    """Products of one output position: `inputs` are its K codes.
+
+    `events`, a Counter, is filled with what happened: ("access", tile, plane, digit sum) and
+    ("driven", row).
+    """
+    rows, per_output, outputs = arrays.conductance.shape
+    mapping, planes = arrays.mapping, arrays.planes
+    size = mapping.rows
+    tiles = -(-rows // size)
+    products = [0] * outputs
+    for plane in range(planes):
+        digits = [
+            (int(code) // (mapping.digit_max + 1) ** plane) % (mapping.digit_max + 1)
+            for code in inputs
+        ]
+        steps = [int(arrays.drive[plane][digit]) for digit in digits]
+        for tile in range(tiles):
+            here = range(tile * size, min((tile + 1) * size, rows))
+            squared = sum(steps[i] ** 2 for i in here)
+            counter = ((position * planes + plane) * tiles + tile) * (per_output * outputs + 1)
+            if events is not None:
+                events["access", tile, plane, sum(digits[i] for i in here)] += 1
+                for i in here:
+                    events["driven", i] += digits[i] > 0
+            top = arrays.code_max
+            if arrays.sense is not None:
+                current = sum(steps[i] * int(arrays.sense[i]) for i in here)
+                lsb = mapping.level_max << (arrays.grid_bits + arrays.drive_bits)
+                counted = min(max((current + lsb // 2) // lsb, 0), len(arrays.limits) - 1)
+                top = int(arrays.limits[counted])
+            weight = (mapping.digit_max + 1) ** plane
+            for k in range(per_output):
+                for m in range(outputs):
+                    current = sum(steps[i] * int(arrays.conductance[i, k, m]) for i in here)
+                    if arrays.noisy:
+                        current += noise(arrays, key, counter + k * outputs + m, squared, quantiles)
+                    code = convert(arrays, current, tile, int(arrays.column_tile[k, m]), top)
+                    products[m] += int(arrays.mapped.coefficients[k]) * code * weight
+            if arrays.reference is not None:
+                current = sum(steps[i] * int(arrays.reference[i]) for i in here)
+                if arrays.noisy:
+                    current += noise(
+                        arrays, key, counter + per_output * outputs, squared, quantiles
+                    )
+                code = convert(arrays, current, tile, 0, top)
+                for m in range(outputs):
+                    products[m] -= arrays.mapped.offset * code * weight
+    return products
+
+
+def patch(codes, spec, y, x):
+    """The K input codes of output position (y, x), pixel by pixel."""
+    if not spec.kernel:
+        return list(codes)
+    height, width = codes.shape[1:]
+    values = []
+    for channel in range(spec.inputs):
+        for dy in range(spec.kernel):
+            for dx in range(spec.kernel):
+                row, column = y + dy - spec.padding, x + dx - spec.padding
+                inside = 0 <= row < height and 0 <= column < width
+                values.append(int(codes[channel, row, column]) if inside else 0)
+    return values
+
+
+def integer_product(matrix, inputs):
+    """Sum of weight code times input code for each output."""
+    return [
+        sum(int(q) * int(x) for q, x in zip(column, inputs, strict=True)) for column in matrix.T
+    ]
+
+
+def count_resolved(arrays, events: Counter, adc_bits: int, rows=True, columns=True, zero=True):
+    """Conversions by resolved bits, one at a time, from counted accesses."""
+    counts = [0] * (adc_bits + 1)
+    levels, mapping = arrays.mapped.levels, arrays.mapping
+    _, per_output, outputs = levels.shape
+    for event, times in events.items():
+        if event[0] != "access":
+            continue
+        _, tile, _, digits = event
+        here = slice(tile * mapping.rows, (tile + 1) * mapping.rows)
+        for k in range(per_output):
+            for m in range(outputs):
+                bound = mapping.rows * mapping.level_max * mapping.digit_max
+                if zero and digits == 0:
+                    bound = 0
+                if rows:
+                    bound = min(bound, digits * mapping.level_max)
+                if columns:
+                    bound = min(bound, int(levels[here, k, m].sum()) * mapping.digit_max)
+                code = min(int(bound / arrays.lsb + 0.5), 2**adc_bits - 1)
+                needed = 0
+                while 2**needed - 1 < code:
+                    needed += 1
+                counts[needed if (rows or columns or (zero and digits == 0)) else adc_bits] += times
+    return counts

@@ -1,0 +1,292 @@
+"""The artifact around the library: environment, runner, sweep, claims, notebooks, README."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from nvlib import claims, readme, reproduce, sweep
+from nvlib.notebook import CheckError, Session
+from nvlib.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
+from nvlib.statistics import mean_interval
+from nvlib.studies import precision, tolerance
+
+
+def run(*command, **options):
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def test_lock_environment_and_project_agree():
+    lock = dict(
+        line.split("==")
+        for line in (ROOT / "requirements.lock").read_text().split()
+        if "==" in line
+    )
+    lock = {name.lower().replace("_", "-"): version for name, version in lock.items()}
+    assert lock["torch"] == "2.13.0"
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert conda[-1]["pip"][0] == "-r requirements.lock"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["test"]
+    assert {name.lower() for name in needed} <= set(lock)
+    python = next(line for line in conda if str(line).startswith("python="))
+    assert f">={python.removeprefix('python=')}" == project["requires-python"]
+
+
+def fake(folder, name, script):
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A copy of what run_all.sh needs, and a PATH with only basic tools."""
+    folder, tools = tmp_path / "clone", tmp_path / "bin"
+    folder.mkdir()
+    tools.mkdir()
+    for name in ("run_all.sh", "requirements.lock"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+        (folder / name).chmod(0o755)
+    for tool in ("bash", "dirname", "cksum", "cut", "rm", "touch", "env", "mkdir"):
+        os.symlink(run("which", tool).stdout.strip(), tools / tool)
+    environment = {"PATH": str(tools), "HOME": str(tmp_path)}
+    return folder, tools, environment
+
+
+def test_no_python_or_too_old_a_python_is_one_clear_line(clone):
+    folder, tools, environment = clone
+    done = run("bash", folder / "run_all.sh", env=environment)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("found none; install Python 3.11 and start again")
+    fake(tools, "python3", 'case "$1" in --version) echo Python 3.9.1;; *) exit 1;; esac')
+    done = run("bash", folder / "run_all.sh", env=environment)
+    assert done.returncode == 1
+    assert "found Python 3.9.1; install Python 3.11" in done.stderr
+
+
+def test_no_network_is_one_clear_line_and_the_next_start_recovers(clone):
+    folder, tools, environment = clone
+    fake(tools, "python3.11", (
+        'case "$*" in "-m venv .venv") mkdir -p .venv/bin;'
+        ' cp "$FAKE" .venv/bin/python;; esac'))  # fmt: skip
+    os.symlink(run("which", "cp").stdout.strip(), tools / "cp")
+    fake(tools, "pip-fails", 'case "$*" in *requirements.lock*) echo noise >&2; exit 1;; esac')
+    environment["FAKE"] = str(tools / "pip-fails")
+    done = run("bash", folder / "run_all.sh", env=environment)
+    assert done.returncode == 1
+    assert "could not install requirements.lock; check the network" in done.stderr
+    assert not list((folder / ".venv").glob("ready-*"))
+    fake(tools, "pip-works", 'case "$*" in *nvlib.reproduce*) echo ran "$@";; esac')
+    environment["FAKE"] = str(tools / "pip-works")
+    done = run("bash", folder / "run_all.sh", "--list", env=environment)
+    assert done.returncode == 0
+    assert "ran -m nvlib.reproduce --list" in done.stdout
+    done = run("bash", folder / "run_all.sh", "--list", env=environment)
+    assert "Making .venv" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "07_nothing"], "expected notebooks among 00_overview"),
+        (["--profile", "huge"], "invalid choice"),
+        (["--fast"], "unrecognized arguments: --fast"),
+        (["--jobs", "0"], "expected at least 1, received 0"),
+    ],
+)
+def test_unknown_options_end_with_usage_and_code_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        reproduce.main(arguments)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "usage: ./run_all.sh" in error
+    assert message in error
+
+
+def test_the_list_names_every_notebook(capsys):
+    assert reproduce.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {
+        n.name for n in reproduce.CATALOGUE
+    }
+    assert all(notebook.name in listed for notebook in reproduce.CATALOGUE)
+
+
+def test_parameters_are_checked_against_the_notebook():
+    notebook = reproduce.CATALOGUE[1]
+    for profile in reproduce.PROFILES:
+        reproduce.check_parameters(notebook, notebook.parameters(profile))
+    with pytest.raises(ValueError, match="expected parameters among .* received imagse"):
+        reproduce.check_parameters(notebook, {"imagse": 10})
+    with pytest.raises(ValueError, match="expected images of type int, received '10'"):
+        reproduce.check_parameters(notebook, {"images": "10"})
+
+
+def test_a_failing_notebook_is_named_with_its_cell_and_the_rest_goes_on(tmp_path, monkeypatch):
+    broken = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("x = 1"), nbformat.v4.new_code_cell("1 / 0")],
+        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}},
+    )
+    nbformat.write(broken, tmp_path / "99_broken.ipynb")
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(reproduce, "BUILD", tmp_path / "build")
+    failure = reproduce.run_notebook(reproduce.Notebook("99_broken", "", (0, 0, 0)), {})
+    assert "99_broken, cell 2: ZeroDivisionError: division by zero" in failure
+    assert (tmp_path / "build/notebooks/99_broken.ipynb").is_file()
+
+
+calls = []
+
+
+def square(x, checkpoints="checkpoints", dataset="embedded"):
+    calls.append(x)
+    return {"y": x * x}
+
+
+def test_a_sweep_keeps_order_resumes_and_notices_other_parameters(tmp_path):
+    points = [{"x": x, "dataset": "embedded"} for x in (3, 1, 2)]
+    calls.clear()
+    table = sweep.run("squares", square, points, folder=tmp_path)
+    assert table["y"].tolist() == [9, 1, 4]
+    sweep.run("squares", square, points, folder=tmp_path)
+    assert calls == [3, 1, 2]
+    next((tmp_path / "squares").glob("*.json")).write_text("{half a res")  # as a crash leaves it
+    again = sweep.run(
+        "squares", square, [*points, {"x": 5, "dataset": "embedded"}], folder=tmp_path
+    )
+    assert again["y"].tolist() == [9, 1, 4, 25]
+    assert len(calls) == 5
+    assert not list((tmp_path / "squares").glob(".*"))
+
+
+def test_processes_change_nothing(tmp_path):
+    points = tolerance.points({"range variation": tolerance.KINDS["range variation"]},
+                              "embedded", 20, 2)[:8]  # fmt: skip
+    one = sweep.run("a", tolerance.point, points, jobs=1, folder=tmp_path / "one")
+    two = sweep.run("a", tolerance.point, points, jobs=2, folder=tmp_path / "two")
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_limits_are_interpolated_and_what_was_not_reached_is_said():
+    rows = []
+    for size, answers in ((0.0, "100"), (0.02, "100 100"), (0.04, "96 96"), (0.06, "60 60")):
+        rows.append({"precision": "W4A3", "kind": "range variation", "size": size,
+                     "images": 100, "correct": answers})  # fmt: skip
+        rows.append({"precision": "W2A2", "kind": "range variation", "size": size,
+                     "images": 100, "correct": "100 100" if size else "100"})  # fmt: skip
+    found = tolerance.limits(pd.DataFrame(rows), delta=2.0).set_index("precision")
+    assert found.loc["W4A3", "limit"] == pytest.approx(0.03)
+    assert found.loc["W4A3", "bound"] == "="
+    assert (found.loc["W2A2", "limit"], found.loc["W2A2", "bound"]) == (0.06, ">")
+    with pytest.raises(ValueError, match="delta: expected points above 0"):
+        tolerance.limits(pd.DataFrame(rows), delta=0)
+    with pytest.raises(ValueError, match="expected at least 2 values for an interval"):
+        mean_interval(np.array([1.0]))
+
+
+def seeds_table(correct, dataset="mnist"):
+    return pd.DataFrame(
+        [{"precision": "W4A3", "dataset": dataset, "images": 10_000, "correct": c} for c in correct]
+    )
+
+
+def test_verdicts_follow_the_tolerance_and_the_data():
+    assert claims.judge_accuracy(seeds_table([9882, 9884]))[0]["verdict"] == "reproduced"
+    assert claims.judge_accuracy(seeds_table([9800, 9801]))[0]["verdict"] == "not reproduced"
+    embedded = claims.judge_accuracy(seeds_table([9882], "embedded"))
+    assert embedded[0]["verdict"] == "not comparable"
+    assert "98.82" not in claims.table(embedded).to_string()
+
+    def trend(high, low):
+        rows = [{"precision": p, "nonideality": "k", "limit": (a + b) / 2, "lower": a, "upper": b}
+                for p, (a, b) in (("W8A8", high), ("W4A3", low))]  # fmt: skip
+        return claims.judge_trend("C3a", pd.DataFrame(rows), "mnist")[0]["verdict"]
+
+    assert trend((0.01, 0.02), (0.03, 0.04)) == "reproduced as trend"
+    assert trend((0.01, 0.03), (0.02, 0.04)) == "not reproduced"
+    assert trend((0.05, 0.06), (0.03, 0.04)) == "not reproduced"
+
+
+def test_the_papers_numbers_stand_in_one_place():
+    numbers = {name: entry["paper"] for name, entry in claims.expected().items()}
+    assert numbers["C1"] == 0.9882
+    assert (numbers["C5_W8A8"], numbers["C5_W4A3"]) == (0.79, 0.53)
+    share = {p: (1 - 1 / numbers[f"C6_{p}"]) / numbers[f"C5_{p}"] for p in ("W8A8", "W4A3")}
+    assert share["W8A8"] == pytest.approx(0.841, abs=1e-3)
+    assert share["W4A3"] == pytest.approx(0.246, abs=1e-3)
+
+
+def notebooks():
+    return {path.stem: nbformat.read(path, 4) for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+
+
+@pytest.mark.parametrize("name", [notebook.name for notebook in reproduce.CATALOGUE])
+def test_notebooks_are_committed_with_outputs_and_short_cells(name):
+    cells = [cell for cell in notebooks()[name].cells if cell.cell_type == "code"]
+    assert cells
+    assert all(cell.execution_count is not None for cell in cells)
+    assert not any(o.output_type == "error" for cell in cells for o in cell.outputs)
+    checks = [cell for cell in cells if "NBVAL_CHECK_OUTPUT" in cell.source]
+    assert checks
+    assert all("ok" in str(cell.outputs) for cell in checks)
+    assert any("image/png" in str(cell.outputs) for cell in cells)
+    assert any("parameters" in cell.metadata.get("tags", []) for cell in cells)
+    for cell in cells:
+        assert len(cell.source.splitlines()) <= 14
+        assert not re.search(r"^\s*(def|class|for .*:\n\s+for)\b", cell.source, re.M)
+
+
+def test_no_path_of_this_machine_is_committed():
+    text = "".join(path.read_text() for path in [*NOTEBOOKS.glob("*.ipynb"), ROOT / "README.md"])
+    assert str(ROOT) not in text
+    assert "/tmp/" not in text
+
+
+def test_every_figure_and_table_is_there():
+    tables = {path.stem for path in RESULTS.glob("*.csv")}
+    assert {"precision_grid", "precision_seeds", "variation", "nonlinearity", "requirements",
+            "zeros", "adc_reduction", "region", "tornado"} <= tables  # fmt: skip
+    figures = {path.stem for path in FIGURES.glob("*.png")}
+    assert figures == {path.stem for path in FIGURES.glob("*.pdf")}
+    shown = set(re.findall(r"figures/(\w+)\.png", (ROOT / "README.md").read_text()))
+    assert shown <= figures
+    assert len(shown) >= 6
+
+
+def test_the_readme_table_is_that_of_the_results():
+    assert readme.claims_markdown() in (ROOT / "README.md").read_text()
+    ids = [claim["id"] for claim in json.loads((RESULTS / "claims.json").read_text())]
+    assert ids == list(claims.expected())
+
+
+def test_a_changed_table_is_noticed(monkeypatch):
+    table = sweep.read_table("precision_chips", "embedded")
+    session = Session("embedded", False, "quick", 1, "checkpoints")
+    parameters = ["dataset", "precision", "seed", "images", "checkpoints"]
+    monkeypatch.setattr(sweep, "read_table", lambda name: table)
+    session.check_sample("precision_chips", precision.chip_point, parameters)
+    table["correct"] -= 1
+    with pytest.raises(CheckError, match="the engine or the checkpoints changed"):
+        session.check_sample("precision_chips", precision.chip_point, parameters)
+
+
+def test_the_readmes_two_commands_are_the_scripts():
+    text = (ROOT / "README.md").read_text()
+    assert "./run_all.sh" in text
+    assert "./run_tests.sh" in text
+    assert "./run_tests.sh" in (ROOT / ".ci/run").read_text()
+    assert sys.version_info >= (3, 11)

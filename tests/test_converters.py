@@ -1,0 +1,84 @@
+"""A generated transfer function, measured, has the INL and DNL that were asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nvlib.converters import (
+    SHAPES,
+    Adc,
+    Dac,
+    Nonlinearity,
+    adc_transitions,
+    dac_levels,
+    measure_adc,
+    measure_dac,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(SHAPES), st.integers(3, 10), st.floats(0.05, 0.9), st.integers(0, 1000),
+    st.floats(-2, 2), st.floats(-0.2, 0.2),
+)  # fmt: skip
+def test_measured_inl_is_the_asked_one(shape, bits, inl, seed, offset, gain):
+    asked = Nonlinearity(inl, shape=shape, offset_lsb=offset, gain_error=gain, monotone=False)
+    dac = measure_dac(dac_levels(bits, asked, np.random.default_rng(seed)))
+    assert dac.inl_lsb == pytest.approx(inl, abs=0.01)
+    assert dac.gain_error == pytest.approx(gain, abs=1e-9)
+    curve = adc_transitions(bits, asked, np.random.default_rng(seed))
+    assert (np.diff(curve) >= 0).all()
+    if shape in ("bow", "s-shape") and inl < 0.3:  # others may have missing codes
+        assert measure_adc(curve).inl_lsb == pytest.approx(inl, abs=0.01)
+
+
+@pytest.mark.parametrize("dnl", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("inl", [0.0, 1.5])
+def test_measured_dnl_is_the_asked_one(inl, dnl):
+    asked = Nonlinearity(inl_lsb=inl, dnl_lsb=dnl)
+    measured = measure_adc(adc_transitions(8, asked, np.random.default_rng(1)))
+    assert measured.dnl_lsb == pytest.approx(dnl, abs=0.01)
+    if inl:
+        assert measured.inl_lsb == pytest.approx(inl, abs=0.01)
+    assert measured.dnl.min() >= -1
+
+
+def test_measurement_by_hand():
+    measured = measure_adc(np.array([0.5, 1.5, 3.0, 3.5]))
+    np.testing.assert_allclose(measured.dnl, [0, 0.5, -0.5])
+    np.testing.assert_allclose(measured.inl, [0, 0, 0.5, 0])
+    shifted = measure_dac(np.array([0.25, 2.25, 4.25]))
+    assert (shifted.offset_lsb, shifted.gain_error, shifted.inl_lsb) == (0.25, 1.0, 0.0)
+
+
+def test_lsb_never_resolves_less_than_one_cell():
+    assert Adc(10).lsb(128, 0) == 1.0
+    assert Adc(4).lsb(150, 0) == 10.0
+    assert Adc(4, full_scale=(30.0, 45.0)).lsb(150, 1) == 3.0
+    assert Adc().resolution(128) == 8
+    assert Adc().resolution(127) == 7
+
+
+def test_a_driver_at_rest_drives_nothing():
+    levels = Dac(Nonlinearity(offset_lsb=0.4)).levels(2, np.random.default_rng(0))
+    assert levels.tolist() == [0.0, 1.4, 2.4, 3.4]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Adc(0), "ADC bits: expected an integer from 1 to 16, received 0"),
+        (lambda: Adc(4, full_scale=0.0), "full_scale: expected a finite number"),
+        (lambda: Nonlinearity(dnl_lsb=1.2), "dnl_lsb: expected at most 1 where monotone"),
+        (lambda: Nonlinearity(inl_lsb=-1.0), "inl_lsb: expected a finite number from 0"),
+        (lambda: Nonlinearity(shape="zigzag"), "shape: expected one of"),
+        (lambda: Adc(2, transitions=(0.5, 0.4, 1.0)), "transitions: expected 3 ascending"),
+        (lambda: Adc(8, noise_lsb=float("nan")), "noise_lsb: expected a finite number"),
+    ],
+)
+def test_impossible_converters_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

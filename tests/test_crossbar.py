@@ -1,0 +1,164 @@
+"""The kernel and the reference against the loop oracle, code for code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nvlib.arrays import Hardware, SenseColumn, write_layer
+from nvlib.converters import Adc, Dac, Nonlinearity
+from nvlib.devices import (
+    DeviceModel,
+    LognormalVariation,
+    ProportionalVariation,
+    RangeVariation,
+    ReadNoise,
+    RetentionDrift,
+    StuckCells,
+)
+from nvlib.mapping import Mapping
+from nvlib.noise import NORMAL_QUANTILES
+from nvlib.quantizers import Precision
+from nvlib.reading import CompiledReader
+from nvlib.reference import read_layer
+from tests import oracle
+from tests.conftest import random_layer
+
+VARIED = DeviceModel(effects=(RangeVariation(0.08),))
+CURVE = Nonlinearity(inl_lsb=0.8, shape="random-walk", offset_lsb=0.3, gain_error=0.02)
+#: Everything a chip can be, one or two things at a time.
+CHIPS = {
+    "ideal": Hardware(),
+    "variation, 5-bit ADC": Hardware(devices=VARIED, adc=Adc(5)),
+    "clipped full scale": Hardware(devices=VARIED, adc=Adc(4, full_scale=11.0)),
+    "every device effect": Hardware(
+        devices=DeviceModel(
+            30.0,
+            (ProportionalVariation(0.1), LognormalVariation(0.1), RetentionDrift(1e4),
+             StuckCells(0.05, 0.05)),
+        ), adc=Adc(6),
+    ),
+    "pedestal kept": Hardware(
+        devices=DeviceModel(10.0, (RangeVariation(0.02),), pedestal_removed=False), adc=Adc(8)
+    ),
+    "nonlinear ADC": Hardware(devices=VARIED, adc=Adc(5, nonlinearity=CURVE)),
+    "DNL": Hardware(adc=Adc(5, nonlinearity=Nonlinearity(dnl_lsb=0.7))),
+    "nonlinear DAC": Hardware(
+        Mapping(dac_bits=2), VARIED, Adc(7), Dac(Nonlinearity(inl_lsb=0.3, shape="s-shape"))
+    ),
+    "read noise": Hardware(devices=DeviceModel(read_noise=ReadNoise(0.1)), adc=Adc(6)),
+    "noisy curve": Hardware(
+        devices=DeviceModel(read_noise=ReadNoise(0.1)),
+        adc=Adc(5, nonlinearity=CURVE, noise_lsb=0.4),
+    ),
+    "sense column": Hardware(devices=VARIED, sense=SenseColumn(guard_rows=1)),
+}  # fmt: skip
+
+
+def products(hardware, layer, precision, codes, keys, seed=3):
+    """(kernel, reference, arrays) for one random layer."""
+    arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(seed))
+    height, breadth = codes.shape[2:] if layer.spec.kernel else (1, layer.spec.inputs)
+    reader = CompiledReader(arrays, height, breadth)
+    kernel = reader.read(reader.pad(codes), keys)[..., : layer.spec.outputs]
+    return kernel, read_layer(arrays, codes, keys), arrays
+
+
+@st.composite
+def layers(draw):
+    """A random layer, mapping and input: precisions, shapes, remainders, cell and DAC bits."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    precision = Precision(draw(st.integers(1, 8)), draw(st.integers(1, 8)))
+    mapping = Mapping(
+        rows=draw(st.integers(1, 40)),
+        columns=draw(st.sampled_from([8, 20, 128])),
+        cell_bits=draw(st.integers(1, 8)),
+        dac_bits=draw(st.integers(1, precision.activation_bits)),
+        scheme=draw(st.sampled_from(["differential", "offset"])),
+    )
+    kernel = draw(st.sampled_from([0, 0, 1, 2, 3, 5, 7]))
+    inputs = draw(st.integers(1, 3)) if kernel else draw(st.integers(1, 60))
+    padding = draw(st.integers(0, 2)) if kernel else 0
+    layer = random_layer(generator, precision, inputs, draw(st.integers(1, 19)), kernel, padding)
+    shape = (2, inputs, 8, 7) if kernel else (2, inputs)
+    share = draw(st.sampled_from([0.1, 0.5, 1.0]))
+    codes = generator.integers(0, precision.activation_max + 1, shape)
+    codes = (codes * (generator.random(shape) < share)).astype(np.uint8)
+    return precision, mapping, layer, codes
+
+
+@settings(max_examples=80, deadline=None)
+@given(layers())
+def test_ideal_arrays_give_the_integer_product(case):
+    precision, mapping, layer, codes = case
+    keys = np.zeros(len(codes), np.uint64)
+    kernel, reference, _ = products(Hardware(mapping), layer, precision, codes, keys)
+    side = kernel.shape[1]
+    breadth = (
+        codes.shape[3] + 2 * layer.spec.padding - layer.spec.kernel + 1 if codes.ndim == 4 else 1
+    )
+    for n in range(len(codes)):
+        for position in {0, side // 2, side - 1}:
+            inputs = oracle.patch(codes[n], layer.spec, *divmod(position, breadth))
+            exact = oracle.integer_product(layer.matrix, inputs)
+            assert kernel[n, position].tolist() == exact
+            assert reference[n, position].tolist() == exact
+
+
+@pytest.mark.parametrize("scheme", ["differential", "offset"])
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize(("bits", "kernel"), [((4, 3), 3), ((8, 8), 0), ((1, 2), 0)])
+def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):
+    hardware = CHIPS[name]
+    if scheme == "offset" and not hardware.devices.pedestal_removed:
+        pytest.skip("only a differential pair cancels the pedestal")
+    precision = Precision(*bits)
+    dac_bits = min(hardware.mapping.dac_bits, precision.activation_bits)
+    mapping = Mapping(rows=23, columns=24, cell_bits=2, dac_bits=dac_bits, scheme=scheme)
+    hardware = replace(hardware, mapping=mapping)
+    generator = np.random.default_rng(11)
+    inputs = 3 if kernel else 40
+    layer = random_layer(generator, precision, inputs, 9, kernel, padding=1 if kernel else 0)
+    shape = (2, inputs, 4, 4) if kernel else (2, inputs)
+    codes = generator.integers(0, precision.activation_max + 1, shape).astype(np.uint8)
+    codes[generator.random(shape) < 0.5] = 0
+    keys = generator.integers(0, 2**63, 2).astype(np.uint64)
+    fast, slow, arrays = products(hardware, layer, precision, codes, keys)
+    np.testing.assert_array_equal(fast, slow)
+    for n in range(2):
+        for position in (0, fast.shape[1] - 1):
+            patch = oracle.patch(codes[n], layer.spec, *divmod(position, 4))
+            expected = oracle.read_position(arrays, patch, int(keys[n]), position, NORMAL_QUANTILES)
+            assert fast[n, position].tolist() == expected
+
+
+def test_a_remainder_tile_is_read():
+    precision = Precision(4, 3)
+    layer = random_layer(np.random.default_rng(0), precision, 150, 5)
+    codes = np.zeros((1, 150), np.uint8)
+    codes[0, 149] = 7  # the last row of the 22 beyond the first 128
+    kernel, _, _ = products(Hardware(), layer, precision, codes, np.zeros(1, np.uint64))
+    assert kernel[0, 0].tolist() == (7 * layer.matrix[149].astype(int)).tolist()
+
+
+def test_an_idle_array_with_converter_offset_still_gives_codes():
+    precision = Precision(3, 2)
+    layer = random_layer(np.random.default_rng(0), precision, 10, 4)
+    hardware = Hardware(adc=Adc(6, nonlinearity=Nonlinearity(offset_lsb=-3.0, inl_lsb=0.5)))
+    codes = np.zeros((1, 10), np.uint8)
+    fast, slow, arrays = products(hardware, layer, precision, codes, np.zeros(1, np.uint64))
+    np.testing.assert_array_equal(fast, slow)
+    assert fast[0, 0].tolist() == oracle.read_position(arrays, [0] * 10)
+
+
+def test_limited_converters_do_lose_something():
+    precision = Precision(4, 4)
+    layer = random_layer(np.random.default_rng(0), precision, 100, 8)
+    codes = np.full((1, 100), 15, np.uint8)
+    exact, _, _ = products(Hardware(), layer, precision, codes, np.zeros(1, np.uint64))
+    coarse, _, _ = products(Hardware(adc=Adc(3)), layer, precision, codes, np.zeros(1, np.uint64))
+    assert (exact != coarse).any()

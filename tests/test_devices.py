@@ -1,0 +1,101 @@
+"""Device models: their statistics, how they compose, what they refuse."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from nvlib.devices import (
+    DeviceModel,
+    LevelVariation,
+    LognormalVariation,
+    ProportionalVariation,
+    RangeVariation,
+    ReadNoise,
+    RetentionDrift,
+    StuckCells,
+    StuckMap,
+)
+
+LEVELS = np.repeat([0, 1, 3], 200_000).reshape(3, -1)
+
+
+def programmed(*effects, ratio=math.inf, seed=0):
+    return DeviceModel(ratio, effects).program(LEVELS, 3, np.random.default_rng(seed))
+
+
+def test_ideal_cells_hold_their_level_and_the_pedestal():
+    np.testing.assert_array_equal(programmed(), LEVELS)
+    np.testing.assert_allclose(programmed(ratio=4.0), LEVELS + 1.0)  # G_off = 3 steps / 3
+
+
+@pytest.mark.parametrize(
+    ("effect", "spreads"),
+    [
+        (ProportionalVariation(0.1), (0.0, 0.1, 0.3)),
+        (RangeVariation(0.02), (None, 0.06, 0.06)),
+        (LevelVariation((0.0, 0.01, 0.5, 0.03)), (0.0, 0.03, 0.09)),
+    ],
+)
+def test_spread_of_each_level(effect, spreads):
+    for conductance, level, spread in zip(programmed(effect), (0, 1, 3), spreads, strict=True):
+        if spread is not None:  # level 0 is cut off at zero conductance
+            assert conductance.std() == pytest.approx(spread, rel=0.02, abs=1e-12)
+            assert conductance.mean() == pytest.approx(level, abs=0.002)
+
+
+def test_lognormal_keeps_the_median():
+    conductance = programmed(LognormalVariation(0.3))[2]
+    assert np.median(conductance) == pytest.approx(3, rel=0.01)
+    assert np.log(conductance).std() == pytest.approx(0.3, rel=0.02)
+
+
+def test_faults_have_their_rates_and_overrule_what_was_written():
+    conductance = programmed(RangeVariation(0.01), StuckCells(0.02, 0.03), ratio=31.0)
+    assert (conductance[1] == 3.1).mean() == pytest.approx(0.02, rel=0.1)
+    assert np.isclose(conductance[1], 0.1).mean() == pytest.approx(0.03, rel=0.1)
+
+
+def test_a_known_fault_map_is_obeyed():
+    model = DeviceModel(effects=(StuckMap(np.array([1, 0, -1])),))
+    assert model.program(np.array([2, 2, 2]), 3, np.random.default_rng(0)).tolist() == [3, 2, 0]
+
+
+def test_drift_follows_its_power_law():
+    drifted = programmed(RetentionDrift(2000.0, nu=0.05, reference_seconds=20.0))
+    np.testing.assert_allclose(drifted[2], 3 * 100**-0.05)
+
+
+def test_conductance_is_never_negative():
+    assert programmed(RangeVariation(0.5)).min() == 0
+
+
+def test_one_seed_one_chip():
+    same = programmed(RangeVariation(0.1), seed=4)
+    np.testing.assert_array_equal(same, programmed(RangeVariation(0.1), seed=4))
+    assert (same != programmed(RangeVariation(0.1), seed=5)).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ProportionalVariation(-0.1), "sigma: expected a finite number from 0"),
+        (lambda: RangeVariation(float("nan")), "sigma: expected a finite number"),
+        (lambda: StuckCells(1.2), "on_rate: expected a finite number from 0 to 1"),
+        (lambda: StuckCells(0.6, 0.6), "at most 1, received 1.2"),
+        (lambda: RetentionDrift(1.0), "seconds: expected a finite number from 20"),
+        (lambda: DeviceModel(on_off_ratio=1.0), "on_off_ratio: expected a number above 1"),
+        (lambda: ReadNoise.johnson(0.0, 0.2, 1e8), "on_conductance_s: expected"),
+        (lambda: StuckMap(np.array([2])), "state: expected only -1, 0 and 1"),
+        (lambda: programmed(LevelVariation((0.1,))), "a spread for each of 4 levels"),
+        (
+            lambda: DeviceModel().program(np.array([4]), 3, np.random.default_rng(0)),
+            "levels: expected levels from 0 to 3",
+        ),
+    ],
+)
+def test_impossible_devices_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,208 @@
+"""Policies lose nothing, and what they save is counted to the last event."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nvlib.arrays import Hardware, SenseColumn, write_layer
+from nvlib.chip import Chip
+from nvlib.converters import Adc
+from nvlib.devices import DeviceModel, RangeVariation
+from nvlib.energy import (
+    DESIGN_LAWS,
+    PARTIAL_LAWS,
+    AdcLaw,
+    EnergyTable,
+    adc_saving,
+    efficiency_gain,
+    inference_energy,
+)
+from nvlib.mapping import Mapping
+from nvlib.quantizers import Precision
+from nvlib.sparsity import (
+    ALL_POLICIES,
+    ActiveRowBound,
+    ColumnBound,
+    ZeroSkip,
+    _layer_events,
+    count_events,
+    resolved_bits,
+)
+from tests import oracle
+from tests.conftest import random_layer
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 4), st.integers(1, 3),
+    st.integers(1, 3), st.sampled_from([None, 2, 4]),
+)  # fmt: skip
+def test_no_code_exceeds_its_bound(seed, w, a, cell_bits, dac_bits, adc_bits):
+    generator = np.random.default_rng(seed)
+    precision = Precision(w, a)
+    mapping = Mapping(rows=13, cell_bits=cell_bits, dac_bits=min(dac_bits, a))
+    layer = random_layer(generator, precision, 30, 4)
+    full_scale = None if adc_bits is None else mapping.largest_sum / 2
+    hardware = Hardware(mapping, adc=Adc(adc_bits, full_scale))
+    arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(0))
+    codes = generator.integers(0, 2**a, 30) * (generator.random(30) < 0.4)
+    bits = arrays.code_max.bit_length()
+    for plane in range(arrays.planes):
+        digits = (codes >> plane * mapping.dac_bits) & mapping.digit_max
+        for tile in mapping.tiles(30):
+            levels = arrays.mapped.levels[tile].astype(int)
+            sums = np.einsum("k,kbm->bm", digits[tile], levels)
+            written = np.minimum(np.floor(sums / arrays.lsb + 0.5), arrays.code_max)
+            bound = np.minimum(
+                digits[tile].sum() * mapping.level_max, levels.sum(axis=0) * mapping.digit_max
+            )
+            allowed = 2 ** resolved_bits(bound, arrays.lsb, bits) - 1
+            assert (written <= allowed).all()
+
+
+@pytest.mark.parametrize("precision", ["W8A8", "W4A3"])
+def test_stopping_at_the_sensed_bound_changes_no_code_on_ideal_chips(network, digits, precision):
+    images, net = digits.test_images[::20], network(precision)
+    plain = Chip(net, Hardware()).logits(images)
+    sensed = Chip(net, Hardware(sense=SenseColumn())).logits(images)
+    np.testing.assert_array_equal(plain, sensed)
+
+
+def test_guard_rows_give_back_what_a_varied_sense_column_costs(network, digits):
+    images, net = digits.test_images[::20], network("W4A3")
+    devices = DeviceModel(effects=(RangeVariation(0.15),))
+
+    def error(sense):
+        logits = Chip(net, Hardware(devices=devices, sense=sense), seed=3).logits(images)
+        return np.abs(logits - Chip(net, Hardware(devices=devices), seed=3).logits(images)).mean()
+
+    bare, guarded = error(SenseColumn(0)), error(SenseColumn(4))
+    assert bare > 2 * guarded
+
+
+@pytest.mark.parametrize("kernel", [0, 3])
+@pytest.mark.parametrize("dac_bits", [1, 2])
+def test_events_are_the_oracles(kernel, dac_bits):
+    generator = np.random.default_rng(5)
+    precision = Precision(4, 3)
+    inputs = 2 if kernel else 40
+    layer = random_layer(generator, precision, inputs, 3, kernel)
+    layer.codes[0] = np.abs(layer.codes[0])  # an output with an empty negative column
+    hardware = Hardware(Mapping(rows=16, cell_bits=2, dac_bits=dac_bits), adc=Adc(5))
+    arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(0))
+    shape = (2, inputs, 5, 5) if kernel else (2, inputs)
+    codes = generator.integers(0, 8, shape).astype(np.uint8)
+    codes[generator.random(shape) < 0.7] = 0
+    side = 3 if kernel else 1
+    events: Counter = Counter()
+    for n in range(2):
+        for y in range(side):
+            for x in range(side):
+                inputs_here = oracle.patch(codes[n], layer.spec, y, x)
+                oracle.read_position(arrays, inputs_here, events=events)
+    counted = _layer_events(arrays, codes)
+    for (tile, plane, digits), times in np.ndenumerate(counted.digit_sums):
+        assert times == events["access", tile, plane, digits]
+    assert counted.drive_events.tolist() == [events["driven", i] for i in range(layer.spec.rows)]
+    bits = 5
+    whole = counted.conversions((), bits)
+    assert whole[-1] == whole.sum() == counted.accesses * counted.columns
+    for policies, chosen in (
+        ((ZeroSkip(),), {"rows": False, "columns": False}),
+        ((ActiveRowBound(),), {"columns": False}),
+        ((ColumnBound(),), {"rows": False, "zero": False}),
+        (ALL_POLICIES, {}),
+    ):
+        expected = oracle.count_resolved(arrays, events, bits, **chosen)
+        assert counted.conversions(policies, bits).tolist() == expected
+
+
+def test_counts_of_parts_add_up(network, digits):
+    chip, images = Chip(network("W4A3"), Hardware()), digits.test_images[:130]
+    whole = count_events(chip, images)
+    parts = [a + b for a, b in zip(
+        count_events(chip, images[:50]), count_events(chip, images[50:]), strict=True)]  # fmt: skip
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one.digit_sums, other.digit_sums)
+        assert one.images == other.images == 130
+
+
+def test_energy_by_hand():
+    generator = np.random.default_rng(1)
+    layer = random_layer(generator, Precision(2, 1), 3, 2)
+    hardware = Hardware(Mapping(rows=4, columns=8), adc=Adc(3))
+    arrays = write_layer(layer, 0, Precision(2, 1), hardware, np.random.SeedSequence(0))
+    codes = np.array([[1, 0, 1], [0, 0, 0]], np.uint8)
+    event = _layer_events(arrays, codes)
+    table, law = EnergyTable.load(), AdcLaw("walden", "linear")
+    before = inference_energy([event], (), 3, law, table)
+    columns = 4  # two outputs of two polarities; two accesses over two images
+    assert before["adc"] == pytest.approx(columns * 0.017 * 8)
+    assert before["row drivers"] == pytest.approx(3 * 0.39)
+    assert before["data movement"] == pytest.approx(columns * 0.48)
+    on_cells = np.abs(layer.matrix[[0, 2]].astype(int)).sum()
+    assert before["array"] == pytest.approx(on_cells / 2 * 10e-6 * 0.04 * 100e-9 * 1e12)
+    assert before["detection"] == 0
+    after = inference_energy([event], (ZeroSkip(),), 3, law, table)
+    assert after["adc"] == pytest.approx(before["adc"] / 2)
+    assert after["row drivers"] == before["row drivers"]
+    sense = 0.017 * 8 + columns * 0.029 + 2 / 2 * 10e-6 * 0.04 * 100e-9 * 1e12
+    assert after["detection"] == pytest.approx(sense)
+    assert adc_saving(before, after) == pytest.approx(0.5)
+    assert adc_saving(before, after, detection=True) < 0.5
+    assert efficiency_gain(before, after) == sum(before.values()) / sum(after.values())
+
+
+@pytest.mark.parametrize("design", DESIGN_LAWS)
+@pytest.mark.parametrize("partial", PARTIAL_LAWS)
+def test_every_law_grows_with_bits_and_ends_at_a_full_conversion(design, partial):
+    table, law = EnergyTable.load(), AdcLaw(design, partial)
+    for bits in (3, 4, 8):
+        spent = [
+            law.conversions_pj(np.eye(bits + 1, dtype=int)[b], bits, table) for b in range(bits + 1)
+        ]
+        assert spent[0] == 0
+        assert (np.diff(spent) >= 0).all()
+        assert spent[-1] == pytest.approx(DESIGN_LAWS[design](bits, table))
+    assert DESIGN_LAWS[design](8, table) > DESIGN_LAWS[design](4, table)
+
+
+def test_sourced_values_are_the_sources():
+    table = EnergyTable.load()
+    assert DESIGN_LAWS["isaac-saberi"](8, table) == 1.67
+    assert DESIGN_LAWS["neurosim"](8, table) == pytest.approx((0.538 * 8 + 4.375) * 9 / 1000)
+    assert DESIGN_LAWS["walden"](4, table) == pytest.approx(0.017 * 16)
+
+
+def test_the_users_table_overrides_and_is_checked(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("row_driver: {value: 0.1, unit: pJ, source: mine}")
+    assert EnergyTable.load(path).row_driver == 0.1
+    assert EnergyTable.load(path).shift_add == 0.021
+    for text, message in (
+        ("row_driver: {value: 0.1, unit: nJ}", "unit of row_driver: expected pJ, received 'nJ'"),
+        ("row_driver: {value: -1, unit: pJ}", "row_driver: expected a finite number from 0"),
+        ("row_driver: {value: many, unit: pJ}", "value of row_driver: expected a number"),
+        ("row_drive: {value: 1, unit: pJ}", "expected entries among"),
+        ("row_driver: 3", "unit of row_driver"),
+        ("- 1", "expected a table of entries"),
+        ("a: [", "expected YAML"),
+        ("!!python/object/apply:os.system ['true']", "expected YAML"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            EnergyTable.load(path)
+
+
+def test_a_bound_that_would_not_hold_is_refused():
+    with pytest.raises(ValueError, match="sense: expected linear converters of full scale"):
+        Hardware(adc=Adc(4, full_scale=15.0), sense=SenseColumn())
+    with pytest.raises(ValueError, match="guard_rows: expected an integer of at least 0"):
+        SenseColumn(-1)
+    with pytest.raises(ValueError, match="design: expected one of"):
+        AdcLaw("free")
