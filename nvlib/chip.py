@@ -16,7 +16,7 @@ from nvlib.network import QuantizedNetwork, check_images, image_codes, requantiz
 from nvlib.noise import access_key, image_keys
 from nvlib.reading import CompiledReader, ReferenceReader
 
-IMAGE_BLOCK = 32  # images that pass through the layers together, on one thread
+IMAGE_BLOCK = 64  # images that pass through the layers together, on one thread
 
 
 class Chip:

@@ -82,25 +82,22 @@ def judge_compromise(
     return [_claim("C2", dataset, chosen, verdict, note=note)]
 
 
-def judge_trend(claim: str, limits: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
-    """C3a or C3b, by the limits of W8A8 and W4A3 whose intervals are apart."""
-    found = {}
-    for kind, rows in limits.groupby("nonideality", sort=False):
-        by = rows.set_index("precision")
-        high, low = by.loc["W8A8"], by.loc["W4A3"]
-        if high["upper"] < low["lower"]:
-            found[kind] = "stricter"
-        elif high["lower"] > low["upper"]:
-            found[kind] = "looser"
-        else:
-            found[kind] = "undecided"
-    words = list(found.values())
+def judge_trend(claim: str, table: pd.DataFrame, delta: float = 1.0) -> list[dict[str, Any]]:
+    """C3a or C3b: reproduced as trend if W8A8's limit is below W4A3's somewhere and above nowhere.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Right answers of the chips, from `nvlib.studies.tolerance.point`.
+    """
+    orders = tolerance.compare(table, "W8A8", "W4A3", delta)
+    words = list(orders["order"])
     verdict = TREND if "stricter" in words and "looser" not in words else FAILED
-    text = "; ".join(f"{kind}: {word}" for kind, word in found.items())
-    share = f"{words.count('stricter')} of {len(words)} stricter"
-    return [
-        _claim(claim, dataset, share, verdict, interval="95 % of the mean over chips", note=text)
-    ]
+    note = "; ".join(f"{row.kind}: {row.order}" for row in orders.itertuples())
+    share = f"stricter for {words.count('stricter')} of {len(words)} imperfections"
+    interval = "95 % of the mean difference of limits, chip by chip"
+    dataset = str(table["dataset"].iloc[0])
+    return [_claim(claim, dataset, share, verdict, interval=interval, note=note)]
 
 
 def judge_savings(savings: pd.DataFrame) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ except ImportError:  # covered by a test in a process of its own
     COMPILED = False
 
 #: Line lengths of `add_lines` are multiples of this many int32.
-LINE_STEP = 16
+LINE_STEP = 8
 
 if COMPILED:
     #: Compiles once, keeps the result on disk, and lets threads run side by side.
@@ -28,7 +28,7 @@ if COMPILED:
 
     @intrinsic  # type: ignore[misc]
     def add_lines(_context, table, starts, count, sums):
-        """sums[j] = sum over i < count of table[starts[i] + j]; int32, whole vectors of 16.
+        """sums[j] = sum over i < count of table[starts[i] + j]; int32, whole vectors of 8.
 
         Numba's loop over j would load and store `sums` for every line. Here up to 32 columns
         stay in registers while all lines are added, which is three to four times as fast.
@@ -43,7 +43,7 @@ if COMPILED:
             index = count.type
             columns = cgutils.unpack_tuple(builder, sums.shape, 1)[0]
             done = index(0)
-            for lanes in (2 * LINE_STEP, LINE_STEP):
+            for lanes in (4 * LINE_STEP, 2 * LINE_STEP, LINE_STEP):
                 vector = ir.VectorType(ir.IntType(32), lanes)
                 stop = builder.and_(columns, index(-lanes))
                 with cgutils.for_range_slice(builder, done, stop, index(lanes)) as (j, _):

@@ -101,9 +101,8 @@ def lay_out(arrays: LayerArrays, height: int, breadth: int) -> Layout:
         out_h = out_w = 1
         offset, bases = np.arange(spec.rows), np.zeros(1, int)
     outputs, per_output = spec.outputs, arrays.conductance.shape[1]
-    step = LINE_STEP // 2 if per_output % 2 == 0 else LINE_STEP
-    width = max(step, BLOCK_COLUMNS // per_output // step * step)
-    width = min(width, -(-outputs // step) * step)
+    width = max(LINE_STEP, BLOCK_COLUMNS // per_output // LINE_STEP * LINE_STEP)
+    width = min(width, -(-outputs // LINE_STEP) * LINE_STEP)
     blocks = -(-outputs // width)
     steps = np.zeros((spec.rows, per_output, blocks * width), np.int64)
     steps[:, :, :outputs] = arrays.conductance
@@ -215,23 +214,22 @@ def _choose(patterns, base, sources, line_step, columns, chosen):
 
 
 @pasted
-def _convert(current, kind, half, reciprocal, top, shift, totals, position):
-    """Add the shifted codes of ideal converters to `totals`; `kind` is the float type to use."""
+def _convert(current, kind, half, reciprocal, top, weights, totals, position):
+    """Add the weighted codes of ideal converters to `totals`; `kind` is the float type to use."""
     half, reciprocal, zero, top = kind(half), kind(reciprocal), kind(0), kind(top)
-    weight = np.int32(1 << shift)
     for j in range(len(current)):
         code = (kind(current[j]) + half) * reciprocal
         code = code if code > zero else zero
         code = code if code < top else top
-        totals[position, j] += np.int32(code) * weight
+        totals[position, j] += np.int32(code) * weights[j]
 
 
 @compiled
 def _read_serial(
-    patterns, bases, sources, table, lines, half, reciprocal, top, shift,
+    patterns, bases, sources, table, lines, half, reciprocal, top, weights,
     chosen, sums, totals,
 ):  # fmt: skip
-    """Add to `totals` (positions, columns) the shifted codes of one tile and bit plane."""
+    """Add to `totals` (positions, columns) the weighted codes of one tile and bit plane."""
     columns = len(sums)
     for position in range(len(bases)):
         base = bases[position]
@@ -239,12 +237,12 @@ def _read_serial(
         if count:  # no current gives code 0
             add_lines(table, chosen, count, sums)  # type: ignore[call-arg]
             # Sums stay below 2^24, so float32 is exact.
-            _convert(sums, np.float32, half, reciprocal, top, shift, totals, position)
+            _convert(sums, np.float32, half, reciprocal, top, weights, totals, position)
 
 
 @compiled
 def _read_multibit(
-    patterns, bases, sources, table, lines, half, reciprocal, top, shift,
+    patterns, bases, sources, table, lines, half, reciprocal, top, weights,
     chosen, sums, totals,
 ):  # fmt: skip
     """The same for drivers of several bits: patterns (drive bits, F), converted together."""
@@ -268,7 +266,7 @@ def _read_multibit(
                         wide[j] = sums[j] * weight
                 active = True
         if active:
-            _convert(wide, np.float64, half, reciprocal, top, shift, totals, position)
+            _convert(wide, np.float64, half, reciprocal, top, weights, totals, position)
 
 
 @compiled
@@ -285,37 +283,37 @@ def read_plain(
     blocks, groups, lines, columns = tables.shape
     chosen = np.empty(groups, np.int64)
     sums = np.empty(columns, np.int32)
+    weights = np.empty(columns, np.int32)
     totals = np.empty((len(bases), columns), np.int32)
+    first_columns = np.arange(0, columns, width)
     for block in range(blocks):
         for n in range(images):
             totals[:] = 0
             for plane in range(planes):
+                _weigh(coefficients, plane * dac_bits, width, weights)
                 for tile in range(len(tile_starts) - 1):
                     first, last = tile_starts[tile], tile_starts[tile + 1]
                     used, table = sources[first:last], tables[block, first:last].reshape(-1)
                     if drive_planes == 1:
                         _read_serial(
                             patterns[n, plane, 0], bases, used, table, lines, half, reciprocal,
-                            code_max, plane * dac_bits, chosen, sums, totals,
+                            code_max, weights, chosen, sums, totals,
                         )  # fmt: skip
                     else:
                         _read_multibit(
                             patterns[n, plane], bases, used, table, lines, half, reciprocal,
-                            code_max, plane * dac_bits, chosen, sums, totals,
+                            code_max, weights, chosen, sums, totals,
                         )  # fmt: skip
-            _combine(totals, coefficients, width, out[n, :, block * width : (block + 1) * width])
+            for position in range(len(bases)):
+                result = out[n, position, block * width : (block + 1) * width]
+                add_lines(totals[position], first_columns, len(first_columns), result)  # type: ignore[call-arg]
 
 
 @compiled
-def _combine(totals, coefficients, width, out):
-    """Put the slices and polarities of each output together: (positions, B x width) -> width."""
-    for position in range(len(totals)):
-        for m in range(width):
-            out[position, m] = 0
-        for k in range(len(coefficients)):
-            coefficient = coefficients[k]
-            for m in range(width):
-                out[position, m] += coefficient * totals[position, k * width + m]
+def _weigh(coefficients, shift, width, weights):
+    """Weight of each column's code in its output: its coefficient in this plane."""
+    for k in range(len(coefficients)):
+        weights[k * width : (k + 1) * width] = coefficients[k] << shift
 
 
 @compiled
@@ -340,6 +338,7 @@ def read_arrays(
     chosen = np.empty(groups, np.int64)
     sums = np.empty(columns, np.int32)
     current = np.empty(columns, np.float64)
+    weights = np.empty(columns, np.int32)
     total = np.empty((1, columns), np.int32)
     for block in range(blocks):
         for n in range(images):
@@ -402,8 +401,9 @@ def read_arrays(
                                 column = counter + per_output * outputs
                                 draw = normal(keys[n], np.uint64(column), quantiles)
                                 reference += np.int64(np.rint(spread * draw))
+                        _weigh(coefficients, shift, width, weights)
                         if linear:
-                            _convert(current, np.float64, half, reciprocal, top, shift, total, 0)
+                            _convert(current, np.float64, half, reciprocal, top, weights, total, 0)
                             if has_reference:
                                 scaled = min(max((reference + half) * reciprocal, 0.0), float(top))
                                 reference_total += np.int64(scaled) << shift
@@ -413,7 +413,7 @@ def read_arrays(
                                 across = curve_of_column[block, j]
                                 entry = np.int64(current[j]) >> curve_shift
                                 entry = min(max(entry - curve_origins[tile, across], 0), highest)
-                                total[0, j] += curve_tables[tile, across, entry] << shift
+                                total[0, j] += curve_tables[tile, across, entry] * weights[j]
                             if has_reference:
                                 entry = reference >> curve_shift
                                 entry = min(max(entry - curve_origins[tile, 0], 0), highest)
@@ -422,7 +422,7 @@ def read_arrays(
                 result[:] = -offset * reference_total
                 for k in range(per_output):
                     for m in range(width):
-                        result[m] += coefficients[k] * total[0, k * width + m]
+                        result[m] += total[0, k * width + m]
 
 
 @compiled

@@ -31,7 +31,8 @@ STYLE = {
     "xtick.labelsize": 7, "ytick.labelsize": 7, "axes.spines.top": False,
     "axes.spines.right": False, "pdf.fonttype": 42, "savefig.dpi": 300, "figure.dpi": 150,
     "lines.linewidth": 1.1, "lines.markersize": 3.5, "legend.frameon": False,
-    "axes.grid": True, "grid.color": "#e5e5e5", "grid.linewidth": 0.5, "axes.axisbelow": True,
+    "axes.grid": True, "axes.linewidth": 0.7, "grid.color": "#e5e5e5", "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
 }  # fmt: skip
 
 
@@ -86,9 +87,9 @@ def precision_sweep(grid: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     )  # fmt: skip
     square = table.pivot(index="W", columns="A", values="accuracy").sort_index(ascending=False)
     sns.heatmap(
-        square, ax=left, annot=True, fmt=".1f", cmap="cividis", vmin=90, vmax=99.5,
+        square, ax=left, annot=True, fmt=".1f", cmap="cividis", vmin=95.5, vmax=99.5,
         annot_kws={"size": 6}, linewidths=0.4,
-        cbar_kws={"label": "accuracy (%)", "extend": "min"},
+        cbar_kws={"label": "accuracy (%)"},
     )  # fmt: skip
     left.set(xlabel="activation bits A", ylabel="weight bits W")
     left.tick_params(rotation=0)
@@ -129,11 +130,12 @@ def compromise(grid: pd.DataFrame, costs: pd.DataFrame, reference: float) -> Fig
     )
     for name in COLOURS:
         if name in table.index:
-            row = table.loc[name]
+            row, left = table.loc[name], name in ("W8A8", "W3A3")
             axes.plot(row["energy_nj"], 100 * row["accuracy"], MARKERS[name], color=COLOURS[name])
             axes.annotate(
-                name, (row["energy_nj"], 100 * row["accuracy"]), (3, -8),
+                name, (row["energy_nj"], 100 * row["accuracy"]), (-4 if left else 4, -9),
                 textcoords="offset points", fontsize=6.5, color=COLOURS[name],
+                ha="right" if left else "left",
             )  # fmt: skip
     axes.axhline(100 * (reference - claims.COMPROMISE_SHARE), ls=":", color="black", lw=0.8,
                  label="float - 0.3 points")  # fmt: skip

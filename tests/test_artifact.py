@@ -212,13 +212,19 @@ def test_verdicts_follow_the_tolerance_and_the_data():
     assert "98.82" not in claims.table(embedded).to_string()
 
     def trend(high, low):
-        rows = [{"precision": p, "nonideality": "k", "limit": (a + b) / 2, "lower": a, "upper": b}
-                for p, (a, b) in (("W8A8", high), ("W4A3", low))]  # fmt: skip
-        return claims.judge_trend("C3a", pd.DataFrame(rows), "mnist")[0]["verdict"]
+        rows = []
+        for precision_, limits in (("W8A8", high), ("W4A3", low)):
+            for size in np.arange(0, 10):
+                answers = " ".join("100" if size <= limit else "90" for limit in limits)
+                rows.append(
+                    {"precision": precision_, "kind": "k", "size": size, "images": 100,
+                     "correct": answers if size else "100", "dataset": "mnist"}
+                )  # fmt: skip
+        return claims.judge_trend("C3a", pd.DataFrame(rows))[0]["verdict"]
 
-    assert trend((0.01, 0.02), (0.03, 0.04)) == "reproduced as trend"
-    assert trend((0.01, 0.03), (0.02, 0.04)) == "not reproduced"
-    assert trend((0.05, 0.06), (0.03, 0.04)) == "not reproduced"
+    assert trend((1, 2, 3), (4, 5, 6)) == "reproduced as trend"
+    assert trend((1, 5, 3), (4, 2, 6)) == "not reproduced"
+    assert trend((5, 6, 7), (2, 3, 4)) == "not reproduced"
 
 
 def test_the_papers_numbers_stand_in_one_place():

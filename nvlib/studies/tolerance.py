@@ -161,6 +161,39 @@ def limits(table: pd.DataFrame, delta: float = 1.0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def compare(table: pd.DataFrame, high: str, low: str, delta: float = 1.0) -> pd.DataFrame:
+    """Whether the limit of precision `high` is stricter than that of `low`, chip by chip.
+
+    Chip k has the same random numbers at both precisions, so the limits of single chips are
+    compared in pairs; what is common to the pair drops out.
+
+    Returns
+    -------
+    DataFrame
+        Columns kind, difference, lower, upper (95 % interval of the mean difference of limits,
+        `high` minus `low`) and order: "stricter", "looser" or "undecided".
+    """
+    rows = []
+    for kind, part in table.groupby("kind", sort=False):
+        found = {}
+        for name in (high, low):
+            curve = part[part["precision"] == name].sort_values("size")
+            answers = [np.array(str(c).split(), float) for c in curve["correct"]]
+            chips = max(map(len, answers))
+            shares = np.array([np.resize(a, chips) for a in answers]) / curve["images"].iloc[0]
+            loss = 100 * (shares[0] - shares)  # (sizes, chips)
+            sizes = curve["size"].to_numpy()
+            found[name] = np.array([_crossing(sizes, loss[:, k], delta) for k in range(chips)])
+        difference = found[high] - found[low]
+        lower, upper = mean_interval(difference)
+        order = "stricter" if upper < 0 else "looser" if lower > 0 else "undecided"
+        rows.append(
+            {"kind": kind, "difference": difference.mean(), "lower": lower, "upper": upper,
+             "order": order}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def _crossing(sizes: np.ndarray, loss: np.ndarray, delta: float) -> float:
     """First size at which `loss` exceeds `delta`, by linear interpolation."""
     beyond = np.flatnonzero(loss > delta)
