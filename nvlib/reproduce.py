@@ -52,26 +52,26 @@ class Notebook:
 
 
 CATALOGUE = (
-    Notebook("00_overview", "one image through one array", (0.1, 0.1, 0.1)),
+    Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
     Notebook(
-        "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.5, 1.6, 4.0),
+        "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.5, 2.6, 5.0),
         {"images": (1000, 10_000, 10_000), "cost_images": (10, 40, 200)},
     ),
     Notebook(
-        "02_variation_tolerance", "variation_tolerance; claim C3a", (0.5, 2.5, 60.0),
+        "02_variation_tolerance", "variation_tolerance; claim C3a", (0.6, 3.2, 240.0),
         {"images": (100, 500, 10_000), "chips": (2, 5, 20)},
     ),
     Notebook(
-        "03_converter_nonlinearity", "converter_nonlinearity; claims C3b, C4", (0.6, 2.5, 60.0),
+        "03_converter_nonlinearity", "converter_nonlinearity; claims C3b, C4", (0.5, 3.2, 240.0),
         {"images": (100, 500, 10_000), "chips": (2, 5, 20)},
     ),
     Notebook(
-        "04_sparsity", "zeros, resolved_bits", (0.1, 0.5, 5.0), {"images": (100, 1000, 10_000)},
+        "04_sparsity", "zeros, resolved_bits", (0.2, 0.3, 2.0), {"images": (100, 1000, 10_000)},
     ),
     Notebook(
         "05_adc_reduction", "adc_reduction, energy, region, tornado; claims C5, C6",
-        (0.6, 2.5, 25.0),
-        {"images": (100, 500, 10_000), "region_images": (20, 100, 1000)},
+        (0.4, 0.8, 5.0),
+        {"images": (100, 1000, 10_000), "region_images": (20, 100, 1000)},
     ),
 )  # fmt: skip
 

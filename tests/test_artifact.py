@@ -94,7 +94,7 @@ def test_no_network_is_one_clear_line_and_the_next_start_recovers(clone):
     environment["FAKE"] = str(tools / "pip-works")
     done = run("bash", folder / "run_all.sh", "--list", env=environment)
     assert done.returncode == 0
-    assert "ran -m nvlib.reproduce --list" in done.stdout
+    assert "ran -u -m nvlib.reproduce --list" in done.stdout
     done = run("bash", folder / "run_all.sh", "--list", env=environment)
     assert "Making .venv" not in done.stdout
 
