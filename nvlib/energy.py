@@ -171,9 +171,9 @@ class AdcLaw:
 
         Examples
         --------
-        >>> AdcLaw("walden", "linear").conversions_pj(
-        ...     np.array([5, 0, 0, 0, 2]), 4, EnergyTable.load()).__round__(3)
-        0.736
+        >>> counts = np.array([5, 0, 0, 0, 2])
+        >>> round(AdcLaw("walden", "linear").conversions_pj(counts, 4, EnergyTable.load()), 3)
+        0.544
         """
         full = DESIGN_LAWS[self.design](bits, table)
         resolved = np.arange(1, len(counts), dtype=float)

@@ -192,7 +192,8 @@ def zeros(table: pd.DataFrame) -> Figure:
             )  # fmt: skip
         axes.set_xticks(range(len(row.layers)), [layer["layer"] for layer in row.layers])
         axes.set(ylabel="share that is zero (%)", xlabel=f"layer, {row.precision}", ylim=(0, 100))
-    panels[0].legend(loc="lower left", ncols=1, framealpha=0.9, frameon=True)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper left", ncols=3)
     for row in table.itertuples():
         for i, layer in enumerate(row.layers[:3]):
             planes = layer["zero bits by plane"]
@@ -202,7 +203,7 @@ def zeros(table: pd.DataFrame) -> Figure:
                 label=f"{row.precision} {layer['layer']}",
             )  # fmt: skip
     panels[2].set(xlabel="bit plane of the input (0 least)", ylabel="zero bits (%)", ylim=(0, 100))
-    panels[2].legend(loc="lower left", ncols=2)
+    panels[2].legend(loc="lower center", ncols=2, columnspacing=0.8, handlelength=1.6)
     return figure
 
 
@@ -233,7 +234,7 @@ def resolved_bits(table: pd.DataFrame) -> Figure:
     panels[0].legend(loc="lower right")
     panels[1].set(xlabel="bits resolved (0: conversion spared)", ylabel="share of conversions (%)")
     panels[1].set_xticks(range(9))
-    panels[1].legend(loc="upper center")
+    panels[1].legend(loc="upper left")
     return figure
 
 
@@ -279,7 +280,8 @@ def energy_breakdown(table: pd.DataFrame) -> Figure:
             heights += [
                 100 * row[f"{when} {component} (pJ)"] / whole for when in ("before", "after")
             ]
-        axes.bar(range(len(labels)), heights, 0.7, bottom, color=colour, label=component,
+        axes.bar(range(len(labels)), heights, 0.7, bottom, color=colour,
+            label=component.replace("adc", "ADC"),
                  edgecolor="white", linewidth=0.4)  # fmt: skip
         bottom += heights
     for place, row in enumerate(rows.to_dict("records")):
@@ -312,7 +314,9 @@ def region(table: pd.DataFrame, tolerance_points: float = 5, tolerance_gain: flo
             _paper_star(axes, px, py)
             dx, dy = ((tolerance_points,) * 2 if claim == "C5"
                       else (tolerance_gain * px, tolerance_gain * py))  # fmt: skip
-            axes.add_patch(plt.Rectangle((px - dx, py - dy), 2 * dx, 2 * dy, fill=False, ls=":"))
+            axes.add_patch(
+                plt.Rectangle((px - dx, py - dy), 2 * dx, 2 * dy, fill=False, ls=":", ec="black")
+            )
         axes.set(xlabel=f"{label}, W8A8", ylabel=f"{label}, W4A3")
     panels[0].set(xlim=(0, 100), ylim=(0, 100))
     panels[1].set(xlim=(0.8, 6), ylim=(0.8, 4))
@@ -329,6 +333,7 @@ def tornado(table: pd.DataFrame) -> Figure:
         for i, row in enumerate(rows.itertuples()):
             low, high = sorted((row.gain_low, row.gain_high))
             axes.barh(i, high - low, left=low, color=COLOURS[name], height=0.55)
+        axes.use_sticky_edges = False  # leave room beyond the longest bar
         axes.axvline(rows["gain"].iloc[0], color="black", lw=0.8)
         if (table["dataset"] == "mnist").all():
             _paper_star(axes, claims.paper(f"C6_{name}"), -0.8)
