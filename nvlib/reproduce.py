@@ -15,12 +15,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import nbformat
-import papermill
-from papermill.exceptions import PapermillExecutionError
-
-from nvlib import claims, data, readme
 from nvlib.paths import BUILD, NOTEBOOKS, ROOT
+
+# torch, pandas and papermill take seconds to import; functions that need them do it, so that
+# --list, --help and wrong options answer at once.
 
 PROFILES = ("quick", "standard", "full")
 
@@ -55,7 +53,7 @@ CATALOGUE = (
     Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
     Notebook(
         "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.5, 2.6, 5.0),
-        {"images": (1000, 10_000, 10_000), "cost_images": (10, 40, 200)},
+        {"images": (500, 10_000, 10_000), "cost_images": (5, 40, 200)},
     ),
     Notebook(
         "02_variation_tolerance", "variation_tolerance; claim C3a", (0.6, 3.2, 240.0),
@@ -71,7 +69,7 @@ CATALOGUE = (
     Notebook(
         "05_adc_reduction", "adc_reduction, energy, region, tornado; claims C5, C6",
         (0.4, 0.8, 5.0),
-        {"images": (100, 1000, 10_000), "region_images": (20, 100, 1000)},
+        {"images": (100, 1000, 10_000), "region_images": (10, 100, 1000)},
     ),
 )  # fmt: skip
 
@@ -121,6 +119,8 @@ def check_parameters(notebook: Notebook, parameters: dict[str, Any]) -> None:
     path = NOTEBOOKS / f"{notebook.name}.ipynb"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a notebook, found none; restore it from git")
+    import papermill
+
     with contextlib.redirect_stdout(io.StringIO()):
         known = papermill.inspect_notebook(str(path))
     for name, value in parameters.items():
@@ -139,6 +139,10 @@ def check_parameters(notebook: Notebook, parameters: dict[str, Any]) -> None:
 
 def run_notebook(notebook: Notebook, parameters: dict[str, Any]) -> str | None:
     """Execute a copy in ``build/notebooks``; None, or what went wrong and where."""
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
     source, target = NOTEBOOKS / f"{notebook.name}.ipynb", BUILD / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
     try:
@@ -156,7 +160,7 @@ def run_notebook(notebook: Notebook, parameters: dict[str, Any]) -> str | None:
 
 def retrain(jobs: int, dataset: str) -> str:
     """Train every network from scratch; the folder they lie in, relative to the artifact."""
-    from nvlib import retraining  # torch is slow to import, and only this needs it here
+    from nvlib import retraining
 
     folder = BUILD / "checkpoints"
     retraining.train_all(retraining.shipped(dataset), folder, jobs)
@@ -165,6 +169,8 @@ def retrain(jobs: int, dataset: str) -> str:
 
 def summary() -> str:
     """Claims of this run as text."""
+    from nvlib import claims
+
     table = claims.table(claims.read())
     return table.to_string(index=False, max_colwidth=60) if len(table) else "no claim was judged"
 
@@ -175,6 +181,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         list_notebooks()
         return 0
+    from nvlib import data, readme
+
     chosen = [n for n in CATALOGUE if not options.only or n.name in options.only]
     try:
         digits = data.load("auto")
@@ -210,7 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def _fitting(notebook: Notebook, profile: str, digits: data.Dataset) -> dict[str, Any]:
+def _fitting(notebook: Notebook, profile: str, digits: Any) -> dict[str, Any]:
     """The profile's parameters, with no more images than there are."""
     most = len(digits.test_images)
     return {
