@@ -31,8 +31,7 @@ GROWING = {
     "row tiles of fc1": [
         (-(-400 // rows), "W4A3", Mapping(rows=rows), 500, 1) for rows in (400, 200, 100, 50, 25)
     ],
-    "planes": [(a, f"W4A{a}", Mapping(), 500, 1) for a in (3, 4)]
-    + [(6, "W6A6", Mapping(), 500, 1), (8, "W8A8", Mapping(), 500, 1)],
+    "planes (W4)": [(a, f"W4A{a}", Mapping(), 500, 1) for a in (1, 2, 4, 8)],
     "slices (W8A8)": [
         (-(-7 // bits), "W8A8", Mapping(cell_bits=bits), 500, 1) for bits in (7, 4, 3, 2, 1)
     ],
@@ -42,9 +41,9 @@ GROWING = {
 
 
 def measure(precision: str, mapping: Mapping, images: int, chips: int) -> dict[str, float]:
-    net = network("embedded", precision)
+    net = network("mnist", precision)
     pixels = np.resize(data.load_embedded().test_images, (images, 28, 28))
-    times, tables = [], 0
+    times = []
     for _ in range(3):
         start = time.perf_counter()
         for seed in range(chips):

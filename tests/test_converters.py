@@ -31,6 +31,8 @@ def test_measured_inl_is_the_asked_one(shape, bits, inl, seed, offset, gain):
     assert dac.gain_error == pytest.approx(gain, abs=1e-9)
     curve = adc_transitions(bits, asked, np.random.default_rng(seed))
     assert (np.diff(curve) >= 0).all()
+    if shape in ("bow", "s-shape"):  # a gain above 1 narrows the steps at the input
+        assert measure_adc(curve).gain_error == pytest.approx(1 / (1 + gain) - 1, abs=0.01)
     if shape in ("bow", "s-shape") and inl < 0.3:  # others may have missing codes
         assert measure_adc(curve).inl_lsb == pytest.approx(inl, abs=0.01)
 
