@@ -84,6 +84,16 @@ def test_seeds_are_chips_and_accesses_are_reads(network, digits):
     assert (chip.logits(images, access=1) != chip.logits(images)).any()
 
 
+def test_the_seed_draws_the_cells_and_the_converters(network, digits):
+    net = network("W4A3")
+    varied = Hardware(devices=DeviceModel(effects=(RangeVariation(0.05),)))
+    bent = Hardware(adc=REAL.adc)
+    for hardware in (varied, bent):  # without read noise, which has a key of its own
+        first, second = (Chip(net, hardware, seed) for seed in (1, 2))
+        assert (first.logits(digits.test_images[:9]) != second.logits(digits.test_images[:9])).any()
+    assert (Chip(net, bent, 1).layers[1].curves != Chip(net, bent, 2).layers[1].curves).any()
+
+
 def test_bad_input_is_refused_before_any_work(network, digits):
     chip = Chip(network("W4A3"), Hardware())
     with pytest.raises(ValueError, match=r"expected images of shape \(N, 28, 28\)"):
