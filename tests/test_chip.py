@@ -85,13 +85,13 @@ def test_seeds_are_chips_and_accesses_are_reads(network, digits):
 
 
 def test_the_seed_draws_the_cells_and_the_converters(network, digits):
-    net = network("W4A3")
-    varied = Hardware(devices=DeviceModel(effects=(RangeVariation(0.05),)))
-    bent = Hardware(adc=REAL.adc)
-    for hardware in (varied, bent):  # without read noise, which has a key of its own
-        first, second = (Chip(net, hardware, seed) for seed in (1, 2))
-        assert (first.logits(digits.test_images[:9]) != second.logits(digits.test_images[:9])).any()
-    assert (Chip(net, bent, 1).layers[1].curves != Chip(net, bent, 2).layers[1].curves).any()
+    net, images = network("W4A3"), digits.test_images[:9]
+    varied = Hardware(devices=DeviceModel(effects=(RangeVariation(0.05),)), adc=REAL.adc)
+    one, other = (Chip(net, varied, seed) for seed in (1, 2))  # read noise has a key of its own
+    assert (one.logits(images) != other.logits(images)).any()
+    for mine, yours in zip(one.layers, other.layers, strict=True):
+        assert (mine.conductance != yours.conductance).any()
+        assert (mine.curves != yours.curves).any()
 
 
 def test_bad_input_is_refused_before_any_work(network, digits):
