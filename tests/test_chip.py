@@ -41,28 +41,16 @@ def test_outputs_do_not_depend_on_batch_order_or_threads(network, digits):
     np.testing.assert_array_equal(singles, whole[:12])
 
 
-def test_another_process_makes_the_same_chip(network, digits):
+@pytest.mark.parametrize(
+    ("first", "compiled"), [("pass", True), ("sys.modules['numba'] = None", False)]
+)
+def test_another_process_gives_the_same_bits_with_and_without_numba(
+    network, digits, first, compiled
+):
     code = (
-        "import sys, numpy as np; sys.path.insert(0, '.');"
+        f"import sys; {first}; sys.path.insert(0, '.');"
         "from tests.test_chip import REAL; from nvlib.chip import Chip; from nvlib import data;"
-        "from nvlib.checkpoints import CheckpointName, load_quantized;"
-        "from nvlib.quantizers import Precision;"
-        "net = load_quantized(CheckpointName('embedded', 'lenet5', Precision(4, 3), 0));"
-        "logits = Chip(net, REAL, 5).logits(data.load_embedded().test_images[:20]);"
-        "print(logits.tobytes().hex())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    here = Chip(network("W4A3"), REAL, 5).logits(digits.test_images[:20])
-    assert done.stdout.strip() == here.tobytes().hex()
-
-
-def test_without_numba_the_same_bits(network, digits):
-    code = (
-        "import sys; sys.modules['numba'] = None; sys.path.insert(0, '.');"
-        "from tests.test_chip import REAL; from nvlib.chip import Chip; from nvlib import data;"
-        "from nvlib.compiled import COMPILED; assert not COMPILED;"
+        f"from nvlib.compiled import COMPILED; assert COMPILED is {compiled};"
         "from nvlib.checkpoints import CheckpointName, load_quantized;"
         "from nvlib.quantizers import Precision;"
         "net = load_quantized(CheckpointName('embedded', 'lenet5', Precision(4, 3), 0));"
