@@ -93,7 +93,7 @@ def _error_curve(
     """
     inl, dnl = nonlinearity.inl_lsb, nonlinearity.dnl_lsb
     course = _inl_course(nonlinearity.shape, points, generator)
-    if dnl == 0 or points < 5:
+    if dnl == 0 or points < 3:
         return inl * course
     # Isolated bumps: each widens one step and narrows the next by the same amount.
     bumps = np.zeros(points)

@@ -44,6 +44,11 @@ class Layout:
     tables : ndarray of int32, shape (blocks, groups, 2^group, B x width)
         Column currents of each bit pattern; `width` outputs to a block.
     reference_table, sense_table : ndarray of int64, shape (groups, 2^group)
+    curve_tables : ndarray of int32, shape (row tiles, column tiles, entries)
+        Codes of nonlinear converters, by input shifted by `curve_shift` and counted from
+        `curve_origin`.
+    curve_of_column : ndarray of int64, shape (blocks, B x width)
+        First entry of each column's converter.
     height, breadth : int
         Of the output map.
     """
@@ -58,7 +63,8 @@ class Layout:
     reference_table: np.ndarray
     sense_table: np.ndarray
     curve_tables: np.ndarray
-    curve_origins: np.ndarray
+    curve_origin: int
+    curve_shift: int
     curve_of_column: np.ndarray
     drive_planes: int
     height: int
@@ -117,7 +123,7 @@ def lay_out(arrays: LayerArrays, height: int, breadth: int) -> Layout:
             tables[block, i] = _pattern_sums(steps[block, row : row + count], group)
     tile_of_group = np.array([tile for _, _, tile in groups])
     starts = np.searchsorted(tile_of_group, np.arange(tile_of_group[-1] + 2))
-    curve_tables, curve_origins = _curve_tables(arrays)
+    curve_tables, curve_origin, curve_shift = _curve_tables(arrays)
     bits = int(arrays.drive.max()).bit_length()
     return Layout(
         group=group,
@@ -130,8 +136,9 @@ def lay_out(arrays: LayerArrays, height: int, breadth: int) -> Layout:
         reference_table=_side_table(arrays.reference, groups, group),
         sense_table=_side_table(arrays.sense, groups, group),
         curve_tables=curve_tables,
-        curve_origins=curve_origins,
-        curve_of_column=curve,
+        curve_origin=curve_origin,
+        curve_shift=curve_shift,
+        curve_of_column=curve * curve_tables.shape[2],
         drive_planes=bits,
         height=out_h,
         breadth=out_w,
@@ -148,18 +155,27 @@ def _side_table(
     return np.array(sums)
 
 
-def _curve_tables(arrays: LayerArrays) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of nonlinear converters by shifted input: (row tile, column tile, entries)."""
+def _curve_tables(arrays: LayerArrays) -> tuple[np.ndarray, int, int]:
+    """Codes of nonlinear converters; the first input tabled; its shift."""
     if arrays.curves is None:
-        return np.zeros((1, 1, 0), np.int32), np.zeros((1, 1), np.int64)
-    shifted = arrays.curves >> arrays.curve_shift
-    origins = shifted[..., 0] - 1
-    length = int((shifted[..., -1] - origins).max()) + 1
-    tables = np.empty((*origins.shape, length), np.int32)
-    for place in np.ndindex(origins.shape):
-        inputs = origins[place] + np.arange(length)
-        tables[place] = np.searchsorted(shifted[place], inputs, side="right")
-    return tables, origins
+        return np.zeros((1, 1, 0), np.int32), 0, 0
+    shift = arrays.curve_shift
+    if not arrays.noisy:  # inputs of ideal cells are coarse, and a small table stays in the cache
+        shift = max(shift, _trailing_zeros(arrays.conductance, arrays.reference))
+    first = int(arrays.curves.min() >> shift) - 1
+    inputs = np.arange(first, int(arrays.curves.max() >> shift) + 2) << shift
+    tables = np.empty((*arrays.curves.shape[:2], len(inputs)), np.int32)
+    for place in np.ndindex(arrays.curves.shape[:2]):
+        tables[place] = np.searchsorted(arrays.curves[place], inputs, side="right")
+    return tables, first, shift
+
+
+def _trailing_zeros(*cells: np.ndarray | None) -> int:
+    """Low bits that no cell uses."""
+    used = 0
+    for array in cells:
+        used |= 0 if array is None else int(np.bitwise_or.reduce(np.abs(array), axis=None))
+    return (used & -used).bit_length() - 1 if used else 0
 
 
 @compiled
@@ -224,9 +240,20 @@ def _convert(current, kind, half, reciprocal, top, weights, totals, position):
         totals[position, j] += np.int32(code) * weights[j]
 
 
+@pasted
+def _look_up(current, bent, weights, totals, position):
+    """Add the weighted codes of nonlinear converters to `totals`."""
+    table, starts, origin, shift, highest = bent
+    for j in range(len(current)):
+        entry = (current[j] >> shift) - origin
+        entry = entry if entry > 0 else 0
+        entry = entry if entry < highest else highest
+        totals[position, j] += table[starts[j] + entry] * weights[j]
+
+
 @compiled
 def _read_serial(
-    patterns, bases, sources, table, lines, half, reciprocal, top, weights,
+    patterns, bases, sources, table, lines, half, reciprocal, top, weights, bent,
     chosen, sums, totals,
 ):  # fmt: skip
     """Add to `totals` (positions, columns) the weighted codes of one tile and bit plane."""
@@ -234,7 +261,10 @@ def _read_serial(
     for position in range(len(bases)):
         base = bases[position]
         count = _choose(patterns, base, sources, lines * columns, columns, chosen)
-        if count:  # no current gives code 0
+        if bent is not None:
+            add_lines(table, chosen, count, sums)  # type: ignore[call-arg]
+            _look_up(sums, bent, weights, totals, position)
+        elif count:  # no current gives code 0
             add_lines(table, chosen, count, sums)  # type: ignore[call-arg]
             # Sums stay below 2^24, so float32 is exact.
             _convert(sums, np.float32, half, reciprocal, top, weights, totals, position)
@@ -242,7 +272,7 @@ def _read_serial(
 
 @compiled
 def _read_multibit(
-    patterns, bases, sources, table, lines, half, reciprocal, top, weights,
+    patterns, bases, sources, table, lines, half, reciprocal, top, weights, bent,
     chosen, sums, totals,
 ):  # fmt: skip
     """The same for drivers of several bits: patterns (drive bits, F), converted together."""
@@ -252,6 +282,8 @@ def _read_multibit(
     wide = np.empty(columns, np.int32)
     for position in range(len(bases)):
         active = False
+        if bent is not None:
+            wide[:] = 0
         for b in range(drive_planes):
             base = bases[position] + b * length
             count = _choose(flat, base, sources, lines * columns, columns, chosen)
@@ -265,19 +297,22 @@ def _read_multibit(
                     for j in range(columns):
                         wide[j] = sums[j] * weight
                 active = True
-        if active:
+        if bent is not None:
+            _look_up(wide, bent, weights, totals, position)
+        elif active:
             _convert(wide, np.float64, half, reciprocal, top, weights, totals, position)
 
 
 @compiled
 def read_plain(
     patterns, bases, sources, tile_starts, tables, width, coefficients, dac_bits,
-    half, reciprocal, code_max, out,
+    half, reciprocal, code_max, curves, out,
 ):  # fmt: skip
-    """Read every array for a block of images; ideal converters, noiseless, no side columns.
+    """Read every array for a block of images; noiseless, ideal drivers, no side columns.
 
     patterns (N, planes, drive bits, F) -> out (N, positions, blocks x width). This is the common
-    case and the fast one: small enough for its variables to stay in registers.
+    case and the fast one: small enough for its variables to stay in registers. `curves` is None
+    for ideal converters, which compiles their part away.
     """
     images, planes, drive_planes, _ = patterns.shape
     blocks, groups, lines, columns = tables.shape
@@ -294,15 +329,19 @@ def read_plain(
                 for tile in range(len(tile_starts) - 1):
                     first, last = tile_starts[tile], tile_starts[tile + 1]
                     used, table = sources[first:last], tables[block, first:last].reshape(-1)
+                    bent = None
+                    if curves is not None:
+                        codes, starts, origin, shift, highest = curves
+                        bent = (codes[tile], starts[block], origin, shift, highest)
                     if drive_planes == 1:
                         _read_serial(
                             patterns[n, plane, 0], bases, used, table, lines, half, reciprocal,
-                            code_max, weights, chosen, sums, totals,
+                            code_max, weights, bent, chosen, sums, totals,
                         )  # fmt: skip
                     else:
                         _read_multibit(
                             patterns[n, plane], bases, used, table, lines, half, reciprocal,
-                            code_max, weights, chosen, sums, totals,
+                            code_max, weights, bent, chosen, sums, totals,
                         )  # fmt: skip
             for position in range(len(bases)):
                 result = out[n, position, block * width : (block + 1) * width]
@@ -319,7 +358,7 @@ def _weigh(coefficients, shift, width, weights):
 @compiled
 def read_arrays(
     patterns, bases, sources, tile_starts, tables, width, coefficients, dac_bits,
-    half, reciprocal, code_max, curve_tables, curve_origins, curve_of_column, curve_shift,
+    half, reciprocal, code_max, curve_tables, curve_origin, curve_of_column, curve_shift,
     reference_table, offset, sense_table, sense_lsb, limits,
     codes, drive, lengths, cell_noise, adc_noise, quantiles, keys, outputs, out,
 ):  # fmt: skip
@@ -409,15 +448,16 @@ def read_arrays(
                                 reference_total += np.int64(scaled) << shift
                         else:
                             highest = curve_tables.shape[2] - 1
+                            table = curve_tables[tile].reshape(-1)
                             for j in range(columns):
-                                across = curve_of_column[block, j]
-                                entry = np.int64(current[j]) >> curve_shift
-                                entry = min(max(entry - curve_origins[tile, across], 0), highest)
-                                total[0, j] += curve_tables[tile, across, entry] * weights[j]
+                                entry = (np.int64(current[j]) >> curve_shift) - curve_origin
+                                entry = min(max(entry, 0), highest)
+                                code = table[curve_of_column[block, j] + entry]
+                                total[0, j] += code * weights[j]
                             if has_reference:
-                                entry = reference >> curve_shift
-                                entry = min(max(entry - curve_origins[tile, 0], 0), highest)
-                                reference_total += curve_tables[tile, 0, entry] << shift
+                                entry = (reference >> curve_shift) - curve_origin
+                                entry = min(max(entry, 0), highest)
+                                reference_total += table[entry] << shift
                 result = out[n, position, block * width : (block + 1) * width]
                 result[:] = -offset * reference_total
                 for k in range(per_output):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from nvlib import claims
 from nvlib.energy import COMPONENTS
@@ -78,8 +79,8 @@ def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) ->
     return figure
 
 
-def precision_sweep(grid: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
-    """Heat map of the W x A grid, and the studied precisions with their seeds."""
+def precision_sweep(grid: pd.DataFrame, seeds: pd.DataFrame, contour: float) -> Figure:
+    """Heat map of the W x A grid with an iso-accuracy contour; the studied precisions by seed."""
     figure, (left, right) = _figure(PAGE, 3.1, 1, 2, width_ratios=(1.25, 1))
     table = grid.assign(
         W=grid["precision"].str[1].astype(int), A=grid["precision"].str[3].astype(int),
@@ -91,22 +92,21 @@ def precision_sweep(grid: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
         annot_kws={"size": 6}, linewidths=0.4,
         cbar_kws={"label": "accuracy (%)"},
     )  # fmt: skip
-    left.set(xlabel="activation bits A", ylabel="weight bits W")
+    _edge(left, square.to_numpy() >= contour)
+    left.set(xlabel=f"activation bits A (white line: {contour:.2f} %)", ylabel="weight bits W")
     left.tick_params(rotation=0)
     comparable = (grid["dataset"] == "mnist").all()
     order = [name for name in COLOURS if name in set(seeds["precision"])]
+    engines = list(dict.fromkeys(seeds["engine"]))
     for place, name in enumerate(order):
-        for (kind, rows), shift in zip(
-            seeds[seeds["precision"] == name].groupby("engine", sort=False),
-            (-0.15, 0.15),
-            strict=False,
-        ):
+        for number, engine in enumerate(engines):
+            rows = seeds[(seeds["precision"] == name) & (seeds["engine"] == engine)]
             shares = 100 * rows["correct"] / rows["images"]
-            filled = COLOURS[name] if kind == "quantized network" else "white"
+            shift = 0.3 * (number - (len(engines) - 1) / 2)
             right.plot(
                 np.full(len(shares), place + shift), shares, MARKERS[name], color=COLOURS[name],
-                mfc=filled, ls="none", alpha=0.8,
-                label=kind if place == 0 else None,
+                mfc="white" if number else COLOURS[name], ls="none", alpha=0.8,
+                label=engine if place == 0 else None,
             )  # fmt: skip
     if comparable:
         _paper_star(right, order.index("W4A3"), 100 * claims.paper("C1"), "paper, W4A3")
@@ -116,65 +116,100 @@ def precision_sweep(grid: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     return figure
 
 
-def compromise(grid: pd.DataFrame, costs: pd.DataFrame, reference: float) -> Figure:
-    """Accuracy against energy per inference; the Pareto front; what the rule picks."""
-    figure, axes = _figure(COLUMN, 2.7)
-    table = costs.set_index("precision").join(
-        (grid["correct"] / grid["images"]).set_axis(grid["precision"]).rename("accuracy")
-    )
-    axes.plot(table["energy_nj"], 100 * table["accuracy"], "o", color="#bbbbbb", ms=2.5)
-    ordered = table.sort_values(["energy_nj", "accuracy"], ascending=[True, False])
-    front = ordered[ordered["accuracy"] > ordered["accuracy"].shift(fill_value=0).cummax()]
-    axes.plot(
-        front["energy_nj"], 100 * front["accuracy"], color="black", lw=0.8, label="Pareto front"
-    )
-    for name in COLOURS:
-        if name in table.index:
-            row, left = table.loc[name], name in ("W8A8", "W3A3")
-            axes.plot(row["energy_nj"], 100 * row["accuracy"], MARKERS[name], color=COLOURS[name])
-            axes.annotate(
-                name, (row["energy_nj"], 100 * row["accuracy"]), (-4 if left else 4, -9),
-                textcoords="offset points", fontsize=6.5, color=COLOURS[name],
-                ha="right" if left else "left",
-            )  # fmt: skip
-    axes.axhline(100 * (reference - claims.COMPROMISE_SHARE), ls=":", color="black", lw=0.8,
-                 label="float - 0.3 points")  # fmt: skip
-    axes.set(
-        xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy (%)", ylim=(96.5, 99.6)
-    )
-    axes.legend(loc="lower right")
+def _edge(axes: Any, inside: np.ndarray) -> None:
+    """Draw the border of the cells of a heat map that are `inside`, as a white line."""
+    rows, columns = inside.shape
+    for y, x in np.argwhere(inside):
+        for dy, dx, line in (
+            (-1, 0, ((x, x + 1), (y, y))), (1, 0, ((x, x + 1), (y + 1, y + 1))),
+            (0, -1, ((x, x), (y, y + 1))), (0, 1, ((x + 1, x + 1), (y, y + 1))),
+        ):  # fmt: skip
+            ny, nx = y + dy, x + dx
+            if 0 <= ny < rows and 0 <= nx < columns and not inside[ny, nx]:
+                axes.plot(*line, color="white", lw=2)
+
+
+def compromise(
+    choices: pd.DataFrame, fronts: dict[str, pd.DataFrame], threshold: float, label: str
+) -> Figure:
+    """Accuracy against energy and against cells; the Pareto fronts; what the rule asks for."""
+    figure, panels = _figure(PAGE, 2.7, 1, 2, sharey=True)
+    names = {"energy_nj": "energy per inference (nJ)", "cells": "cells"}
+    for axes, (cost, front) in zip(panels, fronts.items(), strict=True):
+        axes.plot(choices[cost], choices["accuracy"], "o", color="#bbbbbb", ms=2.5,
+                  label="other precisions")  # fmt: skip
+        axes.plot(front[cost], front["accuracy"], color="black", lw=0.8, label="Pareto front")
+        for name in [name for name in COLOURS if name in choices.index]:
+            row = choices.loc[name]
+            axes.plot(row[cost], row["accuracy"], MARKERS[name], color=COLOURS[name], label=name)
+        axes.axhline(threshold, ls=":", color="black", lw=0.8, label=label)
+        axes.set(xscale="log", xlabel=names[cost], ylim=(96.5, 99.6))
+    panels[0].set(ylabel="accuracy (%)")
+    panels[1].legend(loc="lower right", ncols=2)
     return figure
 
 
-def tolerance(losses: pd.DataFrame, limits: pd.DataFrame, delta: float) -> Figure:
-    """Accuracy loss against the size of each imperfection; limits marked on the axis."""
-    kinds = list(dict.fromkeys(losses["kind"]))
-    figure, panels = _figure(
-        PAGE, 2.35 * -(-len(kinds) // 2), -(-len(kinds) // 2), 2, squeeze=False
-    )
-    for axes, kind in zip(panels.ravel(), kinds, strict=True):
-        for name, curve in losses[losses["kind"] == kind].groupby("precision", sort=False):
+def requirements(losses: pd.DataFrame, limits: pd.DataFrame, delta: float) -> Figure:
+    """Loss of accuracy against the size of each imperfection of a family; limits marked."""
+    kinds = list(dict.fromkeys(losses["nonideality"]))
+    lines = -(-len(kinds) // 3)
+    figure, panels = _figure(PAGE, 1.95 * lines + 0.3, lines, 3, squeeze=False)
+    for axes in panels.ravel()[len(kinds) :]:
+        axes.axis("off")
+    for place, kind in enumerate(kinds):
+        axes = panels.ravel()[place]
+        found = limits[limits["nonideality"] == kind].drop_duplicates("precision")
+        for name, curve in losses[losses["nonideality"] == kind].groupby("precision", sort=False):
             colour = COLOURS[name]
+            curve = curve.sort_values("size")
             axes.plot(curve["size"], curve["loss"], color=colour, marker=MARKERS[name], label=name)
             axes.fill_between(
-                curve["size"],
-                curve["loss_lower"],
-                curve["loss_upper"],
-                color=colour,
-                alpha=0.15,
-                lw=0,
-            )
-        found = limits[limits["nonideality"] == kind]
+                curve["size"], curve["loss_lower"], curve["loss_upper"],
+                color=colour, alpha=0.15, lw=0,
+            )  # fmt: skip
         for row in found[found["bound"] == "="].itertuples():
             axes.plot(row.limit, delta, "|", color=COLOURS[row.precision], ms=9, mew=1.6)
         axes.axhline(delta, ls=":", lw=0.8, color="black")
         unit = found["unit"].iloc[0]
         axes.set(
-            xlabel=f"{kind} ({unit})", ylabel="loss of accuracy (points)", yscale="symlog",
-            ylim=(-0.6, 95),
+            title=kind, xlabel=unit, yscale="symlog", ylim=(-0.6, 30), xscale="log",
+            ylabel="" if place % 3 else "loss (points)",
         )  # fmt: skip
-        axes.set_yticks([0, 1, 10, 50], ["0", "1", "10", "50"])
-    panels.ravel()[0].legend(ncols=2, loc="upper left")
+        if unit.startswith("bit"):
+            axes.set(xscale="linear")
+        if "least" in unit:
+            axes.invert_xaxis()  # severity grows to the right in every panel
+        if unit.startswith(("bit", "rows")):
+            sizes = sorted(set(losses.loc[losses["nonideality"] == kind, "size"].astype(int)))
+            axes.set_xticks(sizes, map(str, sizes))
+        elif "s after" not in unit:
+            axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_yticks([0, 1, 10], ["0", "1", "10"])
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=6)
+    return figure
+
+
+def trend(orders: pd.DataFrame, high: str = "W8A8", low: str = "W4A3") -> Figure:
+    """Limit of one precision over another's, by imperfection, in each of its units."""
+    figure, axes = _figure(PAGE, 0.23 * len(orders) + 0.7)
+    colours = {"stricter": "#D55E00", "looser": "#0072B2", "undecided": "#999999"}
+    for place, row in enumerate(orders.itertuples()):
+        axes.errorbar(
+            row.factor, -place, xerr=[[row.factor - row.lower], [row.upper - row.factor]],
+            color=colours[row.order], marker={"stricter": "<", "looser": ">"}.get(row.order, "o"),
+            capsize=2,
+        )  # fmt: skip
+    axes.axvline(1, color="black", lw=0.8)
+    names = [f"{row.nonideality}\u2002[{row.unit}]" for row in orders.itertuples()]
+    axes.set_yticks(-np.arange(len(orders)), names)
+    axes.set(
+        xscale="log", xlabel=f"limit of {high} / limit of {low} (below 1: {high} is stricter)",
+        xlim=(max(orders["lower"].min() / 1.5, 0.01), min(orders["upper"].max() * 1.5, 200)),
+    )  # fmt: skip
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return figure
 
 

@@ -65,7 +65,14 @@ LENET5 = (
     LayerSpec("fc2", 120, 84),
     LayerSpec("fc3", 84, 10),
 )
-NETWORKS = {"lenet5": LENET5}
+#: Twice to three times the channels, and one layer less: how far do results hang on the network?
+WIDE = (
+    LayerSpec("conv1", 1, 16, kernel=5, padding=2, pool=2),
+    LayerSpec("conv2", 16, 32, kernel=5, pool=2),
+    LayerSpec("fc1", 800, 128),
+    LayerSpec("fc2", 128, 10),
+)
+NETWORKS = {"lenet5": LENET5, "wide": WIDE}
 
 
 def multiply(weight: torch.Tensor, inputs: torch.Tensor, spec: LayerSpec) -> torch.Tensor:

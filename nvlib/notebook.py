@@ -50,12 +50,16 @@ class Session:
     checkpoints: str
 
     def table(
-        self, name: str, function: Callable[..., sweep.Point], points: list[sweep.Point]
+        self,
+        name: str,
+        function: Callable[..., sweep.Point],
+        points: list[sweep.Point],
+        tidy: Callable[[pd.DataFrame], pd.DataFrame] = pd.DataFrame,
     ) -> pd.DataFrame:
-        """A study's table: recorded, or computed and recorded."""
+        """A study's table: recorded, or computed, made tidy and recorded."""
         if self.recorded:
             return sweep.read_table(name)
-        table = sweep.run(name, function, points, self.jobs)
+        table = tidy(sweep.run(name, function, points, self.jobs))
         self.record(name, table)
         return table
 

@@ -57,9 +57,16 @@ class CompiledReader:
         self.padding = spec.padding
         self._half = arrays.lsb_steps // 2 + 0.5  # half a step more keeps exact ties exact
         self._coefficients = arrays.mapped.coefficients
+        self._curves = None
+        if arrays.curves is not None:
+            tables = self.layout.curve_tables
+            self._curves = (
+                tables.reshape(len(tables), -1), self.layout.curve_of_column.astype(np.int32),
+                np.int32(self.layout.curve_origin), np.int32(self.layout.curve_shift),
+                np.int32(tables.shape[2] - 1),
+            )  # fmt: skip
         self._plain = (
-            arrays.curves is None
-            and not arrays.noisy
+            not arrays.noisy
             and arrays.drive_bits == 0
             and arrays.reference is None
             and arrays.sense is None
@@ -108,15 +115,15 @@ class CompiledReader:
             crossbar.read_plain(
                 patterns, layout.bases, layout.sources, layout.tile_starts, layout.tables,
                 layout.width, self._coefficients, dac_bits, self._half, 1.0 / arrays.lsb_steps,
-                arrays.code_max, out,
+                arrays.code_max, self._curves, out,
             )  # fmt: skip
             return out
         no_limits = np.zeros(0, np.int64)
         crossbar.read_arrays(
             patterns, layout.bases, layout.sources, layout.tile_starts, layout.tables,
             layout.width, self._coefficients, dac_bits, self._half, 1.0 / arrays.lsb_steps,
-            arrays.code_max, layout.curve_tables, layout.curve_origins, layout.curve_of_column,
-            arrays.curve_shift, layout.reference_table, arrays.mapped.offset, layout.sense_table,
+            arrays.code_max, layout.curve_tables, layout.curve_origin, layout.curve_of_column,
+            layout.curve_shift, layout.reference_table, arrays.mapped.offset, layout.sense_table,
             arrays.mapping.level_max << (arrays.grid_bits + arrays.drive_bits),
             no_limits if arrays.limits is None else arrays.limits,
             padded, arrays.drive, layout.lengths, arrays.cell_noise_steps, arrays.adc_noise_steps,

@@ -17,6 +17,8 @@ from nvlib.quantizers import MAX_BITS, Precision
 #: Precisions that are studied in depth, with several training seeds.
 STUDIED = tuple(Precision.parse(name) for name in ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2"))
 SEEDS = (0, 1, 2, 3, 4)
+#: Precisions that the wide network is trained at, for the sparsity study.
+WIDE = tuple(Precision.parse(name) for name in ("W8A8", "W4A3"))
 
 
 def shipped(dataset: str) -> list[CheckpointName]:
@@ -28,6 +30,7 @@ def shipped(dataset: str) -> list[CheckpointName]:
     if dataset == "mnist":
         names += [CheckpointName(dataset, "lenet5", p, 0) for p in grid if p not in STUDIED]
         names += [CheckpointName(dataset, "lenet5", p, s) for s in SEEDS[1:] for p in STUDIED]
+    names += [CheckpointName(dataset, "wide", precision, 0) for precision in (None, *WIDE)]
     return names
 
 

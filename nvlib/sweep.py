@@ -49,7 +49,8 @@ def _key(function: Callable[..., Point], point: Point) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _run_point(function: Callable[..., Point], point: Point, folder: Path) -> Point:
+def cached(function: Callable[..., Point], point: Point, folder: Path) -> Point:
+    """Result of one point: from its file in `folder`, or computed and written there."""
     path = folder / f"{_key(function, point)}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -82,7 +83,7 @@ def run(
     """
     if points:
         data.load(points[0].get("dataset", "auto"))  # complain about data before work starts
-    tasks = (delayed(_run_point)(function, point, folder / name) for point in points)
+    tasks = (delayed(cached)(function, point, folder / name) for point in points)
     results = list(
         tqdm(
             Parallel(n_jobs=min(jobs, max(len(points), 1)), return_as="generator")(tasks),

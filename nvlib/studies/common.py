@@ -11,26 +11,51 @@ import numpy as np
 from nvlib import data
 from nvlib.arrays import Hardware
 from nvlib.calibration import CALIBRATION_IMAGES, calibrated_full_scale
-from nvlib.checkpoints import CheckpointName, load_quantized
+from nvlib.checkpoints import CheckpointName, load_float, load_quantized, read_manifest
+from nvlib.checks import require
 from nvlib.chip import Chip
 from nvlib.converters import Adc
 from nvlib.mapping import Mapping
-from nvlib.network import QuantizedNetwork
+from nvlib.network import Network, QuantizedNetwork, freeze
 from nvlib.paths import CHECKPOINTS, ROOT
 from nvlib.quantizers import Precision
+from nvlib.retraining import SEEDS
+from nvlib.training import to_tensor
 
 #: Where the shipped networks lie, relative to the artifact, as points name it.
 SHIPPED = CHECKPOINTS.relative_to(ROOT).as_posix()
 PRECISIONS = ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2")
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def network(
-    dataset: str, precision: str, seed: int = 0, checkpoints: str = SHIPPED
-) -> QuantizedNetwork:
-    """A trained network by plain parameters."""
-    which = CheckpointName(dataset, "lenet5", Precision.parse(precision), seed)
-    return load_quantized(which, Path(ROOT / checkpoints))
+    dataset: str, precision: str, seed: int = 0, checkpoints: str = SHIPPED,
+    training: str = "qat", architecture: str = "lenet5",
+) -> QuantizedNetwork:  # fmt: skip
+    """A trained network by plain parameters.
+
+    Parameters
+    ----------
+    training : {"qat", "ptq"}
+        Trained with quantization in the loop, or the float network quantized afterwards.
+    """
+    require(training in ("qat", "ptq"), "training", "qat or ptq", training, "use one")
+    wanted, folder = Precision.parse(precision), Path(ROOT / checkpoints)
+    if training == "qat":
+        return load_quantized(CheckpointName(dataset, architecture, wanted, seed), folder)
+    floating = load_float(CheckpointName(dataset, architecture, None, seed), folder)
+    quantized = Network(floating.specs, wanted)
+    images = data.load(dataset).train_images[:CALIBRATION_IMAGES]
+    quantized.quantize_from(floating, to_tensor(images))
+    return freeze(quantized)
+
+
+def training_seeds(dataset: str, precision: str, checkpoints: str = SHIPPED) -> tuple[int, ...]:
+    """Seeds that a precision's networks were trained with."""
+    manifest = read_manifest(ROOT / checkpoints)
+    names = {seed: CheckpointName(dataset, "lenet5", Precision.parse(precision), seed)
+             for seed in SEEDS}  # fmt: skip
+    return tuple(seed for seed, name in names.items() if name.path.as_posix() in manifest)
 
 
 def test_images(dataset: str, images: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +75,7 @@ def test_images(dataset: str, images: int) -> tuple[np.ndarray, np.ndarray]:
     return digits.test_images[:images], digits.test_labels[:images]
 
 
+@lru_cache(maxsize=64)
 def calibrated(net: QuantizedNetwork, hardware: Hardware, dataset: str) -> Hardware:
     """The same hardware with the full scale of its converters set on training images."""
     images = data.load(dataset).train_images[:CALIBRATION_IMAGES]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pandas as pd
 
+from nvlib.arrays import Hardware
 from nvlib.checkpoints import CheckpointName, read_manifest
 from nvlib.chip import Chip
+from nvlib.converters import Adc
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.mapping import count_arrays
 from nvlib.network import quantized_logits
@@ -16,6 +21,9 @@ from nvlib.sparsity import count_events
 from nvlib.statistics import mean_interval, wilson_interval
 from nvlib.studies import common
 from nvlib.sweep import Point
+
+#: Points below the floating-point network that the compromise may lose.
+RULE_POINTS = 0.3
 
 
 def grid_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
@@ -42,38 +50,137 @@ def seed_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) ->
     ]  # fmt: skip
 
 
-def cost_point(dataset: str, precision: str, seed: int, images: int, checkpoints: str) -> Point:
-    """Energy and arrays of one inference on the default hardware, sparsity not used."""
+def cost_points(
+    dataset: str, images: int, cost_images: int, checkpoints: str = common.SHIPPED
+) -> list[Point]:
+    """Every precision of the grid, as `cost_point` takes them."""
+    return [
+        point | {"cost_images": cost_images} for point in grid_points(dataset, images, checkpoints)
+    ]
+
+
+def cost_point(
+    dataset: str, precision: str, seed: int, images: int, cost_images: int, checkpoints: str
+) -> Point:
+    """What one inference costs with the coarsest converters that the precision tolerates.
+
+    Converters lose bits until accuracy is more than one point below the integer network's;
+    full scales are calibrated anew for each resolution. Energy is without sparsity processing.
+    """
     net = common.network(dataset, precision, seed, checkpoints)
-    hardware = common.default_hardware(net, dataset)
-    events = count_events(Chip(net, hardware), common.test_images(dataset, images)[0])
-    bits = common.adc_bits_of(precision)
-    energy = inference_energy(events, (), bits, AdcLaw(), EnergyTable.load())
-    arrays = sum(
-        count_arrays(spec.rows, spec.outputs, net.precision, hardware.mapping).arrays
-        for spec in net.specs
-    )
-    return {"adc_bits": bits, "energy_nj": sum(energy.values()) / 1000, "arrays": arrays}
+    pixels, labels = common.test_images(dataset, images)
+    ideal = int((quantized_logits(net, pixels).argmax(axis=1) == labels).sum())
+    enough = 8
+    for bits in range(5, 0, -1):
+        hardware = common.calibrated(net, Hardware(adc=Adc(bits=bits)), dataset)
+        if 100 * (ideal - common.correct(Chip(net, hardware), pixels, labels)) > images:
+            break
+        enough = bits
+    hardware = common.calibrated(net, Hardware(adc=Adc(bits=enough)), dataset)
+    events = count_events(Chip(net, hardware), pixels[:cost_images])
+    energy = inference_energy(events, (), enough, AdcLaw(), EnergyTable.load())
+    counts = [
+        count_arrays(spec.rows, spec.outputs, net.precision, hardware.mapping) for spec in net.specs
+    ]
+    return {
+        "adc_bits": enough, "energy_nj": sum(energy.values()) / 1000,
+        "arrays": sum(count.arrays for count in counts),
+        "cells": sum(count.cells for count in counts),
+    }  # fmt: skip
 
 
-def cheapest(accuracy: pd.Series, energy: pd.Series, within: float, reference: float) -> str:
-    """The precision of least energy whose accuracy is at most `within` below `reference`.
+def choices(grid: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy (percent) and cost of every precision in one table, by precision."""
+    accuracy = (100 * grid["correct"] / grid["images"]).set_axis(grid["precision"])
+    wanted = ["adc_bits", "energy_nj", "arrays", "cells"]
+    return costs.set_index("precision")[wanted].assign(accuracy=accuracy)
 
-    Parameters
-    ----------
-    accuracy, energy : Series
-        Indexed by precision; shares, and nJ.
-    within : float
-        As a share.
+
+def front(table: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """Pareto front: what no other precision beats in both accuracy and `cost`, cheapest first.
 
     Examples
     --------
-    >>> table = pd.DataFrame({"a": [0.99, 0.98], "e": [5.0, 1.0]}, index=["W8A8", "W4A3"])
-    >>> cheapest(table.a, table.e, 0.003, 0.992), cheapest(table.a, table.e, 0.02, 0.992)
-    ('W8A8', 'W4A3')
+    >>> table = pd.DataFrame({"accuracy": [99.0, 98.0, 97.0], "energy_nj": [5.0, 1.0, 2.0]},
+    ...                      index=["W8A8", "W4A3", "W3A3"])
+    >>> list(front(table, "energy_nj").index)
+    ['W4A3', 'W8A8']
     """
-    good = accuracy[accuracy >= reference - within].index
-    return str(energy[good].idxmin()) if len(good) else "none"
+    ordered = table.sort_values([cost, "accuracy"], ascending=[True, False])
+    best = ordered["accuracy"].cummax().shift(fill_value=-np.inf)
+    return ordered[ordered["accuracy"] > best]
+
+
+def cheapest(table: pd.DataFrame, within: float, reference: float, cost: str = "energy_nj") -> str:
+    """The precision of least cost whose accuracy is at most `within` points below `reference`.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"accuracy": [99.0, 98.0], "energy_nj": [5.0, 1.0]},
+    ...                      index=["W8A8", "W4A3"])
+    >>> cheapest(table, 0.3, 99.2), cheapest(table, 2.0, 99.2), cheapest(table, 0.1, 99.2)
+    ('W8A8', 'W4A3', 'none')
+    """
+    good = table[table["accuracy"] >= reference - within]
+    return str(good[cost].idxmin()) if len(good) else "none"
+
+
+def knee(table: pd.DataFrame, cost: str = "energy_nj") -> str:
+    """The point of the Pareto front farthest above the chord between its ends.
+
+    Accuracy against ln(cost), both scaled to 1 over the front (Satopaa et al. 2011).
+    """
+    line = front(table, cost)
+    x, y = np.log(line[cost].to_numpy()), line["accuracy"].to_numpy()
+    if len(line) < 3:
+        return str(line.index[-1])
+    rise = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
+    return str(line.index[int(rise.argmax())])
+
+
+def utility(table: pd.DataFrame, points_per_halving: float) -> str:
+    """The precision of the largest accuracy - w log2(energy), w in points per halving."""
+    worth = table["accuracy"] - points_per_halving * np.log2(table["energy_nj"])
+    return str(worth.idxmax())
+
+
+def weights_that_choose(table: pd.DataFrame, name: str) -> str:
+    """Range of the weight w of `utility`, in points per halving, for which it picks `name`."""
+    weights = np.geomspace(0.001, 10, 401)
+    picked = [w for w in weights if utility(table, w) == name]
+    return f"{min(picked):.2g} to {max(picked):.2g}" if picked else "no weight"
+
+
+def rules(table: pd.DataFrame, reference: float) -> pd.DataFrame:
+    """What each rule of decision picks, from the whole grid and from the studied precisions.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `choices`.
+    reference : float
+        Accuracy of the floating-point network, percent.
+    """
+    studied = table.loc[[name for name in common.PRECISIONS if name in table.index]]
+
+    def both(rule: str, pick: Callable[[pd.DataFrame], str]) -> dict[str, str]:
+        return {"rule": rule, "of the grid": pick(table), "of the studied": pick(studied)}
+
+    return pd.DataFrame([
+        both(f"least energy within {RULE_POINTS:g} points of float (stated)",
+             lambda t: cheapest(t, RULE_POINTS, reference)),
+        both("least energy within 0.1 points", lambda t: cheapest(t, 0.1, reference)),
+        both(f"fewest cells within {RULE_POINTS:g} points",
+             lambda t: cheapest(t, RULE_POINTS, reference, "cells")),
+        both("knee of the front, accuracy against energy", knee),
+        both("knee of the front, accuracy against cells", lambda t: knee(t, "cells")),
+        both("most accuracy per joule", lambda t: str((t["accuracy"] / t["energy_nj"]).idxmax())),
+        both("least error x energy",
+             lambda t: str(((100 - t["accuracy"]) * t["energy_nj"]).idxmin())),
+        both("utility, 0.1 points per halving of energy", lambda t: utility(t, 0.1)),
+        both("weights (points per halving) for which utility picks W4A3",
+             lambda t: weights_that_choose(t, "W4A3")),
+    ])  # fmt: skip
 
 
 def quantized_point(
@@ -94,12 +201,10 @@ def chip_point(dataset: str, precision: str, seed: int, images: int, checkpoints
     return {"adc_bits": hardware.adc.bits, "correct": answers}
 
 
-def by_engine(quantized: pd.DataFrame, chips: pd.DataFrame) -> pd.DataFrame:
-    """Both tables in one, told apart by the column `engine`."""
-    return pd.concat(
-        [quantized.assign(engine="quantized network"), chips.assign(engine="ideal chip")],
-        ignore_index=True,
-    )
+def by_engine(**tables: pd.DataFrame) -> pd.DataFrame:
+    """Tables of right answers in one, told apart by the column `engine`."""
+    parts = [table.assign(engine=name.replace("_", " ")) for name, table in tables.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
 def seed_summary(seeds: pd.DataFrame) -> pd.DataFrame:
