@@ -100,6 +100,8 @@ def _error_curve(
     heights = generator.uniform(0.2, 1.0, len(bumps[1:-1:2]))
     bumps[1:-1:2] = heights * generator.choice((-1.0, 1.0), len(heights))
     bumps /= np.abs(np.diff(bumps)).max()
+    if inl == 0:
+        return dnl * bumps
 
     def largest(curve: np.ndarray) -> tuple[float, float]:
         return np.abs(curve).max(), np.abs(np.diff(curve)).max()
@@ -108,11 +110,10 @@ def _error_curve(
     for _ in range(200):
         curve = scale_inl * course + scale_dnl * bumps
         got_inl, got_dnl = largest(curve)
-        if inl > 0:
-            scale_inl = max(scale_inl + 0.5 * (inl - got_inl), 0.0)
+        scale_inl = max(scale_inl + 0.5 * (inl - got_inl), 0.0)
         scale_dnl = max(scale_dnl + 0.5 * (dnl - got_dnl), 0.0)
     got_inl, got_dnl = largest(curve)
-    reached = abs(got_dnl - dnl) < 0.005 and (inl == 0 or abs(got_inl - inl) < 0.005)
+    reached = abs(got_dnl - dnl) < 0.005 and abs(got_inl - inl) < 0.005
     require(
         reached, "inl_lsb and dnl_lsb", "a pair that one curve can have", (inl, dnl),
         f"the nearest {nonlinearity.shape} curve has ({got_inl:.3f}, {got_dnl:.3f}); "

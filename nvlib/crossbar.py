@@ -83,10 +83,15 @@ def _groups(arrays: LayerArrays, row_length: int, group: int) -> list[tuple[int,
     return groups
 
 
-def _pattern_sums(steps: np.ndarray, group: int) -> np.ndarray:
-    """Sums of the rows (rows, columns) over every bit pattern of `group` rows."""
-    patterns = np.arange(2**group)[:, None] >> np.arange(len(steps)) & 1
-    return patterns @ steps
+def _pattern_sums(steps: np.ndarray, groups: list[tuple[int, int, int]], group: int) -> np.ndarray:
+    """Sums of each group's rows of (K, columns) over every bit pattern: (groups, 2^group, ...)."""
+    rows = np.zeros((len(groups), group, steps.shape[1]), np.int32)
+    for i, (row, count, _) in enumerate(groups):
+        rows[i, :count] = steps[row : row + count]
+    sums = np.zeros((len(groups), 2**group, steps.shape[1]), np.int32)
+    for bit in range(group):  # patterns with this bit are those below it, and this row
+        sums[:, 2**bit : 2 ** (bit + 1)] = sums[:, : 2**bit] + rows[:, None, bit]
+    return sums
 
 
 def lay_out(arrays: LayerArrays, height: int, breadth: int) -> Layout:
@@ -117,10 +122,7 @@ def lay_out(arrays: LayerArrays, height: int, breadth: int) -> Layout:
     steps = steps.reshape(spec.rows, per_output, blocks, width).transpose(2, 0, 1, 3)
     steps = steps.reshape(blocks, spec.rows, per_output * width)
     curve = curve.reshape(per_output, blocks, width).transpose(1, 0, 2).reshape(blocks, -1)
-    tables = np.empty((blocks, len(groups), 2**group, per_output * width), np.int32)
-    for i, (row, count, _) in enumerate(groups):
-        for block in range(blocks):
-            tables[block, i] = _pattern_sums(steps[block, row : row + count], group)
+    tables = np.stack([_pattern_sums(block, groups, group) for block in steps])
     tile_of_group = np.array([tile for _, _, tile in groups])
     starts = np.searchsorted(tile_of_group, np.arange(tile_of_group[-1] + 2))
     curve_tables, curve_origin, curve_shift = _curve_tables(arrays)
@@ -151,8 +153,7 @@ def _side_table(
     """Pattern sums of one extra column; empty where the chip has none."""
     if cells is None:
         return np.zeros((0, 0), np.int64)
-    sums = [_pattern_sums(cells[row : row + n, None], group)[:, 0] for row, n, _ in groups]
-    return np.array(sums)
+    return _pattern_sums(cells[:, None], groups, group)[..., 0].astype(np.int64)
 
 
 def _curve_tables(arrays: LayerArrays) -> tuple[np.ndarray, int, int]:

@@ -63,6 +63,17 @@ class Session:
         self.record(name, table)
         return table
 
+    def recorded_table(self, name: str) -> pd.DataFrame:
+        """A table that another notebook recorded, of the same data set."""
+        table = sweep.read_table(name)
+        dataset = str(table["dataset"].iloc[0])
+        if not self.recorded and dataset != self.dataset:
+            raise FileNotFoundError(
+                f"results/{name}.csv: expected a table of {self.dataset}, found one of {dataset}; "
+                "run ./run_all.sh without --only first"
+            )
+        return table
+
     def record(self, name: str, table: pd.DataFrame) -> None:
         """Write a table to ``results``, unless recorded ones are shown."""
         if not self.recorded:

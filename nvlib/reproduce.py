@@ -52,16 +52,21 @@ class Notebook:
 CATALOGUE = (
     Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
     Notebook(
-        "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.5, 2.6, 5.0),
-        {"images": (500, 10_000, 10_000), "cost_images": (5, 40, 200)},
+        "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.4, 1.8, 8.0),
+        {"images": (500, 10_000, 10_000), "grid_images": (200, 4000, 10_000),
+         "chip_images": (100, 1500, 10_000), "bits_images": (50, 400, 2000),
+         "cost_images": (2, 10, 200)},
     ),
     Notebook(
-        "02_variation_tolerance", "variation_tolerance; claim C3a", (0.6, 3.2, 240.0),
-        {"images": (100, 500, 10_000), "chips": (2, 5, 20)},
+        "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",
+        (0.5, 2.0, 30.0),
+        {"images": (40, 400, 10_000), "chips": (4, 8, 20), "refinements": (0, 1, 2)},
     ),
     Notebook(
-        "03_converter_nonlinearity", "converter_nonlinearity; claims C3b, C4", (0.5, 3.2, 240.0),
-        {"images": (100, 500, 10_000), "chips": (2, 5, 20)},
+        "03_converter_nonlinearity", "converter_nonlinearity, converter_trend; claims C3b, C4",
+        (0.5, 2.0, 40.0),
+        {"images": (40, 400, 10_000), "chips": (4, 8, 20), "refinements": (0, 1, 2),
+         "together_images": (40, 200, 2000)},
     ),
     Notebook(
         "04_sparsity", "zeros, resolved_bits", (0.2, 0.3, 2.0), {"images": (100, 1000, 10_000)},

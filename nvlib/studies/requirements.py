@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -246,21 +246,34 @@ def evaluate(
     require_integer("chips", chips, 2, 10**6)
     require_integer("images", images, chips, 10**6)
     kind = IMPERFECTIONS[nonideality]
-    pixels, labels = common.test_images(dataset, images)
-    seeds = common.training_seeds(dataset, precision, checkpoints)
     lost = []
-    for trial, chosen in enumerate(np.array_split(np.arange(images), chips)):
-        seed = seeds[trial % len(seeds)]
-        net = common.network(dataset, precision, seed, checkpoints, training)
-        if kind.against_size_0:
-            ideal = Chip(net, kind.hardware(0.0, net, dataset), trial)
-            right = common.correct(ideal, pixels[chosen], labels[chosen])
-        else:
-            answers = quantized_logits(net, pixels[chosen]).argmax(axis=1)
-            right = int((answers == labels[chosen]).sum())
+    for trial in range(chips):
+        right, net, pixels, labels = _ideal(
+            dataset, precision, kind if kind.against_size_0 else None, training, trial, images,
+            chips, checkpoints,
+        )  # fmt: skip
         chip = Chip(net, kind.hardware(size, net, dataset), trial)
-        lost.append(right - common.correct(chip, pixels[chosen], labels[chosen]))
+        lost.append(right - common.correct(chip, pixels, labels))
     return {"lost": " ".join(map(str, lost))}
+
+
+@lru_cache(maxsize=256)
+def _ideal(
+    dataset: str, precision: str, kind: Imperfection | None, training: str, trial: int,
+    images: int, chips: int, checkpoints: str,
+) -> tuple[int, QuantizedNetwork, np.ndarray, np.ndarray]:  # fmt: skip
+    """A trial without the imperfection: right answers, network, its images and labels."""
+    pixels, labels = common.test_images(dataset, images)
+    chosen = np.array_split(np.arange(images), chips)[trial]
+    pixels, labels = pixels[chosen], labels[chosen]
+    seeds = common.training_seeds(dataset, precision, checkpoints)
+    net = common.network(dataset, precision, seeds[trial % len(seeds)], checkpoints, training)
+    if kind is None:  # an ideal chip equals the integer network
+        right = int((quantized_logits(net, pixels).argmax(axis=1) == labels).sum())
+    else:
+        ideal = Chip(net, kind.hardware(0.0, net, dataset), trial)
+        right = common.correct(ideal, pixels, labels)
+    return right, net, pixels, labels
 
 
 def search_point(
