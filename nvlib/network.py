@@ -9,6 +9,7 @@ that they can only differ in how they multiply.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -319,8 +320,8 @@ def max_pool(values: np.ndarray, side: int) -> np.ndarray:
     """Maximum over windows of side x side pixels; (N, C, H, W) -> (N, C, H/side, W/side)."""
     if side == 1:
         return values
-    n, c, h, w = values.shape
-    return values.reshape(n, c, h // side, side, w // side, side).max(axis=(3, 5))
+    corners = [values[..., y::side, x::side] for y in range(side) for x in range(side)]
+    return reduce(np.maximum, corners)  # much faster than a maximum over reshaped axes
 
 
 def quantized_logits(network: QuantizedNetwork, images: np.ndarray, batch: int = 500) -> np.ndarray:

@@ -53,9 +53,8 @@ CATALOGUE = (
     Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
     Notebook(
         "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.4, 1.8, 8.0),
-        {"images": (500, 10_000, 10_000), "grid_images": (200, 4000, 10_000),
-         "chip_images": (100, 1500, 10_000), "bits_images": (50, 400, 2000),
-         "cost_images": (2, 10, 200)},
+        {"images": (500, 10_000, 10_000), "chip_images": (100, 1500, 10_000),
+         "bits_images": (50, 400, 2000), "cost_images": (2, 10, 200)},
     ),
     Notebook(
         "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",

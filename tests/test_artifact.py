@@ -10,7 +10,6 @@ import sys
 import tomllib
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -18,8 +17,7 @@ import yaml
 from nvlib import claims, readme, reproduce, sweep
 from nvlib.notebook import CheckError, Session
 from nvlib.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
-from nvlib.statistics import mean_interval
-from nvlib.studies import precision, tolerance
+from nvlib.studies import precision
 
 
 def run(*command, **options):
@@ -174,28 +172,10 @@ def test_a_sweep_keeps_order_resumes_and_notices_other_parameters(tmp_path):
 
 
 def test_processes_change_nothing(tmp_path):
-    points = tolerance.points({"range variation": tolerance.KINDS["range variation"]},
-                              "embedded", 20, 2)[:8]  # fmt: skip
-    one = sweep.run("a", tolerance.point, points, jobs=1, folder=tmp_path / "one")
-    two = sweep.run("a", tolerance.point, points, jobs=2, folder=tmp_path / "two")
+    points = precision.seed_points("embedded", 20)
+    one = sweep.run("a", precision.chip_point, points, jobs=1, folder=tmp_path / "one")
+    two = sweep.run("a", precision.chip_point, points, jobs=2, folder=tmp_path / "two")
     pd.testing.assert_frame_equal(one, two)
-
-
-def test_limits_are_interpolated_and_what_was_not_reached_is_said():
-    rows = []
-    for size, answers in ((0.0, "100"), (0.02, "100 100"), (0.04, "96 96"), (0.06, "60 60")):
-        rows.append({"precision": "W4A3", "kind": "range variation", "size": size,
-                     "images": 100, "correct": answers})  # fmt: skip
-        rows.append({"precision": "W2A2", "kind": "range variation", "size": size,
-                     "images": 100, "correct": "100 100" if size else "100"})  # fmt: skip
-    found = tolerance.limits(pd.DataFrame(rows), delta=2.0).set_index("precision")
-    assert found.loc["W4A3", "limit"] == pytest.approx(0.03)
-    assert found.loc["W4A3", "bound"] == "="
-    assert (found.loc["W2A2", "limit"], found.loc["W2A2", "bound"]) == (0.06, ">")
-    with pytest.raises(ValueError, match="delta: expected points above 0"):
-        tolerance.limits(pd.DataFrame(rows), delta=0)
-    with pytest.raises(ValueError, match="expected at least 2 values for an interval"):
-        mean_interval(np.array([1.0]))
 
 
 def seeds_table(correct, dataset="mnist"):
@@ -210,21 +190,6 @@ def test_verdicts_follow_the_tolerance_and_the_data():
     embedded = claims.judge_accuracy(seeds_table([9871], "embedded"))
     assert embedded[0]["verdict"] == "not comparable"
     assert "98.82" not in claims.table(embedded).to_string()
-
-    def trend(high, low):
-        rows = []
-        for precision_, limits in (("W8A8", high), ("W4A3", low)):
-            for size in np.arange(0, 10):
-                answers = " ".join("100" if size <= limit else "90" for limit in limits)
-                rows.append(
-                    {"precision": precision_, "kind": "k", "size": size, "images": 100,
-                     "correct": answers if size else "100", "dataset": "mnist"}
-                )  # fmt: skip
-        return claims.judge_trend("C3a", pd.DataFrame(rows))[0]["verdict"]
-
-    assert trend((1, 2, 3), (4, 5, 6)) == "reproduced as trend"
-    assert trend((1, 5, 3), (4, 2, 6)) == "not reproduced"
-    assert trend((5, 6, 7), (2, 3, 4)) == "not reproduced"
 
 
 def test_the_papers_numbers_stand_in_one_place():
@@ -264,7 +229,8 @@ def test_no_path_of_this_machine_is_committed():
 
 def test_every_figure_and_table_is_there():
     tables = {path.stem for path in RESULTS.glob("*.csv")}
-    assert {"precision_grid", "precision_seeds", "variation", "nonlinearity", "requirements",
+    assert {"precision_grid", "precision_seeds", "device_requirements", "converter_requirements",
+            "requirements", "together",
             "zeros", "adc_reduction", "region", "tornado"} <= tables  # fmt: skip
     figures = {path.stem for path in FIGURES.glob("*.png")}
     assert figures == {path.stem for path in FIGURES.glob("*.pdf")}
