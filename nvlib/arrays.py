@@ -71,7 +71,7 @@ class Hardware:
     sense: SenseColumn | None = None
 
     def __post_init__(self) -> None:
-        removed = self.devices.pedestal_removed or self.mapping.scheme == "differential"
+        removed = self.devices.pedestal_removed or self.mapping.scheme != "offset"
         require(
             removed, "pedestal_removed", "True with offset columns", False,
             "only a differential pair cancels the pedestal digitally",

@@ -66,12 +66,14 @@ def calibrated_full_scale(
         )
     scales = []
     for histogram in column_sums(network, hardware, images):
-        sums = np.arange(len(histogram))
-        # Quarter steps: fine enough, and the search stays short.
+        sums = np.flatnonzero(histogram)
+        counts = histogram[sums]
+        # Quarter steps, and a hundred wider ones: fine enough, and the search stays short.
         coarsest = max(hardware.mapping.largest_sum / (2**bits - 1), 1.0)
-        steps = np.arange(1.0, coarsest + 0.25, 0.25)
+        wide = np.geomspace(16, max(coarsest, 16), 100)
+        steps = np.minimum(np.append(np.arange(1.0, 16.0, 0.25), wide), coarsest)
         errors = [
-            float(histogram @ (np.clip(np.floor(sums / s + 0.5), 0, 2**bits - 1) * s - sums) ** 2)
+            float(counts @ (np.clip(np.floor(sums / s + 0.5), 0, 2**bits - 1) * s - sums) ** 2)
             for s in steps
         ]
         scales.append(float(steps[int(np.argmin(errors))] * (2**bits - 1)))

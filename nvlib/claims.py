@@ -145,7 +145,9 @@ def mark_region(region: pd.DataFrame) -> pd.DataFrame:
     ]
     law = AdcLaw()
     default = (
-        (region["cell_bits"] == 1) & (region["adc_rule"] == "B = W")
+        (region["network"] == "lenet5") & (region["cell_bits"] == 1)
+        & (region["inputs"] == "bit-serial") & (region["adc_rule"] == "B = W")
+        & (region["rest"] == 1.0)
         & (region["design"] == law.design) & (region["partial"] == law.partial)
         & (region["mechanism"] == "all")
     )  # fmt: skip

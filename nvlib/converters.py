@@ -263,7 +263,13 @@ class Adc:
         return self.bits or int(largest_sum).bit_length()
 
     def lsb(self, largest_sum: int, layer: int) -> float:
-        """Input of one LSB, in level x digit units; never below one unit.
+        """Input of one LSB, in level x digit units; one unit where the codes reach beyond the sums.
+
+        Raises
+        ------
+        ValueError
+            If the full scale and the resolution do not belong together: an LSB below one unit
+            resolves nothing more, and a full scale above the largest sum is never reached.
 
         Examples
         --------
@@ -271,7 +277,15 @@ class Adc:
         (1.0, 2.0)
         """
         scale = self.full_scale[layer] if isinstance(self.full_scale, tuple) else self.full_scale
-        return max((scale or largest_sum) / (2 ** self.resolution(largest_sum) - 1), 1.0)
+        codes = 2 ** self.resolution(largest_sum) - 1
+        if scale is None:
+            return max(largest_sum / codes, 1.0)
+        require(
+            codes <= scale <= max(largest_sum, codes), "full_scale",
+            f"{codes} to {max(largest_sum, codes)} units for {codes + 1} codes", scale,
+            "lower the resolution, or choose a full scale between them",
+        )  # fmt: skip
+        return scale / codes
 
     def curve(self, largest_sum: int, generator: np.random.Generator) -> np.ndarray:
         """Transition levels of one converter, in LSB."""

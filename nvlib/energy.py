@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from nvlib.checks import require, require_number
-from nvlib.sparsity import LayerEvents, Policy
+from nvlib.sparsity import LayerEvents, Policy, SignSkip
 
 UNITS = {
     "read_voltage": "V",
@@ -193,31 +193,35 @@ def inference_energy(
     then is it known what may be spared. So array, drivers and data movement cost the same
     with and without policies. What detection takes, per access and array: the sense column's
     cells; where a policy senses, a complete conversion, of no more bits than the converters
-    have, since a larger count spares nothing; and for each column a comparison with its bound.
+    have, since a larger count spares nothing; for each column a comparison with its bound; and
+    with `SignSkip`, where it works, a comparison for each pair.
     """
     step = table.on_conductance * table.read_voltage**2 * table.read_time * 1e12  # pJ at G_on
     senses = any(policy.senses for policy in policies)
     total = dict.fromkeys(COMPONENTS, 0.0)
     for event in events:
         mapping, arrays = event.arrays.mapping, event.column_tiles
+        unit = step / mapping.digit_max**2  # the largest digit drives the read voltage
         counts = event.conversions(policies, adc_bits)
         rows = [tile.stop - tile.start for tile in mapping.tiles(len(event.drive_events))]
         driven = int(event.digit_sums.sum(axis=(1, 2)) @ rows)
         columns = event.accesses * event.columns
         total["adc"] += law.conversions_pj(counts, adc_bits, table)
-        total["array"] += event.squared_read / mapping.level_max * step
+        total["array"] += event.squared_read / mapping.level_max * unit
         total["row drivers"] += driven * arrays * table.row_driver
         total["sample, shift, add"] += columns * table.sample_hold
         total["sample, shift, add"] += int(counts[1:].sum()) * table.shift_add
         total["data movement"] += columns * table.data_movement
         if policies:
             total["detection"] += columns * table.comparator
+        if SignSkip() in policies and event.zero_outputs is not None:
+            total["detection"] += event.accesses * event.zero_outputs.shape[1] * table.comparator
         if senses:
             sense_bits = min((mapping.rows * mapping.digit_max).bit_length(), adc_bits)
             whole = np.zeros(sense_bits + 1, np.int64)
             whole[-1] = event.accesses * arrays
             total["detection"] += law.conversions_pj(whole, sense_bits, table)
-            total["detection"] += int(event.squared_digits.sum()) * arrays * step
+            total["detection"] += int(event.squared_digits.sum()) * arrays * unit
     return {name: value / events[0].images for name, value in total.items()}
 
 
@@ -229,3 +233,16 @@ def adc_saving(before: dict[str, float], after: dict[str, float], detection: boo
 def efficiency_gain(before: dict[str, float], after: dict[str, float]) -> float:
     """Operations per joule after, over before; detection included."""
     return sum(before.values()) / sum(after.values())
+
+
+def operations(events: list[LayerEvents]) -> int:
+    """Operations of one inference: two for each multiply-accumulate of the network.
+
+    Counted at the network's own precision, however many planes and slices carry one product.
+    """
+    return 2 * sum(event.positions * event.arrays.layer.matrix.size for event in events)
+
+
+def tops_per_watt(events: list[LayerEvents], energy: dict[str, float]) -> float:
+    """Tera-operations per joule: operations over energy in pJ."""
+    return operations(events) / sum(energy.values())

@@ -242,10 +242,10 @@ def zeros(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def resolved_bits(table: pd.DataFrame) -> Figure:
+def resolved_bits(zeros: pd.DataFrame, conversions: pd.DataFrame) -> Figure:
     """Active rows per read, and conversions by resolved bits before and after."""
     figure, panels = _figure(PAGE, 2.4, 1, 2)
-    for row in table.itertuples():
+    for row in zeros.itertuples():
         longest = max(len(layer["active rows"]) for layer in row.layers)
         rows = np.sum(
             [np.pad(layer["active rows"], (0, longest - len(layer["active rows"])))
@@ -255,21 +255,57 @@ def resolved_bits(table: pd.DataFrame) -> Figure:
             range(longest), 100 * np.cumsum(rows) / rows.sum(), where="post",
             color=COLOURS[row.precision], label=row.precision,
         )  # fmt: skip
-        before = np.sum([layer["resolved before"] for layer in row.layers], axis=0)
-        after = np.sum([layer["resolved after"] for layer in row.layers], axis=0)
-        shift = -0.2 if row.precision == "W8A8" else 0.2
-        bits = np.arange(len(after))
-        panels[1].bar(bits + shift, 100 * after / after.sum(), 0.38, color=COLOURS[row.precision],
-                      label=f"{row.precision}, sparsity-aware")  # fmt: skip
-        panels[1].bar(bits + shift, 100 * before / before.sum(), 0.38, fill=False,
-                      edgecolor=COLOURS[row.precision], ls=":",
-                      label=f"{row.precision}, before")  # fmt: skip
+    for name, rows in conversions.groupby("precision", sort=False):
+        counts = rows.groupby("bits")[["before", "after"]].sum()
+        shift = -0.2 if name == "W8A8" else 0.2
+        shares = 100 * counts / counts.sum()
+        panels[1].bar(counts.index + shift, shares["after"], 0.38, color=COLOURS[name],
+                      label=f"{name}, sparsity-aware")  # fmt: skip
+        panels[1].bar(counts.index + shift, shares["before"], 0.38, fill=False,
+                      edgecolor=COLOURS[name], ls=":", label=f"{name}, before")  # fmt: skip
     panels[0].set(xlabel="active rows in a read of 128", ylabel="reads with at most so many (%)",
                   ylim=(0, 101), xlim=(-1, 100))  # fmt: skip
     panels[0].legend(loc="lower right")
     panels[1].set(xlabel="bits resolved (0: conversion spared)", ylabel="share of conversions (%)")
     panels[1].set_xticks(range(9))
     panels[1].legend(loc="upper left")
+    return figure
+
+
+def planes(conversions: pd.DataFrame) -> Figure:
+    """Mean bits that a conversion resolves after sparing, by input plane and weight slice."""
+    names = list(dict.fromkeys(conversions["precision"]))
+    figure, panels = _figure(PAGE, 2.6, 1, len(names), width_ratios=(1.5, 1))
+    for axes, name in zip(panels, names, strict=True):
+        rows = conversions[conversions["precision"] == name]
+        total = rows.assign(resolved=rows["bits"] * rows["after"])
+        total = total.groupby(["slice", "plane"])[["resolved", "after"]].sum()
+        mean = (total["resolved"] / total["after"]).unstack().sort_index(ascending=False)
+        sns.heatmap(
+            mean, ax=axes, annot=True, fmt=".1f", cmap="cividis", vmin=0, vmax=5, linewidths=0.4,
+            annot_kws={"size": 6}, cbar_kws={"label": "bits resolved, mean"},
+        )  # fmt: skip
+        axes.set(xlabel=f"input bit plane, {name}", ylabel="weight slice (0 least)")
+        axes.tick_params(rotation=0)
+    return figure
+
+
+def guard_rows(table: pd.DataFrame) -> Figure:
+    """What guard rows cost, and the accuracy that an imperfect sense column loses."""
+    figure, panels = _figure(PAGE, 2.2, 1, 2)
+    for (name, sigma), rows in table.groupby(["precision", "sigma"], sort=False):
+        style = {0.0: "-", 0.1: "--"}.get(sigma, ":")
+        lost = [np.mean(np.array(str(cell).split(), float)) for cell in rows["lost"]]
+        panels[0].plot(rows["guard_rows"], 100 * np.array(lost) / rows["images"],
+                       MARKERS[name], ls=style, color=COLOURS[name],
+                       label=f"{name}, sigma = {sigma:g}")  # fmt: skip
+        if sigma == 0:
+            panels[1].plot(rows["guard_rows"], 100 * rows["adc_saving"], MARKERS[name], ls="-",
+                           color=COLOURS[name], label=name)  # fmt: skip
+    panels[0].set(xlabel="guard rows", ylabel="loss to sensing (points)")
+    panels[1].set(xlabel="guard rows", ylabel="ADC energy saved (%)")
+    panels[0].legend(ncols=2)
+    panels[1].legend()
     return figure
 
 
@@ -301,33 +337,69 @@ def adc_reduction(table: pd.DataFrame) -> Figure:
 
 
 def energy_breakdown(table: pd.DataFrame) -> Figure:
-    """Energy of an inference by component before and after, as shares of before."""
-    figure, axes = _figure(COLUMN, 2.7)
-    rows = table[table["array_size"] == 128]
-    colours = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#999999", "#D55E00")
-    labels, bottom = [], np.zeros(2 * len(rows))
-    for row in rows.to_dict("records"):
-        labels += [f"{row['precision']}\nbefore", f"{row['precision']}\nafter"]
-    for component, colour in zip(COMPONENTS, colours, strict=True):
-        heights = []
-        for row in rows.to_dict("records"):
-            whole = sum(row[f"before {name} (pJ)"] for name in COMPONENTS)
-            heights += [
-                100 * row[f"{when} {component} (pJ)"] / whole for when in ("before", "after")
-            ]
-        axes.bar(range(len(labels)), heights, 0.7, bottom, color=colour,
-            label=component.replace("adc", "ADC"),
-                 edgecolor="white", linewidth=0.4)  # fmt: skip
-        bottom += heights
-    for place, row in enumerate(rows.to_dict("records")):
-        for i, when in enumerate(("before", "after")):
-            total = sum(row[f"{when} {name} (pJ)"] for name in COMPONENTS) / 1000
-            axes.annotate(f"{total:.0f} nJ", (2 * place + i, bottom[2 * place + i] + 1.5),
-                          ha="center", fontsize=6.5)  # fmt: skip
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set(ylabel="energy per inference (% of before)", ylim=(0, 112))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    axes.grid(visible=False, axis="x")
+    """Energy of an inference by component, and of its converters by layer, before and after."""
+    figure, panels = _figure(PAGE, 2.7, 1, 2)
+    rows = table[table["array_size"] == 128].to_dict("records")
+    layers = [key.split()[1] for key in rows[0] if key.startswith("before ") and " ADC " in key]
+    stacks = (
+        ([f"{name} (pJ)" for name in COMPONENTS], "energy per inference (% of before)", None),
+        ([f"{name} ADC (pJ)" for name in layers], "ADC energy (% of before)", "viridis"),
+    )
+    for axes, (parts, label, palette) in zip(panels, stacks, strict=True):
+        colours = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#999999", "#D55E00")
+        if palette:
+            colours = sns.color_palette(palette, len(parts))
+        bars = [(row, when) for row in rows for when in ("before", "after")]
+        whole = [sum(row[f"before {part}"] for part in parts) for row, _ in bars]
+        bottom = np.zeros(len(bars))
+        for part, colour in zip(parts, colours, strict=False):
+            heights = [100 * row[f"{when} {part}"] / total
+                       for (row, when), total in zip(bars, whole, strict=True)]  # fmt: skip
+            name = part.removesuffix(" (pJ)").removesuffix(" ADC").replace("adc", "ADC")
+            axes.bar(range(len(bars)), heights, 0.7, bottom, color=colour, label=name,
+                     edgecolor="white", linewidth=0.4)  # fmt: skip
+            bottom += heights
+        for place, (top, total) in enumerate(zip(bottom, whole, strict=True)):
+            axes.annotate(f"{top / 100 * total / 1000:.0f} nJ", (place, top + 1.5), ha="center",
+                          fontsize=6.5)  # fmt: skip
+        axes.set_xticks(range(len(bars)), [f"{row['precision']}\n{when}" for row, when in bars])
+        axes.set(ylabel=label, ylim=(0, 112))
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        axes.grid(visible=False, axis="x")
+    return figure
+
+
+def efficiency(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """TOPS/W before and after, beside published macros as their authors state them."""
+    names = [f"{row.precision}, {row.sparsity} (ours, counted)" for row in ours.itertuples()]
+    names += list(published["name"])
+    values = [*ours["TOPS/W"], *published["tops_per_watt"]]
+    colours = [COLOURS[name] for name in ours["precision"]] + ["#bbbbbb"] * len(published)
+    figure, axes = _figure(PAGE, 0.24 * len(names) + 0.6)
+    axes.barh(range(len(names)), values, 0.6, color=colours)
+    for place, value in enumerate(values):
+        axes.annotate(f" {value:.3g}", (value, place), va="center", fontsize=6.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xscale="log", xlabel="TOPS/W (an operation is half a multiply-accumulate)")
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def beyond(table: pd.DataFrame) -> Figure:
+    """ADC saving against accuracy of every option beyond the default controller."""
+    figure, panels = _figure(PAGE, 2.9, 1, 2, sharey=True)
+    options = list(dict.fromkeys(table["option"]))
+    marks = dict(zip(options, "osD^vPX<>*", strict=True))
+    for axes, (name, rows) in zip(panels, table.groupby("precision", sort=False), strict=True):
+        for row in rows.itertuples():
+            axes.plot(100 * row.adc_saving, 100 * row.accuracy, marks[row.option],
+                      color=COLOURS[name], mfc="white" if row.option == "default" else None,
+                      ms=5, ls="none", label=row.option)  # fmt: skip
+        axes.set(xlabel=f"ADC energy saved at {name} (%)", ylim=(90, 100.5))
+    panels[0].set(ylabel="accuracy (%)")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=5)
     return figure
 
 
@@ -361,17 +433,22 @@ def region(table: pd.DataFrame, tolerance_points: float = 5, tolerance_gain: flo
 
 def tornado(table: pd.DataFrame) -> Figure:
     """How each constant, over its range in the literature, moves the four numbers."""
-    figure, panels = _figure(PAGE, 2.1, 1, 2, sharey=True)
+    figure, panels = _figure(PAGE, 3.6, 2, 2, sharey=True)
     constants = list(dict.fromkeys(table["constant"]))
-    for axes, name in zip(panels, ("W8A8", "W4A3"), strict=True):
-        rows = table[table["precision"] == name].set_index("constant").loc[constants]
-        for i, row in enumerate(rows.itertuples()):
-            low, high = sorted((row.gain_low, row.gain_high))
-            axes.barh(i, high - low, left=low, color=COLOURS[name], height=0.55)
-        axes.use_sticky_edges = False  # leave room beyond the longest bar
-        axes.axvline(rows["gain"].iloc[0], color="black", lw=0.8)
-        if (table["dataset"] == "mnist").all():
-            _paper_star(axes, claims.paper(f"C6_{name}"), -0.8)
-        axes.set(xlabel=f"efficiency gain at {name} (x)", ylim=(-1.3, len(constants) - 0.5))
-    panels[0].set_yticks(range(len(constants)), rows["label"])
+    numbers = (("saving", 100.0, "ADC saving, net of detection (%)", "C5"),
+               ("gain", 1.0, "efficiency gain (x)", "C6"))  # fmt: skip
+    for line, (number, factor, label, claim) in zip(panels, numbers, strict=True):
+        for axes, name in zip(line, ("W8A8", "W4A3"), strict=True):
+            rows = table[table["precision"] == name].set_index("constant").loc[constants]
+            for i, (low, high) in enumerate(
+                zip(factor * rows[f"{number}_low"], factor * rows[f"{number}_high"], strict=True)
+            ):
+                axes.barh(i, max(high - low, 0.002 * factor), left=low, color=COLOURS[name],
+                          height=0.55)  # fmt: skip
+            axes.use_sticky_edges = False  # leave room beyond the longest bar
+            axes.axvline(factor * rows[number].iloc[0], color="black", lw=0.8)
+            if (table["dataset"] == "mnist").all():
+                _paper_star(axes, factor * claims.paper(f"{claim}_{name}"), -0.8)
+            axes.set(xlabel=f"{label}, {name}", ylim=(-1.3, len(constants) - 0.5))
+    panels[0, 0].set_yticks(range(len(constants)), rows["label"])
     return figure

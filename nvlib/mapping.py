@@ -5,6 +5,8 @@ A layer is a K x M matrix of integer codes. Its K inputs are cut into tiles of
 
 * differential pair: magnitude bits, a column for each polarity;
   ``q = sum_s 2^(c s) (level+_s - level-_s)``
+* signed digits: the same columns, but the bits are those of the canonical signed-digit form
+  (no two neighbours are set; Reitwiesner 1960), one more of them and fewer that are on
 * offset column: ``q + o`` is stored unsigned, and one reference column of
   level-1 cells per array measures ``sum_i x_i``, whose o-fold is subtracted.
 """
@@ -18,7 +20,7 @@ import numpy as np
 from nvlib.checks import require, require_integer
 from nvlib.quantizers import MAX_BITS, Precision
 
-SCHEMES = ("differential", "offset")
+SCHEMES = ("differential", "signed-digit", "offset")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Mapping:
         Bits c that one cell stores.
     dac_bits : int
         Input bits d that enter at a time; 1 is bit-serial, A is one shot.
-    scheme : {"differential", "offset"}
+    scheme : {"differential", "signed-digit", "offset"}
     """
 
     rows: int = 128
@@ -101,8 +103,7 @@ class MappedLayer:
 
 def slices_per_weight(precision: Precision, mapping: Mapping) -> int:
     """Cells that one weight (of one polarity) is spread over."""
-    differential = mapping.scheme == "differential"
-    bits = precision.weight_bits - 1 if differential else precision.weight_bits
+    bits = precision.weight_bits - (mapping.scheme == "differential")
     return -(-max(bits, 1) // mapping.cell_bits)
 
 
@@ -132,8 +133,13 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: Mapping) -> Ma
         "map them at the precision they were quantized at",
     )  # fmt: skip
     shifts = mapping.cell_bits * np.arange(slices_per_weight(precision, mapping))
-    if mapping.scheme == "differential":
-        stored = np.stack([np.maximum(codes, 0), np.maximum(-codes, 0)], axis=1)  # (K, 2, M)
+    if mapping.scheme != "offset":
+        plus, minus = np.abs(codes), np.zeros_like(codes)
+        if mapping.scheme == "signed-digit":
+            plus, minus = signed_digits(plus)
+        negative = codes < 0
+        pair = [np.where(negative, minus, plus), np.where(negative, plus, minus)]
+        stored = np.stack(pair, axis=1)  # (K, 2, M)
         signs, step, offset = np.array([1, -1]), 1, 0
     else:
         step = 2 if precision.weight_bits == 1 else 1  # binary codes are 2 b - 1
@@ -143,6 +149,20 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: Mapping) -> Ma
     coefficients = (step * signs * (1 << shifts)[:, None]).ravel()
     levels = levels.reshape(len(codes), len(coefficients), -1).astype(np.uint8)
     return MappedLayer(levels, coefficients, offset)
+
+
+def signed_digits(magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Canonical signed-digit form: x = plus - minus, no two neighbouring digits set.
+
+    Examples
+    --------
+    >>> signed_digits(np.array([7, 6, 5]))  # 8 - 1, 8 - 2, 4 + 1
+    (array([8, 8, 5]), array([1, 2, 0]))
+    """
+    half = magnitudes >> 1
+    threefold = magnitudes + half
+    changed = half ^ threefold
+    return threefold & changed, half & changed
 
 
 @dataclass(frozen=True)
@@ -170,9 +190,9 @@ def count_arrays(
     inputs: int, outputs: int, precision: Precision, mapping: Mapping, sense_columns: int = 0
 ) -> ArrayCount:
     """Arrays of a layer; a reference column and `sense_columns` are reserved in each."""
-    differential = mapping.scheme == "differential"
-    per_output = slices_per_weight(precision, mapping) * (2 if differential else 1)
-    room = mapping.columns - sense_columns - (0 if differential else 1)
+    pairs = mapping.scheme != "offset"
+    per_output = slices_per_weight(precision, mapping) * (2 if pairs else 1)
+    room = mapping.columns - sense_columns - (0 if pairs else 1)
     require(
         room >= 1, "columns", "room for one weight column beside the reserved ones",
         mapping.columns, "widen the array",

@@ -68,12 +68,17 @@ CATALOGUE = (
          "together_images": (40, 200, 2000)},
     ),
     Notebook(
-        "04_sparsity", "zeros, resolved_bits", (0.2, 0.3, 2.0), {"images": (100, 1000, 10_000)},
+        "04_sparsity", "zeros, resolved_bits, planes, guard_rows", (0.3, 0.7, 6.0),
+        {"images": (100, 1000, 10_000), "guard_images": (20, 200, 2000)},
     ),
     Notebook(
-        "05_adc_reduction", "adc_reduction, energy, region, tornado; claims C5, C6",
-        (0.4, 0.8, 5.0),
-        {"images": (100, 1000, 10_000), "region_images": (10, 100, 1000)},
+        "05_adc_reduction",
+        "adc_reduction, energy, efficiency, region, tornado; claims C5, C6", (0.5, 1.2, 6.0),
+        {"images": (100, 1000, 10_000), "region_images": (4, 40, 200)},
+    ),
+    Notebook(
+        "08_beyond", "beyond: lossless savings that the paper does not have", (0.2, 0.4, 2.0),
+        {"images": (50, 500, 10_000)},
     ),
 )  # fmt: skip
 

@@ -9,18 +9,22 @@ ideal devices, for which no code changes.
 
 A SAR converter that knows its code to be below 2^b starts at bit b - 1 and so
 resolves b of its B bits.
+
+`SignSkip` is the exception: it compares the two columns of a pair, and holds only where one
+read decides the output: one tile, one plane, one slice, a ReLU behind.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from nvlib.arrays import LayerArrays
 from nvlib.chip import Chip
+from nvlib.network import LayerSpec, requantization
 from nvlib.reference import unfold
 
 
@@ -66,12 +70,19 @@ class ZeroSkip:
 
 @dataclass(frozen=True)
 class ActiveRowBound:
-    """A column of cells all at G_on measures the sum of the digits; no column exceeds that."""
+    """A column of cells all at G_on measures the sum of the digits; no column exceeds that.
 
+    Parameters
+    ----------
+    guard_rows : int
+        Added to the sum, as in `nvlib.arrays.SenseColumn`, for cells that vary.
+    """
+
+    guard_rows: int = 0
     senses = True
 
     def bound(self, access: Access) -> np.ndarray:
-        return access.digit_sums * access.level_max
+        return (access.digit_sums + self.guard_rows) * access.level_max
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,20 @@ class ColumnBound:
 
     def bound(self, access: Access) -> np.ndarray:
         return access.column_levels[None, :] * access.digit_max
+
+
+@dataclass(frozen=True)
+class SignSkip:
+    """A comparator on each differential pair: where the ReLU gives zero, neither is converted.
+
+    Its threshold is the bias of the output, programmed beside the pair. It does nothing in
+    layers whose output takes more than one read (see `LayerEvents.zero_outputs`).
+    """
+
+    senses = False
+
+    def bound(self, access: Access) -> np.ndarray:
+        return np.full((1, 1), np.iinfo(np.int64).max)
 
 
 ALL_POLICIES: tuple[Policy, ...] = (ZeroSkip(), ActiveRowBound(), ColumnBound())
@@ -126,6 +151,9 @@ class LayerEvents:
         Times that a row was driven.
     squared_digits : ndarray of int64, shape (K,)
         Sum of the squares of the digits that a row was driven with.
+    zero_outputs : ndarray of int64, shape (rows x digit_max + 1, M), or None
+        How often, at each sum of digits, an output's ReLU gives zero; None where one read does
+        not decide that: several tiles, planes or slices, offset columns, no ReLU.
     """
 
     arrays: LayerArrays
@@ -134,6 +162,7 @@ class LayerEvents:
     digit_sums: np.ndarray
     drive_events: np.ndarray
     squared_digits: np.ndarray
+    zero_outputs: np.ndarray | None = None
 
     def __add__(self, other: LayerEvents) -> LayerEvents:
         return LayerEvents(
@@ -143,6 +172,7 @@ class LayerEvents:
             self.digit_sums + other.digit_sums,
             self.drive_events + other.drive_events,
             self.squared_digits + other.squared_digits,
+            None if self.zero_outputs is None else self.zero_outputs + other.zero_outputs,
         )
 
     @property
@@ -166,8 +196,8 @@ class LayerEvents:
         per_output, outputs = self.arrays.mapped.levels.shape[1:]
         return per_output * outputs + (self.arrays.mapped.offset > 0) * self.column_tiles
 
-    def conversions(self, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
-        """Conversions by resolved bits.
+    def conversions_by_column(self, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
+        """Conversions by input plane, column of an output, and resolved bits.
 
         Parameters
         ----------
@@ -177,26 +207,16 @@ class LayerEvents:
 
         Returns
         -------
-        ndarray of int64, shape (adc_bits + 1,)
-            Entry b counts the conversions of b bits; entry 0 those spared.
+        ndarray of int64, shape (planes, B, adc_bits + 1)
+            Columns are slices x polarities as in `MappedLayer.coefficients`, and last the
+            reference column where there is one. Entry b counts the conversions of b bits;
+            entry 0 those spared.
         """
-        counts = np.zeros(adc_bits + 1, np.int64)
-        mapped, mapping = self.arrays.mapped, self.arrays.mapping
-        sums = np.arange(self.digit_sums.shape[-1])[:, None]
-        for number, tile in enumerate(mapping.tiles(len(mapped.levels))):
-            levels = mapped.levels[tile].astype(np.int64).sum(axis=0).ravel()
-            if mapped.offset:  # the reference column of every array holds level 1
-                rows = tile.stop - tile.start
-                levels = np.append(levels, [rows] * self.column_tiles)
-            access = Access(sums, levels, mapping.level_max, mapping.digit_max)
-            bound = np.full((len(sums), len(levels)), np.iinfo(np.int64).max)
-            for policy in policies:
-                bound = np.minimum(bound, policy.bound(access))
-            bits = resolved_bits(bound, self.arrays.lsb, adc_bits)
-            met = self.digit_sums[number].sum(axis=0)  # over planes
-            for b in range(adc_bits + 1):
-                counts[b] += int((met * (bits == b).sum(axis=1)).sum())
-        return counts
+        return _conversions(self, policies, adc_bits)
+
+    def conversions(self, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
+        """Conversions by resolved bits alone, (adc_bits + 1,); see `conversions_by_column`."""
+        return self.conversions_by_column(policies, adc_bits).sum(axis=(0, 1))
 
     @property
     def squared_read(self) -> float:
@@ -204,27 +224,98 @@ class LayerEvents:
         return float(self.squared_digits @ self.arrays.on_conductance)
 
 
-def count_events(chip: Chip, images: np.ndarray) -> list[LayerEvents]:
+@lru_cache(maxsize=64)
+def _conversions(event: LayerEvents, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
+    arrays, mapping = event.arrays, event.arrays.mapping
+    per_output, outputs = arrays.mapped.levels.shape[1:]
+    offset = arrays.mapped.offset > 0
+    kinds = per_output + offset
+    kind = np.repeat(np.arange(per_output), outputs)
+    if offset:
+        kind = np.append(kind, [per_output] * event.column_tiles)
+    counts = np.zeros((arrays.planes, kinds, adc_bits + 1), np.int64)
+    for number, tile in enumerate(mapping.tiles(len(arrays.mapped.levels))):
+        levels = arrays.mapped.levels[tile].astype(np.int64).sum(axis=0).ravel()
+        if offset:  # the reference column of every array holds level 1
+            levels = np.append(levels, [tile.stop - tile.start] * event.column_tiles)
+        # Only what occurs, once: sums that were met, and columns with equal levels.
+        sums = np.flatnonzero(event.digit_sums[number].any(axis=0))
+        values, column = np.unique(levels, return_inverse=True)
+        columns = np.zeros((len(values), kinds), np.int64)
+        np.add.at(columns, (column, kind), 1)
+        access = Access(sums[:, None], values, mapping.level_max, mapping.digit_max)
+        bound = np.full((len(sums), len(values)), np.iinfo(np.int64).max)
+        for policy in policies:
+            bound = np.minimum(bound, policy.bound(access))
+        bits = resolved_bits(bound, arrays.lsb, adc_bits)  # (sums, values)
+        met = event.digit_sums[number][:, sums]  # (planes, sums)
+        for b in range(adc_bits + 1):
+            counts[:, :, b] += met @ (bits == b).astype(np.int64) @ columns
+        if event.zero_outputs is not None and SignSkip() in policies:
+            skipped = np.tile(event.zero_outputs[sums], per_output)  # (sums, columns)
+            for b in range(1, adc_bits + 1):
+                spared = (skipped * (bits == b)[:, column]).sum(axis=0)  # by column
+                spared = np.bincount(kind, spared, kinds).astype(np.int64)
+                counts[0, :, b] -= spared
+                counts[0, :, 0] += spared
+    return counts
+
+
+def count_events(
+    chip: Chip, images: np.ndarray, orders: list[np.ndarray] | None = None
+) -> list[LayerEvents]:
     """Pass images through a chip and count what every layer does.
 
     Parameters
     ----------
     chip : Chip
     images : ndarray of uint8, shape (N, 28, 28)
+    orders : list of ndarray of int, shape (K,), optional
+        Row order of each layer, as from `active_rows_first`, in place of the natural one.
     """
     total: list[LayerEvents] = []
+    last = len(chip.layers) - 1
     for start in range(0, len(images), 100):
         block = images[start : start + 100]
         events = [
-            _layer_events(arrays, codes)
-            for arrays, codes in zip(chip.layers, chip.layer_codes(block), strict=True)
+            layer_events(arrays, codes, number < last, None if orders is None else orders[number])
+            for number, (arrays, codes) in enumerate(
+                zip(chip.layers, chip.layer_codes(block), strict=True)
+            )
         ]
         total = [a + b for a, b in zip(total, events, strict=True)] if total else events
     return total
 
 
-def _layer_events(arrays: LayerArrays, codes: np.ndarray) -> LayerEvents:
+def active_rows_first(chip: Chip, images: np.ndarray) -> list[np.ndarray]:
+    """Row orders that put rows which are often active into the same tiles.
+
+    The other tiles then have fewer active rows, or none. Products do not change, since digital
+    logic adds tiles up in any order.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, 28, 28)
+        Training images.
+    """
+    orders = []
+    for arrays, codes in zip(chip.layers, chip.layer_codes(images), strict=True):
+        inputs, mapping = unfold(codes, arrays), arrays.mapping
+        active = np.zeros(inputs.shape[-1], np.int64)
+        for plane in range(arrays.planes):
+            digits = (inputs >> (plane * mapping.dac_bits)) & mapping.digit_max
+            active += np.count_nonzero(digits, axis=(0, 1))
+        orders.append(np.argsort(-active, kind="stable"))
+    return orders
+
+
+def layer_events(
+    arrays: LayerArrays, codes: np.ndarray, relu: bool = True, order: np.ndarray | None = None
+) -> LayerEvents:
+    """What one layer does when it reads `codes` (N, inputs[, H, W]); `relu` follows it."""
     inputs = unfold(codes, arrays)  # (N, P, K)
+    if order is not None:
+        inputs, arrays = inputs[..., order], reordered(arrays, order)
     mapping = arrays.mapping
     tiles = mapping.tiles(inputs.shape[-1])
     sums = np.zeros((len(tiles), arrays.planes, mapping.rows * mapping.digit_max + 1), np.int64)
@@ -241,4 +332,34 @@ def _layer_events(arrays: LayerArrays, codes: np.ndarray) -> LayerEvents:
             met = digits[..., tile].sum(axis=-1, dtype=np.int64).ravel()
             sums[number, plane] += np.bincount(met, minlength=sums.shape[-1])
     images, positions = inputs.shape[:2]
-    return LayerEvents(arrays, images, positions, sums, driven, squared)
+    one_pair = arrays.mapped.levels.shape[1] == 2 and not arrays.mapped.offset
+    decides = relu and one_pair and len(tiles) == arrays.planes == 1
+    zeros = _zero_outputs(arrays, inputs) if decides else None
+    return LayerEvents(arrays, images, positions, sums, driven, squared, zeros)
+
+
+def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:
+    """The same arrays with their rows in another order: row i holds what row order[i] held."""
+    matrix = arrays.layer.matrix[order]
+    spec = LayerSpec(arrays.layer.spec.name, *matrix.shape)
+    return replace(
+        arrays,
+        layer=replace(arrays.layer, spec=spec, codes=np.ascontiguousarray(matrix.T)),
+        mapped=replace(arrays.mapped, levels=arrays.mapped.levels[order]),
+        conductance=arrays.conductance[order],
+        reference=None if arrays.reference is None else arrays.reference[order],
+        sense=None if arrays.sense is None else arrays.sense[order],
+        on_conductance=arrays.on_conductance[order],
+    )
+
+
+def _zero_outputs(arrays: LayerArrays, inputs: np.ndarray) -> np.ndarray:
+    """How often each output is not above zero, by the sum of the digits."""
+    layer = arrays.layer
+    gain, offset = requantization(layer, 1.0)
+    flat = inputs.reshape(-1, inputs.shape[-1]).astype(np.float64)
+    zero = flat @ layer.matrix.astype(np.float64) * gain + offset <= 0  # (reads, M)
+    met = flat.sum(axis=1).astype(np.int64)
+    counts = np.zeros((arrays.mapping.rows * arrays.mapping.digit_max + 1, zero.shape[1]), np.int64)
+    np.add.at(counts, met, zero)
+    return counts

@@ -24,7 +24,10 @@ REAL = Hardware(
 
 
 @pytest.mark.parametrize("precision", ["W8A8", "W4A3", "W2A2"])
-@pytest.mark.parametrize("mapping", [Mapping(), Mapping(cell_bits=3, dac_bits=2, scheme="offset")])
+@pytest.mark.parametrize(
+    "mapping",
+    [Mapping(), Mapping(scheme="signed-digit"), Mapping(cell_bits=3, dac_bits=2, scheme="offset")],
+)
 def test_ideal_chip_is_the_integer_network(network, digits, precision, mapping):
     net, images = network(precision), digits.test_images[:60]
     chip = Chip(net, Hardware(mapping))

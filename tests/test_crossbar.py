@@ -34,7 +34,7 @@ CURVE = Nonlinearity(inl_lsb=0.8, shape="random-walk", offset_lsb=0.3, gain_erro
 CHIPS = {
     "ideal": Hardware(),
     "variation, 5-bit ADC": Hardware(devices=VARIED, adc=Adc(5)),
-    "clipped full scale": Hardware(devices=VARIED, adc=Adc(4, full_scale=11.0)),
+    "clipped full scale": Hardware(devices=VARIED, adc=Adc(4, full_scale=16.0)),
     "every device effect": Hardware(
         devices=DeviceModel(
             30.0,
@@ -78,7 +78,7 @@ def layers(draw):
         columns=draw(st.sampled_from([8, 20, 128])),
         cell_bits=draw(st.integers(1, 8)),
         dac_bits=draw(st.integers(1, precision.activation_bits)),
-        scheme=draw(st.sampled_from(["differential", "offset"])),
+        scheme=draw(st.sampled_from(["differential", "signed-digit", "offset"])),
     )
     kernel = draw(st.sampled_from([0, 0, 1, 2, 3, 5, 7]))
     inputs = draw(st.integers(1, 3)) if kernel else draw(st.integers(1, 60))
@@ -109,7 +109,7 @@ def test_ideal_arrays_give_the_integer_product(case):
             assert reference[n, position].tolist() == exact
 
 
-@pytest.mark.parametrize("scheme", ["differential", "offset"])
+@pytest.mark.parametrize("scheme", ["differential", "signed-digit", "offset"])
 @pytest.mark.parametrize("name", CHIPS)
 @pytest.mark.parametrize(("bits", "kernel"), [((4, 3), 3), ((8, 8), 0), ((1, 2), 0)])
 def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):

@@ -84,7 +84,8 @@ def test_packed_codes_come_back(bits, seed):
 
 
 @given(
-    st.integers(1, 8), st.integers(1, 8), st.sampled_from(["differential", "offset"]),
+    st.integers(1, 8), st.integers(1, 8),
+    st.sampled_from(["differential", "signed-digit", "offset"]),
     st.integers(0, 2**32 - 1),
 )  # fmt: skip
 def test_levels_put_the_weight_back_together(bits, cell_bits, scheme, seed):

@@ -152,7 +152,8 @@ def test_every_imperfection_of_no_size_loses_nothing():
         hardware = IMPERFECTIONS[name].hardware(0.0, net, "embedded")
         assert hardware.adc == ideal.adc
         point = {"dataset": "embedded", "precision": "W4A3", "nonideality": name, "size": 0.0,
-                 "training": "qat", "images": 20, "chips": 2, "checkpoints": common.SHIPPED}  # fmt: skip
+                 "training": "qat", "images": 20, "chips": 2,
+                 "checkpoints": common.SHIPPED}  # fmt: skip
         assert requirements.evaluate(**point) == {"lost": "0 0"}
 
 

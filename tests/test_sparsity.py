@@ -29,8 +29,8 @@ from nvlib.sparsity import (
     ActiveRowBound,
     ColumnBound,
     ZeroSkip,
-    _layer_events,
     count_events,
+    layer_events,
     resolved_bits,
 )
 from tests import oracle
@@ -47,7 +47,7 @@ def test_no_code_exceeds_its_bound(seed, w, a, cell_bits, dac_bits, adc_bits):
     precision = Precision(w, a)
     mapping = Mapping(rows=13, cell_bits=cell_bits, dac_bits=min(dac_bits, a))
     layer = random_layer(generator, precision, 30, 4)
-    full_scale = None if adc_bits is None else mapping.largest_sum / 2
+    full_scale = None if adc_bits is None else max(mapping.largest_sum / 2, 2.0**adc_bits - 1)
     hardware = Hardware(mapping, adc=Adc(adc_bits, full_scale))
     arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(0))
     codes = generator.integers(0, 2**a, 30) * (generator.random(30) < 0.4)
@@ -105,7 +105,7 @@ def test_events_are_the_oracles(kernel, dac_bits):
             for x in range(side):
                 inputs_here = oracle.patch(codes[n], layer.spec, y, x)
                 oracle.read_position(arrays, inputs_here, events=events)
-    counted = _layer_events(arrays, codes)
+    counted = layer_events(arrays, codes)
     for (tile, plane, digits), times in np.ndenumerate(counted.digit_sums):
         assert times == events["access", tile, plane, digits]
     assert counted.drive_events.tolist() == [events["driven", i] for i in range(layer.spec.rows)]
@@ -138,7 +138,7 @@ def test_energy_by_hand():
     hardware = Hardware(Mapping(rows=4, columns=8), adc=Adc(3))
     arrays = write_layer(layer, 0, Precision(2, 1), hardware, np.random.SeedSequence(0))
     codes = np.array([[1, 0, 1], [0, 0, 0]], np.uint8)
-    event = _layer_events(arrays, codes)
+    event = layer_events(arrays, codes)
     table, law = EnergyTable.load(), AdcLaw("walden", "linear")
     before = inference_energy([event], (), 3, law, table)
     columns = 4  # two outputs of two polarities; two accesses over two images
