@@ -433,7 +433,7 @@ def region(table: pd.DataFrame, tolerance_points: float = 5, tolerance_gain: flo
 
 def tornado(table: pd.DataFrame) -> Figure:
     """How each constant, over its range in the literature, moves the four numbers."""
-    figure, panels = _figure(PAGE, 3.6, 2, 2, sharey=True)
+    figure, panels = _figure(PAGE, 3.9, 2, 2, sharey=True)
     constants = list(dict.fromkeys(table["constant"]))
     numbers = (("saving", 100.0, "ADC saving, net of detection (%)", "C5"),
                ("gain", 1.0, "efficiency gain (x)", "C6"))  # fmt: skip

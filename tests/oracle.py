@@ -112,14 +112,14 @@ def integer_product(matrix, inputs):
 
 
 def count_resolved(arrays, events: Counter, adc_bits: int, rows=True, columns=True, zero=True):
-    """Conversions by resolved bits, one at a time, from counted accesses."""
-    counts = [0] * (adc_bits + 1)
+    """Conversions by (plane, column of an output, resolved bits), one at a time."""
+    counts: Counter = Counter()
     levels, mapping = arrays.mapped.levels, arrays.mapping
     _, per_output, outputs = levels.shape
     for event, times in events.items():
         if event[0] != "access":
             continue
-        _, tile, _, digits = event
+        _, tile, plane, digits = event
         here = slice(tile * mapping.rows, (tile + 1) * mapping.rows)
         for k in range(per_output):
             for m in range(outputs):
@@ -134,5 +134,6 @@ def count_resolved(arrays, events: Counter, adc_bits: int, rows=True, columns=Tr
                 needed = 0
                 while 2**needed - 1 < code:
                     needed += 1
-                counts[needed if (rows or columns or (zero and digits == 0)) else adc_bits] += times
+                bounded = rows or columns or (zero and digits == 0)
+                counts[plane, k, needed if bounded else adc_bits] += times
     return counts

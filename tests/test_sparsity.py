@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nvlib import reference
 from nvlib.arrays import Hardware, SenseColumn, write_layer
 from nvlib.chip import Chip
 from nvlib.converters import Adc
@@ -21,18 +23,25 @@ from nvlib.energy import (
     adc_saving,
     efficiency_gain,
     inference_energy,
+    operations,
 )
 from nvlib.mapping import Mapping
+from nvlib.network import requantization
 from nvlib.quantizers import Precision
 from nvlib.sparsity import (
     ALL_POLICIES,
+    Access,
     ActiveRowBound,
     ColumnBound,
+    SignSkip,
     ZeroSkip,
+    active_rows_first,
     count_events,
     layer_events,
+    reordered,
     resolved_bits,
 )
+from nvlib.studies import common, sparsity
 from tests import oracle
 from tests.conftest import random_layer
 
@@ -119,7 +128,130 @@ def test_events_are_the_oracles(kernel, dac_bits):
         (ALL_POLICIES, {}),
     ):
         expected = oracle.count_resolved(arrays, events, bits, **chosen)
-        assert counted.conversions(policies, bits).tolist() == expected
+        found = counted.conversions_by_column(policies, bits)
+        for place, times in np.ndenumerate(found):
+            assert times == expected[place]
+        assert found.sum() == expected.total()
+        assert counted.conversions(policies, bits).tolist() == found.sum(axis=(0, 1)).tolist()
+
+
+def test_a_pair_whose_output_is_zero_is_never_converted_and_no_code_changes():
+    generator, precision = np.random.default_rng(2), Precision(4, 3)
+    layer = random_layer(generator, precision, 2, 5, kernel=3)
+    hardware = Hardware(Mapping(rows=32, cell_bits=3, dac_bits=3))
+    arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(0))
+    codes = generator.integers(0, 8, (3, 2, 6, 6)).astype(np.uint8)
+    event = layer_events(arrays, codes)
+    bits = hardware.adc.resolution(hardware.mapping.largest_sum)
+    products = reference.read_layer(arrays, codes, np.zeros(3, np.uint64))  # (N, P, M)
+    gain, offset = requantization(layer, 1.0)
+    zero = products * gain + offset <= 0
+    assert 0 < zero.sum() < zero.size
+    spared = event.conversions((SignSkip(),), bits)
+    assert spared[0] == 2 * zero.sum()
+    assert spared.sum() == event.accesses * event.columns
+    # The ReLU of a spared output is the zero that it would have been.
+    np.testing.assert_array_equal(
+        np.maximum(np.where(zero, -1.0, products * gain + offset), 0),
+        np.maximum(products * gain + offset, 0),
+    )
+    both = event.conversions((*ALL_POLICIES, SignSkip()), bits)
+    alone = event.conversions(ALL_POLICIES, bits)
+    assert both[0] >= max(alone[0], spared[0])
+    assert (both[1:] <= alone[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "relu"),
+    [
+        (Mapping(rows=16, cell_bits=3, dac_bits=3), True),  # two tiles
+        (Mapping(rows=32, cell_bits=3, dac_bits=1), True),  # three planes
+        (Mapping(rows=32, cell_bits=1, dac_bits=3), True),  # three slices
+        (Mapping(rows=32, cell_bits=3, dac_bits=3), False),  # the last layer
+        (Mapping(rows=32, cell_bits=4, dac_bits=3, scheme="offset"), True),
+    ],
+)
+def test_sign_skip_does_nothing_where_one_read_does_not_decide(mapping, relu):
+    generator, precision = np.random.default_rng(2), Precision(4, 3)
+    layer = random_layer(generator, precision, 20, 5)
+    arrays = write_layer(layer, 0, precision, Hardware(mapping), np.random.SeedSequence(0))
+    event = layer_events(arrays, generator.integers(0, 8, (9, 20)).astype(np.uint8), relu)
+    assert event.zero_outputs is None
+    np.testing.assert_array_equal(event.conversions((SignSkip(),), 6), event.conversions((), 6))
+
+
+def test_rows_in_another_order_give_the_same_products(network, digits):
+    chip = Chip(network("W4A3"), Hardware())
+    images = digits.test_images[:20]
+    orders = active_rows_first(chip, digits.train_images[:50])
+    for arrays, codes, order in zip(chip.layers, chip.layer_codes(images), orders, strict=True):
+        assert sorted(order) == list(range(len(order)))
+        flat = reference.unfold(codes, arrays).reshape(-1, len(order))[:50]
+        moved = reordered(arrays, order)
+        keys = np.zeros(len(flat), np.uint64)
+        np.testing.assert_array_equal(
+            reference.read_layer(moved, flat[:, order], keys)[:, 0],
+            flat.astype(int) @ arrays.layer.matrix.astype(int),
+        )
+    natural, sorted_rows = count_events(chip, images), count_events(chip, images, orders)
+    for one, other in zip(natural, sorted_rows, strict=True):
+        assert one.accesses == other.accesses
+        assert one.drive_events.sum() == other.drive_events.sum()
+
+    def spent(events):
+        counts = sum(event.conversions(ALL_POLICIES, 8) for event in events)
+        return int(counts @ np.arange(9))
+
+    assert spent(sorted_rows) < spent(natural)
+
+
+def test_the_policys_guard_rows_are_those_of_the_sense_column():
+    arrays = write_layer(
+        random_layer(np.random.default_rng(0), Precision(4, 3), 12, 3), 0, Precision(4, 3),
+        Hardware(Mapping(rows=16), adc=Adc(5), sense=SenseColumn(3)), np.random.SeedSequence(0),
+    )  # fmt: skip
+    sums = np.arange(17)[:, None]
+    bound = ActiveRowBound(3).bound(Access(sums, np.zeros(3, int), 1, 1))
+    allowed = 2 ** resolved_bits(bound[:, 0], arrays.lsb, 5) - 1
+    np.testing.assert_array_equal(allowed, arrays.limits)
+
+
+def test_a_multi_bit_driver_stays_within_the_read_voltage():
+    layer = random_layer(np.random.default_rng(1), Precision(2, 2), 3, 2)
+    hardware = Hardware(Mapping(rows=4, columns=8, dac_bits=2), adc=Adc(4))
+    arrays = write_layer(layer, 0, Precision(2, 2), hardware, np.random.SeedSequence(0))
+    event = layer_events(arrays, np.array([[3, 1, 0]], np.uint8))
+    energy = inference_energy([event], (), 4, AdcLaw(), EnergyTable.load())
+    cells = np.abs(layer.matrix.astype(int)).sum(axis=1)
+    volts = np.array([1, 1 / 3, 0])  # of the read voltage
+    assert energy["array"] == pytest.approx((volts**2 @ cells) * 10e-6 * 0.04 * 100e-9 * 1e12)
+
+
+def test_a_clipped_network_has_empty_high_slices(network):
+    net = network("W8A8")
+    levels = Chip(sparsity.clipped(net, 63), Hardware()).layers[0].mapped.levels
+    assert not levels[:, -2:].any()
+    assert levels[:, -4:-2].any()
+
+
+def test_counting_conversions_of_studies_loses_none(network, digits):
+    table = sparsity.zeros_point("embedded", "W4A3", 64, 10, common.SHIPPED)
+    rows = pd.DataFrame([{"dataset": "embedded", "precision": "W4A3", "images": 10} | table])
+    counted = sparsity.conversions(sparsity.with_layers(rows))
+    assert counted["before"].sum() == counted["after"].sum()
+    chip = sparsity._default_chip("embedded", "W4A3", 64, common.SHIPPED)
+    events = count_events(chip, common.test_images("embedded", 10)[0])
+    assert counted["before"].sum() == sum(event.accesses * event.columns for event in events)
+    macs = sum(event.positions * event.arrays.layer.matrix.size for event in events)
+    assert operations(events) == 2 * macs == 2 * 416_520
+
+
+def test_a_full_scale_that_belongs_to_other_bits_is_refused():
+    layer = random_layer(np.random.default_rng(1), Precision(2, 1), 3, 2)
+    for scale in (6.0, 99.0):
+        hardware = Hardware(Mapping(rows=16, columns=8), adc=Adc(3, full_scale=scale))
+        with pytest.raises(ValueError, match="full_scale: expected 7 to 16 units for 8 codes"):
+            write_layer(layer, 0, Precision(2, 1), hardware, np.random.SeedSequence(0))
 
 
 def test_counts_of_parts_add_up(network, digits):

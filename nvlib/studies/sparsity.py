@@ -315,7 +315,7 @@ def tornado_point(
         found = [numbers(AdcLaw(design=name), table) for name in DESIGN_LAWS]
     else:
         low, high = RANGES[constant]
-        label = f"{constant.replace('_', ' ')}\n{low:g} to {high:g} {UNITS[constant]}"
+        label = f"{constant.replace('_', ' ')}, {low:g} to {high:g} {UNITS[constant]}"
         found = [numbers(AdcLaw(), replace(table, **{constant: value})) for value in (low, high)]
     saving, gain = numbers(AdcLaw(), table)
     savings, gains = zip(*found, strict=True)
