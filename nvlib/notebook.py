@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +12,7 @@ import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
-import nvlib
-from nvlib import claims, data, figures, sweep
+from nvlib import claims, data, figures, provenance, sweep
 from nvlib.checkpoints import MANIFEST
 from nvlib.paths import ROOT
 from nvlib.studies.common import SHIPPED
@@ -77,7 +73,7 @@ class Session:
     def record(self, name: str, table: pd.DataFrame) -> None:
         """Write a table to ``results``, unless recorded ones are shown."""
         if not self.recorded:
-            sweep.write_table(name, table)
+            sweep.write_table(name, table, self.provenance())
 
     def figure(self, figure: Figure, name: str, table: pd.DataFrame) -> None:
         """Show a figure; write it to ``figures``, unless recorded tables are shown."""
@@ -91,7 +87,7 @@ class Session:
     def claims(self, judged: list[dict[str, Any]]) -> None:
         """Record what was measured, and show paper beside ours."""
         if not self.recorded:
-            claims.record(judged, self.profile, self.checkpoints_hash())
+            claims.record(judged, self.profile, provenance.checkpoints_hash(self.checkpoints))
         display(claims.table(judged).style.hide(axis="index"))
 
     def check_sample(
@@ -118,17 +114,9 @@ class Session:
             )
         verdict(f"{name}: recomputed points equal the recorded ones", True)
 
-    def checkpoints_hash(self) -> str:
-        """SHA-256 of the manifest of the networks."""
-        return hashlib.sha256((ROOT / self.checkpoints / MANIFEST).read_bytes()).hexdigest()
-
     def provenance(self) -> dict[str, str]:
-        """Where a figure comes from."""
-        return {
-            "nvlib": nvlib.__version__, "commit": _commit(), "code": sweep.code_hash()[:16],
-            "dataset": self.dataset, "profile": self.profile,
-            "checkpoints": self.checkpoints_hash()[:16], "machine": platform.machine(),
-        }  # fmt: skip
+        """Where figures and tables of this notebook come from."""
+        return provenance.of_run(self.dataset, self.profile, self.checkpoints)
 
 
 def start(
@@ -172,10 +160,3 @@ def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
         elif str(value) != str(other):
             return False
     return True
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"

@@ -190,7 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         list_notebooks()
         return 0
-    from nvlib import data, readme
+    from nvlib import data, provenance, readme, report
+    from nvlib.studies.common import SHIPPED
 
     chosen = [n for n in CATALOGUE if not options.only or n.name in options.only]
     try:
@@ -209,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     for notebook, parameters in plans:
         check_parameters(notebook, parameters)
-    failures, begun = [], time.monotonic()
+    failures, begun, times = [], time.monotonic(), {}
     place = PROFILES.index(options.profile)
     for number, (notebook, parameters) in enumerate(plans):
         left = sum(later.minutes[place] for later, _ in plans[number:])
@@ -218,10 +219,14 @@ def main(arguments: list[str] | None = None) -> int:
         started = time.monotonic()
         failure = run_notebook(notebook, parameters)
         minutes = (time.monotonic() - started) / 60
+        times[f"{notebook.name} (min)"] = f"{minutes:.1f}"
         print(f"      {'failed' if failure else 'done'} in {minutes:.1f} min")
         failures += [failure] if failure else []
     readme.update()
+    facts = provenance.of_run(digits.name, options.profile, common.get("checkpoints", SHIPPED))
+    page = report.write(facts | {"data": digits.label} | times)
     print(f"\n{summary()}\n\n{(time.monotonic() - begun) / 60:.1f} min in all; figures/, results/")
+    print(f"report: {page.relative_to(ROOT)}")
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if failures else 0

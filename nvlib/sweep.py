@@ -9,6 +9,7 @@ it was, and nothing stale is ever read.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import random
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from nvlib.paths import CHECKPOINTS, POINTS, RESULTS
 
 Point = dict[str, Any]
 #: Modules that draw or report: changing them changes no number.
-_WITHOUT_NUMBERS = {"figures.py", "claims.py", "reproduce.py", "notebook.py", "readme.py"}
+_WITHOUT_NUMBERS = {"figures.py", "claims.py", "reproduce.py", "notebook.py", "readme.py",
+                    "report.py", "provenance.py"}  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -94,10 +96,17 @@ def run(
     return pd.DataFrame(rows)
 
 
-def write_table(name: str, table: pd.DataFrame) -> Path:
-    """Write a study's table to ``results/name.csv``, whole or not at all."""
-    path = RESULTS / f"{name}.csv"
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+#: Beside the tables: what each was made from.
+PROVENANCE = RESULTS / "provenance.json"
+
+
+def write_table(name: str, table: pd.DataFrame, origin: dict[str, str]) -> Path:
+    """Write a study's table to ``results/name.csv``, and its origin to ``provenance.json``."""
+    path, text = RESULTS / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")
+    known = json.loads(PROVENANCE.read_text(encoding="utf-8")) if PROVENANCE.is_file() else {}
+    known[path.name] = {"sha256": hashlib.sha256(text.encode()).hexdigest()} | origin
+    write_text(path, text)
+    write_text(PROVENANCE, json.dumps(known, indent=1, sort_keys=True) + "\n")
     return path
 
 
@@ -109,7 +118,16 @@ def read_table(name: str, dataset: str = "mnist") -> pd.DataFrame:
             f"{path}: expected a recorded table, found none; "
             "restore it from git, or run ./run_all.sh"
         )
-    return pd.read_csv(path)
+    content = path.read_bytes()
+    if dataset == "mnist" and PROVENANCE.is_file():
+        entry = json.loads(PROVENANCE.read_text(encoding="utf-8")).get(path.name, {})
+        digest = hashlib.sha256(content).hexdigest()
+        if entry.get("sha256", digest) != digest:
+            raise ValueError(
+                f"{path}: expected SHA-256 {entry['sha256']} as {PROVENANCE.name} has it, found "
+                f"{digest}; the table was altered, restore it from git, or run ./run_all.sh"
+            )
+    return pd.read_csv(io.BytesIO(content))
 
 
 def recompute_sample(

@@ -1,0 +1,105 @@
+"""The report: claims, figures and notebooks as pages in ``build/report``, with nbconvert.
+
+The pages stand alone: pictures lie beside them, formulas are MathML, nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment
+from latex2mathml.converter import convert as to_mathml
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
+
+from nvlib import claims
+from nvlib.files import write_text
+from nvlib.paths import BUILD, FIGURES, NOTEBOOKS
+
+REPORT = BUILD / "report"
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?(?:\n[^$\n]+?)?)\$(?!\d)", re.DOTALL)
+
+
+def write(environment: dict[str, str], executed: Path = BUILD / "notebooks") -> Path:
+    """Write the report; its first page.
+
+    Parameters
+    ----------
+    environment : dict
+        Version, commit, hashes, times of the run, and what else a reader wants to know of it.
+    executed : Path
+        Folder of notebooks as this run executed them; where one is missing, the committed one
+        is shown.
+    """
+    names = [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    pages = [("index", "Report"), *((name, name.replace("_", " ")) for name in names)]
+    page = partial(_page, pages=pages)
+    for picture in sorted(FIGURES.iterdir()):
+        target = REPORT / "figures" / picture.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(picture, target)
+    for name in names:
+        source = executed / f"{name}.ipynb"
+        source = source if source.is_file() else NOTEBOOKS / f"{name}.ipynb"
+        page(name, _notebook(source))
+    return page("index", _index(environment, pages[1:]))
+
+
+def _page(name: str, body: str, pages: list[tuple[str, str]]) -> Path:
+    template = Environment(autoescape=False).from_string(
+        files("nvlib").joinpath("report.html").read_text("utf-8")
+    )
+    text = template.render(
+        title=dict(pages)[name], pages=pages, current=name, body=body,
+        highlight=HtmlFormatter().get_style_defs(".highlight"),
+    )  # fmt: skip
+    path = REPORT / f"{name}.html"
+    write_text(path, text)
+    return path
+
+
+def _notebook(path: Path) -> str:
+    notebook = nbformat.read(path, 4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _FORMULA.sub(_mathml, cell.source)
+            cell.source = re.sub(r"\]\(([\w/]+)\.ipynb\)", r"](\1.html)", cell.source)
+        else:  # progress bars are no part of the story
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
+    return body
+
+
+def _mathml(formula: re.Match) -> str:
+    block, inline = formula.groups()
+    return to_mathml(block or inline, display="block" if block else "inline").replace("\n", "")
+
+
+def _index(environment: dict[str, str], notebooks: list[tuple[str, str]]) -> str:
+    table = claims.table(claims.read()).to_html(index=False, border=0)
+    figures = "\n".join(
+        f'<figure id="{picture.stem}"><a href="figures/{picture.name}">'
+        f'<img src="figures/{picture.name}" alt="{picture.stem.replace("_", " ")}"></a>'
+        f"<figcaption>{picture.stem.replace('_', ' ')} "
+        f'(<a href="figures/{picture.stem}.pdf">PDF</a>; the picture opens at full size)'
+        "</figcaption></figure>"
+        for picture in sorted(FIGURES.glob("*.png"))
+    )
+    facts = "\n".join(
+        f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>"
+        for key, value in environment.items()
+    )
+    links = "\n".join(f'<li><a href="{name}.html">{text}</a></li>' for name, text in notebooks)
+    return f"""<h1>Quantized CNNs on NVM crossbars: report of a run</h1>
+<p><em>Paper</em> is what the abstract of doi:10.3389/felec.2022.954661 states; all else is our
+reconstruction.</p>
+<h2>Claims</h2><div class="wide">{table}</div>
+<h2>Notebooks</h2><ul>{links}</ul>
+<h2>Figures</h2>{figures}
+<h2>This run</h2><div class="wide"><table>{facts}</table></div>"""

@@ -1,0 +1,73 @@
+"""The report as a reader meets it: links, pictures, and no error in a browser."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+from nvlib import report
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class References(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links, self.ids = [], set()
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.ids.add(found.get("id"))
+        self.links += [found[name] for name in ("href", "src") if name in found]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "REPORT", folder)
+        index = report.write({"commit": "abc <b>", "profile": "quick"}, folder / "none")
+    assert index == folder / "index.html"
+    return folder
+
+
+def test_every_link_and_picture_is_there(pages):
+    names = sorted(path.name for path in pages.glob("*.html"))
+    assert names[-1] == "index.html"
+    assert len(names) >= 7
+    for path in pages.glob("*.html"):
+        references = References()
+        references.feed(path.read_text(encoding="utf-8"))
+        for link in references.links:
+            if link.startswith("#"):
+                assert link[1:] in references.ids, f"{path.name}: {link}"
+            elif not link.startswith(("https://", "http://", "data:")):
+                assert (pages / link).is_file(), f"{path.name}: {link}"
+
+
+def test_the_first_page_has_claims_figures_and_facts(pages):
+    text = (pages / "index.html").read_text(encoding="utf-8")
+    assert "C6_W4A3" in text
+    assert text.count("<figure") >= 12
+    assert "abc &lt;b&gt;" in text
+    page = (pages / "05_adc_reduction.html").read_text(encoding="utf-8")
+    assert "<math" in page
+    assert "$$" not in page
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_shows_every_page_without_an_error(pages, tmp_path, width):
+    for path in sorted(pages.glob("*.html")):
+        picture = tmp_path / f"{path.stem}.png"
+        done = subprocess.run(
+            [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+             f"--window-size={width},1000", f"--screenshot={picture}", path.as_uri()],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert picture.stat().st_size > 5000, path.name
+        assert "CONSOLE" not in done.stderr, done.stderr
+        assert "ERR_" not in done.stderr, done.stderr

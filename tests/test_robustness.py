@@ -1,0 +1,230 @@
+"""Nothing is lost when a run dies, nothing changes elsewhere, and no file can do harm."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nvlib import checkpoints, data, files, sweep
+from nvlib.energy import EnergyTable
+from nvlib.paths import ROOT
+from nvlib.studies import common, precision
+
+KILLS = 24
+#: Inputs per file reader; a long campaign sets more.
+FUZZ = int(os.environ.get("NVLIB_FUZZ", "300"))
+forked = multiprocessing.get_context("fork")
+
+
+def slow_point(x, dataset, checkpoints):
+    """A point that takes long enough to be killed in."""
+    time.sleep(0.004)
+    return {"y": x**0.5, "text": "z" * 5000}
+
+
+def points():
+    return [{"x": x, "dataset": "embedded", "checkpoints": "checkpoints"} for x in range(20)]
+
+
+def run_in(folder):
+    sweep.run("slow", slow_point, points(), folder=folder)
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_table(tmp_path):
+    expected = sweep.run("slow", slow_point, points(), folder=tmp_path / "undisturbed")
+    moments, folder = random.Random(7), tmp_path / "killed"
+    killed = 0
+    for _ in range(KILLS):
+        child = forked.Process(target=run_in, args=(folder,))
+        child.start()
+        time.sleep(moments.uniform(0.0, 0.02))
+        child.kill()
+        child.join()
+        killed += child.exitcode == -9
+    assert killed >= 20
+    pd.testing.assert_frame_equal(sweep.run("slow", slow_point, points(), folder=folder), expected)
+
+
+def test_two_runs_at_once_do_not_disturb_each_other(tmp_path):
+    both = [forked.Process(target=run_in, args=(tmp_path,)) for _ in range(2)]
+    for child in both:
+        child.start()
+    for child in both:
+        child.join()
+        assert child.exitcode == 0
+    found = [json.loads(path.read_text()) for path in (tmp_path / "slow").glob("*.json")]
+    assert sorted(point["y"] for point in found) == [x**0.5 for x in range(20)]
+    assert not list((tmp_path / "slow").glob(".*"))
+
+
+def test_a_full_disk_is_one_clear_message_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    files.write_text(path, "old")
+
+    def full(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"expected to write .*table.csv, received: No space left"):
+        files.write_whole(path, full)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_message(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="make the folder writable, and start again"):
+        files.write_text(tmp_path / "file" / "table.csv", "text")
+
+
+def test_an_altered_table_is_noticed_before_it_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "RESULTS", tmp_path)
+    monkeypatch.setattr(sweep, "PROVENANCE", tmp_path / "provenance.json")
+    table = pd.DataFrame({"x": [1, 2], "dataset": "mnist"})
+    path = sweep.write_table("mine", table, {"commit": "abc"})
+    pd.testing.assert_frame_equal(sweep.read_table("mine"), table)
+    assert json.loads((tmp_path / "provenance.json").read_text())["mine.csv"]["commit"] == "abc"
+    path.write_text(path.read_text().replace("2", "3"))
+    with pytest.raises(ValueError, match="the table was altered, restore it from git"):
+        sweep.read_table("mine")
+
+
+RUN_ELSEWHERE = """
+import hashlib, json, sys
+import torch
+from nvlib.studies import common, precision, requirements, sparsity
+from nvlib.chip import Chip
+from nvlib.network import quantized_logits
+threads, batch = int(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(threads)
+pixels, labels = common.test_images("embedded", 120)
+net = common.network("embedded", "W4A3")
+parts = [quantized_logits(net, pixels, batch)]
+kind = requirements.IMPERFECTIONS
+for name, size in (("range variation", 0.1), ("read noise", 0.15), ("ADC INL", 0.05)):
+    chip = Chip(net, kind[name].hardware(size, net, "embedded"), 3)
+    parts += [chip.logits(pixels[i : i + batch], threads) for i in range(0, 120, batch)]
+numbers = "".join(part.tobytes().hex() for part in parts)
+saved = sparsity.saving_point("embedded", "W4A3", 128, 20, "checkpoints")
+print(hashlib.sha256((numbers + json.dumps(saved)).encode()).hexdigest())
+"""
+
+
+def test_threads_batches_and_instruction_sets_change_nothing():
+    def digest(threads, batch, instructions):
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_ELSEWHERE, str(threads), str(batch)],
+            env=os.environ | {"ATEN_CPU_CAPABILITY": instructions}, cwd=ROOT,
+            capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    digests = {digest(1, 120, "default"), digest(2, 7, "avx2"), digest(2, 64, "default")}
+    assert len(digests) == 1
+
+
+def mutated(generator, seed_content):
+    """Random bytes, or a valid file with bytes changed, cut out, or put in."""
+    if generator.random() < 0.2:
+        return generator.randbytes(generator.randrange(80))
+    content = bytearray(seed_content)
+    for _ in range(generator.randrange(1, 6)):
+        place = generator.randrange(len(content) + 1)
+        kind = generator.randrange(3)
+        if kind == 0 and place < len(content):
+            content[place] = generator.randrange(256)
+        elif kind == 1:
+            del content[place : place + generator.randrange(1, 9)]
+        else:
+            content[place:place] = generator.randbytes(generator.randrange(1, 9))
+    return bytes(content)
+
+
+def fuzz(name, content, read, allowed):
+    generator = random.Random(name)
+    refusals = []
+    for _ in range(FUZZ):
+        try:
+            read(mutated(generator, content))
+        except allowed as error:
+            refusals.append(str(error))
+    assert refusals
+    assert all(refusals)
+
+
+def test_no_idx_file_does_harm():
+    valid = struct.pack(">HBBIII", 0, 8, 3, 2, 4, 4) + bytes(32)
+    assert data.parse_idx(valid).shape == (2, 4, 4)
+    fuzz("idx", valid, data.parse_idx, data.DataError)
+
+
+def test_no_energy_table_does_harm(tmp_path):
+    path = tmp_path / "table.yaml"
+    valid = b"row_driver: {value: 0.1, unit: pJ, source: mine}\nshift_add: {value: 1, unit: pJ}\n"
+
+    def read(content):
+        path.write_bytes(content)
+        EnergyTable.load(path)
+
+    read(valid)
+    fuzz("energy table", valid, read, ValueError)
+
+
+def test_no_manifest_does_harm(tmp_path):
+    valid = json.dumps({"mnist/a.safetensors": {"sha256": "0" * 64, "seed": "0"}}).encode()
+
+    def read(content):
+        checkpoints.read_manifest.cache_clear()
+        (tmp_path / checkpoints.MANIFEST).write_bytes(content)
+        checkpoints.read_manifest(tmp_path)
+
+    read(valid)
+    fuzz("manifest", valid, read, checkpoints.CheckpointError)
+    checkpoints.read_manifest.cache_clear()
+
+
+def test_no_checkpoint_is_read_that_its_manifest_does_not_vouch_for(tmp_path):
+    name = checkpoints.CheckpointName("embedded", "lenet5", common.Precision(2, 2), 0)
+    valid = (ROOT / "checkpoints" / name.path).read_bytes()
+    target = tmp_path / name.path
+    target.parent.mkdir()
+    target.write_bytes(valid)
+    checkpoints.write_manifest(tmp_path)
+    checkpoints.read_manifest.cache_clear()
+    assert checkpoints.load_quantized(name, tmp_path).precision == common.Precision(2, 2)
+
+    def read(content):
+        target.write_bytes(content)
+        checkpoints.load_quantized(name, tmp_path)
+
+    fuzz("checkpoint", valid, read, checkpoints.CheckpointError)
+
+
+def test_the_manifest_names_every_checkpoint_and_its_hash():
+    manifest = checkpoints.read_manifest(ROOT / "checkpoints")
+    found = {p.relative_to(ROOT / "checkpoints").as_posix(): hashlib.sha256(p.read_bytes())
+             for p in (ROOT / "checkpoints").glob("*/*.safetensors")}  # fmt: skip
+    assert {name: entry["sha256"] for name, entry in manifest.items()} == {
+        name: digest.hexdigest() for name, digest in found.items()
+    }
+
+
+def test_points_are_cached_by_code_parameters_and_checkpoints(tmp_path):
+    point = precision.seed_points("embedded", 10)[0]
+    one = sweep._key(precision.chip_point, point)
+    assert one != sweep._key(precision.quantized_point, point)
+    assert one != sweep._key(precision.chip_point, point | {"images": 11})
+    assert one == sweep._key(precision.chip_point, dict(reversed(point.items())))
+    assert np.unique([len(one)]).tolist() == [32]
