@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,11 +14,13 @@ import nbformat
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from nvlib import claims, readme, reproduce, sweep
 from nvlib.notebook import CheckError, Session
 from nvlib.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
 from nvlib.studies import precision
+from tests.faults import FAULTS
 
 
 def run(*command, **options):
@@ -231,7 +234,8 @@ def test_every_figure_and_table_is_there():
     tables = {path.stem for path in RESULTS.glob("*.csv")}
     assert {"precision_grid", "precision_seeds", "device_requirements", "converter_requirements",
             "requirements", "together",
-            "zeros", "adc_reduction", "region", "tornado"} <= tables  # fmt: skip
+            "zeros", "conversions", "energy", "adc_reduction", "region", "tornado", "guard_rows",
+            "beyond"} <= tables  # fmt: skip
     figures = {path.stem for path in FIGURES.glob("*.png")}
     assert figures == {path.stem for path in FIGURES.glob("*.pdf")}
     shown = set(re.findall(r"figures/(\w+)\.png", (ROOT / "README.md").read_text()))
@@ -241,6 +245,7 @@ def test_every_figure_and_table_is_there():
 
 def test_the_readme_table_is_that_of_the_results():
     assert readme.claims_markdown() in (ROOT / "README.md").read_text()
+    assert readme.requirements_markdown() in (ROOT / "README.md").read_text()
     ids = [claim["id"] for claim in json.loads((RESULTS / "claims.json").read_text())]
     assert ids == list(claims.expected())
 
@@ -262,3 +267,54 @@ def test_the_readmes_two_commands_are_the_scripts():
     assert "./run_tests.sh" in text
     assert "./run_tests.sh" in (ROOT / ".ci/run").read_text()
     assert sys.version_info >= (3, 11)
+
+
+def test_every_command_of_the_appendix_is_one_that_exists():
+    text = (ROOT / "ARTIFACT.md").read_text()
+    commands = re.findall(r"(?:^|`)(\./run_\w+\.sh|python \S+)([^`\n]*)", text, re.M)
+    assert len(commands) >= 10
+    for script, arguments in commands:
+        assert (ROOT / script.removeprefix("python ")).is_file()
+        if script == "./run_all.sh":
+            reproduce.parse(arguments.split())  # ends with an error where an option is unknown
+    names = {notebook.name for notebook in reproduce.CATALOGUE}
+    assert set(re.findall(r"`(\d\d_\w+)`", text)) <= names
+    for claim in {name.split("_")[0] for name in claims.expected()}:
+        assert re.search(rf"^\| {claim} ", text, re.M)
+    minutes = re.search(r"`\./run_all\.sh` \| (\d+) ", text)
+    expected = sum(notebook.minutes[1] for notebook in reproduce.CATALOGUE)
+    assert abs(int(minutes[1]) - expected) <= 1
+
+
+def test_every_table_has_an_origin():
+    origins = json.loads(sweep.PROVENANCE.read_text())
+    for path in RESULTS.glob("*.csv"):
+        if path.stem == "faults":
+            continue  # of the tests, not of a study
+        origin = origins[path.name]
+        assert origin["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        for fact in ("commit", "data", "checkpoints", "machine", "nvlib", "profile", "time"):
+            assert origin[fact]
+    for path in FIGURES.glob("*.png"):
+        described = Image.open(path).text["Description"]
+        assert "'commit'" in described
+        assert "'data'" in described
+
+
+def test_deliberate_faults_were_caught():
+    table = pd.read_csv(RESULTS / "faults.csv")
+    assert len(table) == len(FAULTS) >= 25
+    assert table["caught by"].notna().mean() >= 0.95
+    for _, module, sound, faulty in FAULTS:  # the script still fits the code
+        text = (ROOT / "nvlib" / f"{module}.py").read_text()
+        assert text.count(sound) == 1, f"{module}: {sound}"
+        assert sound != faulty
+
+
+def test_metadata_for_archives_agree():
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert zenodo["license"] == citation["license"] == "MIT"
+    assert "10.3389/felec.2022.954661" in json.dumps(zenodo)
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    assert workflow["jobs"]["test"]["steps"][-1]["run"] == "bash .ci/run"
