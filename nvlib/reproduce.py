@@ -10,6 +10,7 @@ import ast
 import contextlib
 import io
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -241,9 +242,20 @@ def _fitting(notebook: Notebook, profile: str, digits: Any) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """`main`, with what stops it from outside told in one line; the exit code."""
+    for stop in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: children end, files are whole
+        signal.signal(stop, signal.default_int_handler)
+    again = "start again to go on where it stopped"
     try:
-        sys.exit(main())
+        return main()
     except KeyboardInterrupt:
-        print("\nstopped; start again to go on where it stopped", file=sys.stderr)
-        sys.exit(130)
+        print(f"\nstopped; {again}", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"\nstopped: {error.strerror or error}; {again}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(run())
