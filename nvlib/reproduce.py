@@ -53,20 +53,20 @@ class Notebook:
 CATALOGUE = (
     Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
     Notebook(
-        "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.4, 1.8, 8.0),
+        "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.5, 1.6, 6.0),
         {"images": (500, 10_000, 10_000), "chip_images": (100, 1500, 10_000),
-         "bits_images": (50, 400, 2000), "cost_images": (2, 10, 200)},
+         "bits_images": (50, 400, 1000), "cost_images": (2, 10, 40)},
     ),
     Notebook(
         "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",
-        (0.5, 2.0, 30.0),
+        (0.5, 1.4, 30.0),
         {"images": (40, 400, 10_000), "chips": (4, 8, 20), "refinements": (0, 1, 2)},
     ),
     Notebook(
         "03_converter_nonlinearity", "converter_nonlinearity, converter_trend; claims C3b, C4",
         (0.5, 2.0, 40.0),
         {"images": (40, 400, 10_000), "chips": (4, 8, 20), "refinements": (0, 1, 2),
-         "together_images": (40, 200, 2000)},
+         "together_images": (40, 200, 500)},
     ),
     Notebook(
         "04_sparsity", "zeros, resolved_bits, planes, guard_rows", (0.3, 0.7, 6.0),
