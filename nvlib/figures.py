@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from nvlib import claims
 from nvlib.energy import COMPONENTS
@@ -183,13 +183,23 @@ def requirements(losses: pd.DataFrame, limits: pd.DataFrame, delta: float) -> Fi
             sizes = sorted(set(losses.loc[losses["nonideality"] == kind, "size"].astype(int)))
             axes.set_xticks(sizes, map(str, sizes))
         elif "s after" not in unit:
-            axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ticks = _log_ticks(*sorted(axes.get_xlim()))
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks([0, 1, 10], ["0", "1", "10"])
     handles, names = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=6)
     return figure
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two limits: few over decades, more within one."""
+    for mantissas in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        ticks = [m * 10.0**k for k in range(-6, 4) for m in mantissas]
+        ticks = [float(f"{tick:g}") for tick in ticks if low <= tick <= high]
+        if len(ticks) > 2:
+            break
+    return ticks
 
 
 def trend(orders: pd.DataFrame, high: str = "W8A8", low: str = "W4A3") -> Figure:

@@ -83,8 +83,8 @@ FAULTS = (
 )  # fmt: skip
 #: What is tried in turn: engine, artifact, notebooks.
 SELECTIONS = (
-    ["tests", "--ignore=tests/test_report.py", "--ignore=tests/test_artifact.py"],
-    ["tests/test_artifact.py"],
+    ["tests", *(f"--ignore=tests/test_{part}.py" for part in ("report", "artifact", "robustness"))],
+    ["tests/test_artifact.py", "tests/test_robustness.py", "-k", "not deliberate_faults"],
     ["--nbval-lax", "notebooks"],
 )
 LEFT_OUT = shutil.ignore_patterns(".venv", "build", ".git", "__pycache__", ".*_cache", "figures")
