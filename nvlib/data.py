@@ -124,13 +124,14 @@ def parse_idx(content: bytes, name: str = "IDX data") -> np.ndarray:
         )
     rank = content[3]
     header = 4 + 4 * rank
-    if rank < 1 or len(content) < header:
+    if not 1 <= rank <= 4 or len(content) < header:
         raise DataError(
-            f"{name}: expected a header of {header} bytes for {rank} dimensions, "
+            f"{name}: expected 1 to 4 dimensions, and {header} bytes of header for {rank} of them, "
             f"found {len(content)} bytes in all; the file is truncated, fetch it again"
         )
     shape = struct.unpack(f">{rank}I", content[4:header])
-    if math.prod(shape) != len(content) - header:
+    # An empty array could still have dimensions beyond what NumPy can address.
+    if math.prod(shape) != len(content) - header or 0 in shape:
         raise DataError(
             f"{name}: dimensions {shape} need {math.prod(shape)} bytes of data, "
             f"found {len(content) - header}; the file is truncated or foreign, fetch it again"

@@ -29,6 +29,11 @@ def test_a_header_cannot_ask_for_memory():
     huge = b"\x00\x00\x08\x03" + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1)
     with pytest.raises(data.DataError, match="truncated or foreign"):
         data.parse_idx(huge)
+    empty = b"\x00\x00\x08\x04" + struct.pack(">4I", 0, *[2**32 - 1] * 3)  # found by fuzzing
+    with pytest.raises(data.DataError, match="truncated or foreign"):
+        data.parse_idx(empty)
+    with pytest.raises(data.DataError, match="expected 1 to 4 dimensions"):
+        data.parse_idx(b"\x00\x00\x08\x41" + bytes(300))
 
 
 def idx(array):
