@@ -24,7 +24,9 @@ from nvlib.studies import common, precision
 KILLS = 24
 #: Inputs per file reader; a long campaign sets more.
 FUZZ = int(os.environ.get("NVLIB_FUZZ", "300"))
-forked = multiprocessing.get_context("fork")
+#: Children are forked from a process without threads: a fork of one that has some can hang.
+forked = multiprocessing.get_context("forkserver")
+forked.set_forkserver_preload([__name__])
 
 
 def slow_point(x, dataset, checkpoints):
@@ -33,35 +35,45 @@ def slow_point(x, dataset, checkpoints):
     return {"y": x**0.5, "text": "z" * 5000}
 
 
-def points():
-    return [{"x": x, "dataset": "embedded", "checkpoints": "checkpoints"} for x in range(20)]
+def points(count):
+    return [{"x": x, "dataset": "embedded", "checkpoints": "checkpoints"} for x in range(count)]
 
 
-def run_in(folder):
-    sweep.run("slow", slow_point, points(), folder=folder)
+def run_in(folder, count, begun=None):
+    sweep.data.load = lambda _: None  # takes a second, and is not what is tested
+    if begun is not None:
+        begun.set()
+    sweep.run("slow", slow_point, points(count), folder=folder)
 
 
 def test_a_run_killed_at_random_moments_ends_with_the_same_table(tmp_path):
-    expected = sweep.run("slow", slow_point, points(), folder=tmp_path / "undisturbed")
+    expected = sweep.run("slow", slow_point, points(200), folder=tmp_path / "undisturbed")
     moments, folder = random.Random(7), tmp_path / "killed"
-    killed = 0
+    killed, finished = 0, set()
     for _ in range(KILLS):
-        child = forked.Process(target=run_in, args=(folder,))
+        begun = forked.Event()
+        child = forked.Process(target=run_in, args=(folder, 200, begun))
         child.start()
-        time.sleep(moments.uniform(0.0, 0.02))
+        assert begun.wait(60)
+        time.sleep(moments.uniform(0.0, 0.05))
         child.kill()
-        child.join()
+        child.join(60)
         killed += child.exitcode == -9
+        finished.add(len(list(folder.glob("slow/*.json"))))
     assert killed >= 20
-    pd.testing.assert_frame_equal(sweep.run("slow", slow_point, points(), folder=folder), expected)
+    assert len(finished) > 5
+    assert max(finished) < 200
+    pd.testing.assert_frame_equal(
+        sweep.run("slow", slow_point, points(200), folder=folder), expected
+    )
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(tmp_path):
-    both = [forked.Process(target=run_in, args=(tmp_path,)) for _ in range(2)]
+    both = [forked.Process(target=run_in, args=(tmp_path, 20)) for _ in range(2)]
     for child in both:
         child.start()
     for child in both:
-        child.join()
+        child.join(120)
         assert child.exitcode == 0
     found = [json.loads(path.read_text()) for path in (tmp_path / "slow").glob("*.json")]
     assert sorted(point["y"] for point in found) == [x**0.5 for x in range(20)]
