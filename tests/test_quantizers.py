@@ -177,7 +177,9 @@ def test_every_shipped_checkpoint_is_there_small_and_as_accurate_as_it_says():
 
 
 def test_the_manifest_says_what_the_networks_do(digits):
-    for name in retraining.shipped("embedded")[1:]:
+    for name in retraining.shipped("embedded"):
+        if name.precision is None:
+            continue
         net = checkpoints.load_quantized(name)
         logits = quantized_logits(net, digits.test_images)
         stated = float(checkpoints.read_manifest()[name.path.as_posix()]["test_accuracy"])
