@@ -24,10 +24,10 @@ def searched(losses, kind="range variation", precision_="W4A3", images=800):
 
 
 def test_the_limit_is_where_the_mean_loss_crosses_delta():
-    table = searched({-1.0: [0] * 8, 0.0: [0, 1] * 4, 1.0: [1, 2] * 4, 2.0: [9] * 8})
+    table = searched({-1.0: [0] * 8, 0.0: [0, 1] * 4, 1.0: [2, 3] * 4, 2.0: [9] * 8})
     found = requirements.limits(table, delta=1.0).iloc[0]  # 1 point of 100 images is one image
     kind = IMPERFECTIONS["range variation"]
-    assert found["limit"] == pytest.approx(kind.size(0.5), rel=1e-3)
+    assert found["limit"] == pytest.approx(kind.size(0.25), rel=1e-3)
     assert found["lower"] < found["limit"] < found["upper"]
     assert found["bound"] == "="
     assert (found["chips"], found["images"], found["delta_points"]) == (8, 800, 1.0)
