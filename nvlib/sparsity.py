@@ -298,15 +298,8 @@ def active_rows_first(chip: Chip, images: np.ndarray) -> list[np.ndarray]:
     images : ndarray of uint8, shape (N, 28, 28)
         Training images.
     """
-    orders = []
-    for arrays, codes in zip(chip.layers, chip.layer_codes(images), strict=True):
-        inputs, mapping = unfold(codes, arrays), arrays.mapping
-        active = np.zeros(inputs.shape[-1], np.int64)
-        for plane in range(arrays.planes):
-            digits = (inputs >> (plane * mapping.dac_bits)) & mapping.digit_max
-            active += np.count_nonzero(digits, axis=(0, 1))
-        orders.append(np.argsort(-active, kind="stable"))
-    return orders
+    events = count_events(chip, images)
+    return [np.argsort(-event.drive_events, kind="stable") for event in events]
 
 
 def layer_events(

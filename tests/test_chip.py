@@ -85,6 +85,13 @@ def test_the_seed_draws_the_cells_and_the_converters(network, digits):
         assert (mine.curves != yours.curves).any()
 
 
+def test_two_chips_do_not_share_their_read_noise(network, digits):
+    noisy = Hardware(devices=DeviceModel(read_noise=ReadNoise(0.1)), adc=Adc(8))
+    one, other = (Chip(network("W4A3"), noisy, seed) for seed in (1, 2))  # equal but for the noise
+    images = digits.test_images[:9]
+    assert (one.logits(images) != other.logits(images)).any()
+
+
 def test_bad_input_is_refused_before_any_work(network, digits):
     chip = Chip(network("W4A3"), Hardware())
     with pytest.raises(ValueError, match=r"expected images of shape \(N, 28, 28\)"):

@@ -257,6 +257,11 @@ def evaluate(
     return {"lost": " ".join(map(str, lost))}
 
 
+def _shares(images: int, trials: int) -> list[np.ndarray]:
+    """Which images each trial reads."""
+    return np.array_split(np.arange(images), trials)
+
+
 @lru_cache(maxsize=256)
 def _ideal(
     dataset: str, precision: str, kind: Imperfection | None, training: str, trial: int,
@@ -264,7 +269,7 @@ def _ideal(
 ) -> tuple[int, QuantizedNetwork, np.ndarray, np.ndarray]:  # fmt: skip
     """A trial without the imperfection: right answers, network, its images and labels."""
     pixels, labels = common.test_images(dataset, images)
-    chosen = np.array_split(np.arange(images), chips)[trial]
+    chosen = _shares(images, chips)[trial]
     pixels, labels = pixels[chosen], labels[chosen]
     seeds = common.training_seeds(dataset, precision, checkpoints)
     net = common.network(dataset, precision, seeds[trial % len(seeds)], checkpoints, training)
@@ -342,9 +347,8 @@ class Curve:
         rows = rows.sort_values("rung")
         kind = IMPERFECTIONS[rows["nonideality"].iloc[0]]
         lost = np.array([str(cell).split() for cell in rows["lost"]], float)
-        shares = np.array([len(part) for part in
-            np.array_split(np.arange(int(rows["images"].iloc[0])), lost.shape[1])])  # fmt: skip
-        return cls(kind, rows["rung"].to_numpy(float), 100 * lost / shares)
+        shares = [len(part) for part in _shares(int(rows["images"].iloc[0]), lost.shape[1])]
+        return cls(kind, rows["rung"].to_numpy(float), 100 * lost / np.array(shares))
 
     def crossing(self, delta: float, without: int | None = None) -> float:
         """Rung at which the mean loss exceeds `delta`; the last one where it never does.
@@ -437,10 +441,10 @@ def limits(table: pd.DataFrame, delta: float = DELTAS[1]) -> pd.DataFrame:
 def as_written(limits: pd.DataFrame) -> pd.DataFrame:
     """Limits as ``results/requirements.csv`` holds them: what was not met is text, not a number."""
     table = limits.drop(columns="bound").astype({"limit": object, "lower": object, "upper": object})
-    for sign, words, known in ((">", "> max tested", "lower"), ("<", "< min tested", "upper")):
+    for sign, words, unknown in ((">", "> max tested", "upper"), ("<", "< min tested", "lower")):
         beyond = limits["bound"] == sign
         table.loc[beyond, "limit"] = [f"{words} ({size:g})" for size in limits.loc[beyond, "limit"]]
-        table.loc[beyond, "lower" if known == "upper" else "upper"] = ""
+        table.loc[beyond, unknown] = ""
     return table
 
 
@@ -509,7 +513,7 @@ TOGETHER = ("range variation", "stuck cells", "read noise", "ADC INL")
 def together_points(
     limits: pd.DataFrame, dataset: str, images: int, checkpoints: str = common.SHIPPED
 ) -> list[Point]:
-    """Every precision and training seed: none of the imperfections, half, and all of the limits.
+    """Every precision and training seed: half of the limits, and all of them.
 
     Errors of independent sources add in squares, so four of them at half their limits are
     about as bad as one at its own.
@@ -520,7 +524,7 @@ def together_points(
     for precision in common.PRECISIONS:
         own = physical[physical["precision"] == precision].set_index("nonideality")["limit"]
         for seed in common.training_seeds(dataset, precision, checkpoints):
-            for share in (0.0, 0.5, 1.0):
+            for share in (0.5, 1.0):
                 sizes = {name: float(f"{share * own[name]:.6g}") for name in TOGETHER}
                 rows.append({"dataset": dataset, "precision": precision, "seed": seed,
                              "share": share, **sizes, "images": images,
