@@ -246,6 +246,35 @@ def write_layer(
     )
 
 
+def held_codes(
+    codes: np.ndarray, precision: Precision, hardware: Hardware, generator: np.random.Generator
+) -> np.ndarray:
+    """Weight codes as imperfect cells hold them: what an ideal converter would make of them.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (K, M)
+
+    Returns
+    -------
+    ndarray of float64, shape (K, M)
+
+    Examples
+    --------
+    >>> held_codes(np.array([[-5, 3]]), Precision(4, 3), Hardware(), np.random.default_rng(0))
+    array([[-5.,  3.]])
+    """
+    mapping, devices = hardware.mapping, hardware.devices
+    mapped = map_weights(codes, precision, mapping)
+    pedestal = devices.pedestal(mapping.level_max)
+    cells = devices.program(mapped.levels, mapping.level_max, generator) - pedestal
+    held = np.einsum("kbm,b->km", cells, mapped.coefficients)
+    if mapped.offset:
+        reference = devices.program(np.ones(len(codes), int), mapping.level_max, generator)
+        held -= mapped.offset * (reference - pedestal)[:, None]
+    return held
+
+
 def _drive(
     hardware: Hardware, precision: Precision, generator: np.random.Generator
 ) -> tuple[np.ndarray, int]:

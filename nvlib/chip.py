@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from torch import nn
 
 from nvlib.arrays import Hardware, LayerArrays, write_layer
 from nvlib.checks import require_integer
 from nvlib.compiled import COMPILED
-from nvlib.network import QuantizedNetwork, check_images, image_codes, requantization
+from nvlib.graph import GraphNetwork, QuantizedGraph
+from nvlib.network import QuantizedNetwork
 from nvlib.noise import access_key, image_keys
+from nvlib.quantizers import Precision
 from nvlib.reading import CompiledReader, ReferenceReader
 
 IMAGE_BLOCK = 64  # images that pass through the layers together, on one thread
@@ -28,7 +32,7 @@ class Chip:
 
     Parameters
     ----------
-    network : QuantizedNetwork
+    network : QuantizedNetwork or QuantizedGraph
     hardware : Hardware
     seed : int
         Which chip.
@@ -49,7 +53,7 @@ class Chip:
 
     def __init__(
         self,
-        network: QuantizedNetwork,
+        network: QuantizedNetwork | QuantizedGraph,
         hardware: Hardware,
         seed: int = 0,
         compiled: bool = COMPILED,
@@ -61,21 +65,75 @@ class Chip:
         self._reader = CompiledReader if compiled else ReferenceReader
         seeds = np.random.SeedSequence(seed).spawn(len(network.layers))
         self.layers: tuple[LayerArrays, ...] = tuple(
-            write_layer(layer, number, network.precision, hardware, seeds[number])
+            write_layer(layer, number, network.precisions[number], hardware, seeds[number])
             for number, layer in enumerate(network.layers)
         )
 
+    @classmethod
+    def from_torch(
+        cls,
+        model: nn.Module,
+        images: Any,
+        hardware: Hardware | None = None,
+        precision: Precision | None = None,
+        *,
+        overrides: Mapping[str, Precision] | None = None,
+        method: str = "mse",
+        digital: Sequence[str] = (),
+        seed: int = 0,
+    ) -> Chip:
+        """Write any torch network onto arrays, quantized after training.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            Of Conv2d, Linear, BatchNorm, ReLU, ReLU6, pooling, flatten, dropout, additions and
+            concatenations; or a `GraphNetwork` that is quantized already, whose precisions and
+            scales are kept.
+        images : Tensor or ndarray, shape (N, ...)
+            For calibration, as the model takes them; some hundred training images.
+        hardware : Hardware, optional
+            128 x 128 arrays with converters that lose nothing by default.
+        precision : Precision, optional
+            W8A8 by default.
+        overrides, method
+            See `nvlib.graph.GraphNetwork.quantize`.
+        digital : sequence of str
+            Paths of modules that stay digital.
+        seed : int
+            Which chip.
+
+        Raises
+        ------
+        ValueError
+            If the network has what no array and no digital step can do, named by its path.
+
+        Examples
+        --------
+        >>> import torch
+        >>> model = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.Flatten(),
+        ...                       nn.Linear(36, 10))
+        >>> images = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> chip = Chip.from_torch(model, images)
+        >>> [layer.layer.spec.name for layer in chip.layers], chip.logits(images).shape
+        (['0', '3'], (32, 10))
+        """
+        hardware = hardware or Hardware()
+        network = model if isinstance(model, GraphNetwork) else GraphNetwork(model, digital)
+        if not network.precisions:
+            network.quantize(images, precision or Precision(8, 8), overrides, method)
+        elif precision is not None or overrides or digital:
+            raise ValueError(
+                "expected no precision, overrides or digital for a network that is quantized "
+                f"already, received {precision}, {overrides}, {digital}; leave them out, or pass "
+                "the float network"
+            )
+        return cls(network.freeze(hardware.mapping.rows), hardware, seed)
+
     @cached_property
     def _readers(self) -> list:
-        height = breadth = 28
-        readers = []
-        for arrays in self.layers:
-            spec = arrays.layer.spec
-            if not spec.kernel:
-                height, breadth = 1, spec.inputs
-            readers.append(self._reader(arrays, height, breadth))
-            height, breadth = (side // spec.pool for side in readers[-1].output_sides)
-        return readers
+        sides = self.network.input_sides
+        return [self._reader(arrays, *side) for arrays, side in zip(self.layers, sides)]
 
     def products(
         self, number: int, codes: np.ndarray, keys: np.ndarray | None = None
@@ -102,11 +160,11 @@ class Chip:
                 f"{spec.name}: expected uint8 codes of shape (N, {', '.join(map(str, side))}), "
                 f"received {codes.dtype} of shape {codes.shape}; quantize the layer's input first"
             )
-        most = self.network.precision.activation_max
-        if codes.size and codes.max() > most:
+        precision = reader.arrays.precision
+        if codes.size and codes.max() > precision.activation_max:
             raise ValueError(
-                f"{spec.name}: expected codes from 0 to {most}, received {codes.max()}; "
-                f"quantize at {self.network.precision}"
+                f"{spec.name}: expected codes from 0 to {precision.activation_max}, received "
+                f"{codes.max()}; quantize at {precision}"
             )
         if keys is None:
             keys = np.zeros(len(codes), np.uint64)
@@ -122,7 +180,7 @@ class Chip:
         Parameters
         ----------
         images : ndarray, shape (N, 28, 28)
-            Pixels from 0 to 255.
+            Pixels from 0 to 255; of a chip made by `from_torch`, what its network takes.
         threads : int, optional
             As many as there are cores by default; the result does not depend on it.
         access : int
@@ -132,48 +190,40 @@ class Chip:
         -------
         ndarray of float64, shape (N, classes)
         """
-        images = check_images(images)
-        readers = self._readers  # laid out before threads need them
-        blocks = range(0, len(images), IMAGE_BLOCK)
-        if not len(images):
-            return np.zeros((0, self.layers[-1].layer.spec.outputs))
+        images = self.network.check(images)
+        assert self._readers  # laid out before threads need them
+        if not len(images):  # the shape of nothing is that of something
+            return self._run(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
+        blocks = [images[i : i + IMAGE_BLOCK] for i in range(0, len(images), IMAGE_BLOCK)]
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            results = pool.map(
-                lambda start: self._block(images[start : start + IMAGE_BLOCK], access),
-                blocks,
-            )
-            products = np.concatenate(list(results))
-        last = readers[-1].arrays
-        gain, offset = requantization(last.layer, 1.0)
-        return products * (gain * last.lsb) + offset
+            return np.concatenate(list(pool.map(lambda block: self._run(block, access), blocks)))
 
     def predict(
         self, images: np.ndarray, threads: int | None = None, access: int = 0
     ) -> np.ndarray:
-        """Class of each image (N, 28, 28); see `logits`."""
+        """Class of each image; see `logits`."""
         return self.logits(images, threads, access).argmax(axis=1)
 
-    def layer_codes(self, images: np.ndarray) -> Iterator[np.ndarray]:
-        """Input codes of each layer in turn, (N, inputs[, H, W]), as this chip makes them."""
-        for reader, padded, _ in self._walk(check_images(images), 0):
-            yield reader.unpad(padded)
+    def layer_codes(self, images: np.ndarray) -> list[np.ndarray]:
+        """Input codes of each layer, (N, inputs[, H, W]), as this chip makes them.
 
-    def _block(self, images: np.ndarray, access: int) -> np.ndarray:
-        for reader, padded, keys in self._walk(images, access):
-            if reader is self._readers[-1]:
-                return reader.read(padded, keys)[:, 0, : reader.arrays.layer.spec.outputs]
-        raise AssertionError("a network has a last layer")
+        A layer that reads twice (signed inputs) has the codes of both reads, (2 N, ...).
+        """
+        met: list[list[np.ndarray]] = [[] for _ in self.layers]
+        self._run(self.network.check(images), 0, met)
+        return [np.concatenate(codes) for codes in met]
 
-    def _walk(self, images: np.ndarray, access: int) -> Iterator[tuple]:
-        """Each layer's reader, its padded flat input codes, and its noise keys."""
-        keys = np.zeros(len(images), np.uint64)
+    def _run(
+        self, images: np.ndarray, access: int, met: list[list[np.ndarray]] | None = None
+    ) -> np.ndarray:
+        """Logits of a block of images; `met` takes every layer's input codes."""
+        keys, readers = np.zeros(len(images), np.uint64), self._readers
         if any(arrays.noisy for arrays in self.layers):
             keys = image_keys(images)
-        readers = self._readers
-        padded = readers[0].pad(image_codes(images, self.network.precision))
-        most = self.network.precision.activation_max
-        for number, reader in enumerate(readers):
-            yield reader, padded, keys ^ access_key(self.seed, number, access)
-            if number + 1 < len(readers):
-                products = reader.read(padded, keys ^ access_key(self.seed, number, access))
-                padded = reader.hand_over(products, readers[number + 1], most)
+
+        def read(number: int, codes: np.ndarray, *phase: int) -> np.ndarray:
+            if met is not None:
+                met[number].append(readers[number].unpad(codes))
+            return readers[number].read(codes, keys ^ access_key(self.seed, number, access, *phase))
+
+        return self.network.run(images, readers, read)

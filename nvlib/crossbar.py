@@ -97,20 +97,20 @@ def _pattern_sums(steps: np.ndarray, groups: list[tuple[int, int, int]], group: 
 def lay_out(arrays: LayerArrays, height: int, breadth: int) -> Layout:
     """Tables for inputs of `height` x `breadth` pixels (1 x features for a linear layer)."""
     spec = arrays.layer.spec
-    row_length = spec.kernel or spec.rows
-    group = min(row_length, LARGEST_GROUP) if spec.kernel else min(GROUP_ROWS, row_length)
-    groups = _groups(arrays, row_length, group)
-    padded_h, padded_w = height + 2 * spec.padding, breadth + 2 * spec.padding
+    out_h, out_w = spec.output_sides(height, breadth)
     if spec.kernel:
-        out_h, out_w = padded_h - spec.kernel + 1, padded_w - spec.kernel + 1
-        rows = np.arange(spec.rows)
-        channel, pixel = np.divmod(rows, spec.kernel**2)
-        y, x = np.divmod(pixel, spec.kernel)
-        offset = (channel * padded_h + y) * padded_w + x
-        bases = (np.arange(out_h)[:, None] * padded_w + np.arange(out_w)).ravel()
+        # Dilated pixels of a kernel row are no neighbours in the image.
+        row_length = spec.kernel[1] if spec.dilation[1] == 1 else 1
+        group = min(row_length, LARGEST_GROUP)
+        padded_h, padded_w = height + 2 * spec.padding[0], breadth + 2 * spec.padding[1]
+        channel, y, x = np.unravel_index(np.arange(spec.rows), (spec.inputs, *spec.kernel))
+        offset = (channel * padded_h + y * spec.dilation[0]) * padded_w + x * spec.dilation[1]
+        down, across = np.arange(out_h) * spec.stride[0], np.arange(out_w) * spec.stride[1]
+        bases = (down[:, None] * padded_w + across).ravel()
     else:
-        out_h = out_w = 1
+        row_length, group = spec.rows, min(GROUP_ROWS, spec.rows)
         offset, bases = np.arange(spec.rows), np.zeros(1, int)
+    groups = _groups(arrays, row_length, group)
     outputs, per_output = spec.outputs, arrays.conductance.shape[1]
     width = max(LINE_STEP, BLOCK_COLUMNS // per_output // LINE_STEP * LINE_STEP)
     width = min(width, -(-outputs // LINE_STEP) * LINE_STEP)
@@ -467,12 +467,12 @@ def read_arrays(
 
 
 @compiled
-def pool_and_quantize(products, breadth, pool, gain, offset, most, padding, stride, out):
+def pool_and_quantize(products, breadth, pool, gain, offset, most, pad_y, pad_x, stride, out):
     """`nvlib.network.requantize` on (N, positions, outputs), into padded flat codes (N, F)."""
     images, positions, _ = products.shape
     outputs = len(offset)
     height, width = positions // breadth // pool, breadth // pool
-    plane = (height + 2 * padding) * stride
+    plane = (height + 2 * pad_y) * stride
     best = np.empty(products.shape[2], np.int32)
     for n in range(images):
         for y in range(height):
@@ -483,7 +483,7 @@ def pool_and_quantize(products, breadth, pool, gain, offset, most, padding, stri
                         line = products[n, (y * pool + dy) * breadth + x * pool + dx]
                         for m in range(len(best)):
                             best[m] = max(best[m], line[m])
-                place = (y + padding) * stride + x + padding
+                place = (y + pad_y) * stride + x + pad_x
                 for m in range(outputs):
                     value = best[m] * gain + offset[m]
                     value = value if value > 0 else 0.0

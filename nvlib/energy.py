@@ -240,7 +240,8 @@ def operations(events: list[LayerEvents]) -> int:
 
     Counted at the network's own precision, however many planes and slices carry one product.
     """
-    return 2 * sum(event.positions * event.arrays.layer.matrix.size for event in events)
+    layers = [(event.positions, event.arrays.layer) for event in events]
+    return 2 * sum(count * layer.matrix.size // layer.spec.groups for count, layer in layers)
 
 
 def tops_per_watt(events: list[LayerEvents], energy: dict[str, float]) -> float:

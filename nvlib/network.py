@@ -8,8 +8,11 @@ that they can only differ in how they multiply.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,49 +30,71 @@ from nvlib.quantizers import (
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """Shape of one layer: a convolution, or a linear layer where `kernel` is 0.
+    """Shape of one layer: a convolution, or a linear layer where `kernel` is empty.
 
     Attributes
     ----------
     name : str
     inputs, outputs : int
         Channels of a convolution, features of a linear layer.
-    kernel, padding : int
-        In pixels; stride is 1.
+    kernel, padding, stride, dilation : tuple of int
+        Height and width, in pixels.
     pool : int
         Side of the max-pooling window after the layer; 1 is none.
+    groups : int
+        Groups of a grouped convolution on the diagonal of the matrix, which is zero elsewhere.
+
+    Examples
+    --------
+    >>> spec = LayerSpec("conv", 3, 8, kernel=(3, 3), stride=(2, 2))
+    >>> spec.rows, spec.weight_shape, spec.output_sides(28, 28)
+    (27, (8, 3, 3, 3), (13, 13))
     """
 
     name: str
     inputs: int
     outputs: int
-    kernel: int = 0
-    padding: int = 0
+    kernel: tuple[int, ...] = ()
+    padding: tuple[int, int] = (0, 0)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
     pool: int = 1
+    groups: int = 1
 
     @property
     def rows(self) -> int:
         """Rows K of the layer's K x M matrix."""
-        return self.inputs * max(self.kernel, 1) ** 2
+        return self.inputs * prod(self.kernel)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weight tensor."""
-        square = (self.kernel, self.kernel) if self.kernel else ()
-        return (self.outputs, self.inputs, *square)
+        return (self.outputs, self.inputs, *self.kernel)
+
+    def output_sides(self, height: int, breadth: int) -> tuple[int, int]:
+        """Height and width that a convolution gives, before pooling; 1 x 1 for a linear layer."""
+        if not self.kernel:
+            return 1, 1
+        down, across = (
+            (side + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+            for side, pad, dilation, kernel, stride in zip(
+                (height, breadth), self.padding, self.dilation, self.kernel, self.stride
+            )
+        )
+        return down, across
 
 
 LENET5 = (
-    LayerSpec("conv1", 1, 6, kernel=5, padding=2, pool=2),
-    LayerSpec("conv2", 6, 16, kernel=5, pool=2),
+    LayerSpec("conv1", 1, 6, kernel=(5, 5), padding=(2, 2), pool=2),
+    LayerSpec("conv2", 6, 16, kernel=(5, 5), pool=2),
     LayerSpec("fc1", 400, 120),
     LayerSpec("fc2", 120, 84),
     LayerSpec("fc3", 84, 10),
 )
 #: Twice to three times the channels, and one layer less: how far do results hang on the network?
 WIDE = (
-    LayerSpec("conv1", 1, 16, kernel=5, padding=2, pool=2),
-    LayerSpec("conv2", 16, 32, kernel=5, pool=2),
+    LayerSpec("conv1", 1, 16, kernel=(5, 5), padding=(2, 2), pool=2),
+    LayerSpec("conv2", 16, 32, kernel=(5, 5), pool=2),
     LayerSpec("fc1", 800, 128),
     LayerSpec("fc2", 128, 10),
 )
@@ -79,7 +104,9 @@ NETWORKS = {"lenet5": LENET5, "wide": WIDE}
 def multiply(weight: torch.Tensor, inputs: torch.Tensor, spec: LayerSpec) -> torch.Tensor:
     """The layer's linear part, without bias: (N, inputs, ...) -> (N, outputs, ...)."""
     if spec.kernel:
-        return F.conv2d(inputs, weight, padding=spec.padding)
+        return F.conv2d(
+            inputs, weight, stride=spec.stride, padding=spec.padding, dilation=spec.dilation
+        )
     return F.linear(inputs.flatten(1), weight)
 
 
@@ -222,6 +249,50 @@ class QuantizedNetwork:
     def specs(self) -> tuple[LayerSpec, ...]:
         """Shapes of the layers."""
         return tuple(layer.spec for layer in self.layers)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Precision of each layer."""
+        return (self.precision,) * len(self.layers)
+
+    @property
+    def input_sides(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each layer's input."""
+        found, sides = [], (28, 28)
+        for spec in self.specs:
+            found.append(sides if spec.kernel else (1, spec.inputs))
+            height, breadth = spec.output_sides(*sides)
+            sides = height // spec.pool, breadth // spec.pool
+        return tuple(found)
+
+    @property
+    def rectified(self) -> tuple[bool, ...]:
+        """Whether a ReLU, and nothing else, stands behind each layer."""
+        return (True,) * (len(self.layers) - 1) + (False,)
+
+    def check(self, images: np.ndarray) -> np.ndarray:
+        """Images that the network takes; see `check_images`."""
+        return check_images(images)
+
+    def run(self, images: np.ndarray, readers: Sequence[Any], read: Callable) -> np.ndarray:
+        """Logits of images, whose layers are read by arrays.
+
+        Parameters
+        ----------
+        images : ndarray, shape (N, 28, 28)
+        readers : sequence of reader
+            Of `nvlib.reading`, one for each layer.
+        read : callable
+            (number of the layer, codes in its reader's form) -> products.
+        """
+        most = self.precision.activation_max
+        codes = readers[0].pad(image_codes(images, self.precision))
+        for number, following in enumerate(readers[1:]):
+            codes = readers[number].hand_over(read(number, codes), following, most)
+        last = readers[-1].arrays
+        products = read(len(readers) - 1, codes)[:, 0, : last.layer.spec.outputs]
+        gain, offset = requantization(last.layer, 1.0)
+        return products * (gain * last.lsb) + offset
 
 
 def freeze(network: Network) -> QuantizedNetwork:

@@ -115,7 +115,8 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx, value, scale, lower, upper, binary):
         ratio = value / scale
-        codes = torch.where(value < 0, -1.0, 1.0) if binary else ratio.clamp(lower, upper).round()
+        signs = torch.where(value < 0, -1.0, 1.0).to(value.dtype)
+        codes = signs if binary else ratio.clamp(lower, upper).round()
         ctx.save_for_backward(ratio, codes)
         ctx.lower, ctx.upper, ctx.binary = lower, upper, binary
         return codes * scale
@@ -139,10 +140,14 @@ def fake_quantize_weight(weight: torch.Tensor, scale: torch.Tensor, bits: int) -
 
 
 def fake_quantize_activation(
-    activation: torch.Tensor, scale: torch.Tensor, bits: int
+    activation: torch.Tensor, scale: torch.Tensor, bits: int, signed: bool = False
 ) -> torch.Tensor:
-    """Activation after ReLU and quantization, differentiable in both arguments."""
-    return _StraightThrough.apply(activation, scale, 0, 2**bits - 1, False)
+    """Activation after quantization, differentiable in both tensors.
+
+    Unsigned codes are the ReLU too; with `signed`, the negative part has as many codes again.
+    """
+    most = 2**bits - 1
+    return _StraightThrough.apply(activation, scale, -most if signed else 0, most, False)
 
 
 def fit_scale(values: torch.Tensor, lower: int, upper: int) -> torch.Tensor:

@@ -21,8 +21,7 @@ class ReferenceReader:
         spec = arrays.layer.spec
         self.arrays = arrays
         self.input_shape = (spec.inputs, height, breadth) if spec.kernel else (spec.inputs,)
-        shrink = 2 * spec.padding + 1 - spec.kernel if spec.kernel else 0
-        self.output_sides = (height + shrink, breadth + shrink) if spec.kernel else (1, 1)
+        self.output_sides = spec.output_sides(height, breadth)
 
     def pad(self, codes: np.ndarray) -> np.ndarray:
         """Codes as they are."""
@@ -54,7 +53,7 @@ class CompiledReader:
         self.layout = crossbar.lay_out(arrays, height, breadth)
         self.input_shape = (spec.inputs, height, breadth) if spec.kernel else (spec.inputs,)
         self.output_sides = (self.layout.height, self.layout.breadth)
-        self.padding = spec.padding
+        self.padding = spec.padding if spec.kernel else ()
         self._half = arrays.lsb_steps // 2 + 0.5  # half a step more keeps exact ties exact
         self._coefficients = arrays.mapped.coefficients
         self._curves = None
@@ -76,7 +75,7 @@ class CompiledReader:
     def padded_shape(self) -> tuple[int, ...]:
         """Channels, height and width with padding; features alone for a linear layer."""
         channels, *sides = self.input_shape
-        return (channels, *(side + 2 * self.padding for side in sides))
+        return (channels, *(side + 2 * pad for side, pad in zip(sides, self.padding)))
 
     @property
     def padded_size(self) -> int:
@@ -96,9 +95,8 @@ class CompiledReader:
     def _inside(self, flat: np.ndarray) -> np.ndarray:
         shape = self.padded_shape
         whole = flat[:, : int(np.prod(shape))].reshape(len(flat), *shape)
-        if self.padding:
-            return whole[..., self.padding : -self.padding, self.padding : -self.padding]
-        return whole
+        inside = (slice(pad, side - pad) for side, pad in zip(shape[1:], self.padding))
+        return whole[:, :, *inside]
 
     def read(self, padded: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Products of padded codes (N, F): int32, (N, positions, outputs and more)."""
@@ -140,6 +138,6 @@ class CompiledReader:
         stride = shape[-1] if len(shape) == 3 else self.layout.breadth // layer.spec.pool
         crossbar.pool_and_quantize(
             products, self.layout.breadth, layer.spec.pool, gain * self.arrays.lsb, offset,
-            float(most), following.padding, stride, out,
+            float(most), *(following.padding or (0, 0)), stride, out,
         )  # fmt: skip
         return out

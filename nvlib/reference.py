@@ -20,8 +20,9 @@ def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
     if not spec.kernel:
         return codes[:, None, :]
     columns = F.unfold(
-        torch.from_numpy(codes.astype(np.float64)), spec.kernel, padding=spec.padding
-    )
+        torch.from_numpy(codes.astype(np.float64)), spec.kernel, spec.dilation, spec.padding,
+        spec.stride,
+    )  # fmt: skip
     return columns.numpy().astype(np.uint8).transpose(0, 2, 1)
 
 

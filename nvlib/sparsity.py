@@ -274,13 +274,16 @@ def count_events(
         Row order of each layer, as from `active_rows_first`, in place of the natural one.
     """
     total: list[LayerEvents] = []
-    last = len(chip.layers) - 1
+    unordered: list[np.ndarray | None] = [None] * len(chip.layers)
     for start in range(0, len(images), 100):
         block = images[start : start + 100]
         events = [
-            layer_events(arrays, codes, number < last, None if orders is None else orders[number])
-            for number, (arrays, codes) in enumerate(
-                zip(chip.layers, chip.layer_codes(block), strict=True)
+            replace(layer_events(arrays, codes, relu, order), images=len(block))
+            for arrays, codes, relu, order in zip(
+                chip.layers,
+                chip.layer_codes(block),
+                chip.network.rectified,
+                orders or unordered,
             )
         ]
         total = [a + b for a, b in zip(total, events, strict=True)] if total else events

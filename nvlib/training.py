@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from nvlib.checks import require
 from nvlib.data import Dataset
 from nvlib.network import LENET5, LayerSpec, Network
 from nvlib.quantizers import Precision
@@ -62,6 +64,7 @@ def train(
     recipe: Recipe | None = None,
     specs: tuple[LayerSpec, ...] = LENET5,
     progress: bool = True,
+    device: str = "cpu",
 ) -> Network:
     """Train one network on the training images.
 
@@ -74,6 +77,8 @@ def train(
         Of the initial weights, the order of the images and their shifts.
     start : Network, optional
         The float network a quantized one starts from; required with `precision`.
+    device : str
+        Where torch computes, such as "cuda".
 
     Notes
     -----
@@ -86,17 +91,56 @@ def train(
         )
     recipe = recipe or default_recipe(data, precision)
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
     images = to_tensor(data.train_images)
     labels = torch.from_numpy(data.train_labels.astype(np.int64))
     network = Network(specs, precision)
     if start is not None:
         network.quantize_from(start, images[:2000])
+    fit(network, images, labels, recipe, seed, device, progress, f"train {precision or 'float'}")
+    return network.eval()
+
+
+def fit(
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    recipe: Recipe,
+    seed: int,
+    device: str = "cpu",
+    progress: bool = True,
+    name: str = "train",
+) -> None:
+    """Minimize the cross-entropy of a network's output, in place.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Comes back on the CPU.
+    images : Tensor, shape (N, ...)
+    labels : Tensor of int64, shape (N,)
+    recipe : Recipe
+    seed : int
+        Of the order of the images and their shifts.
+    device : str
+        Where torch computes.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer images than a step takes.
+    """
+    require(
+        len(images) >= recipe.batch, "images", f"at least {recipe.batch} for one step", len(images),
+        "pass more images, or a recipe of a smaller batch",
+    )  # fmt: skip
+    network.to(device)
+    images, labels = images.to(device), labels.to(device)
+    generator = torch.Generator().manual_seed(seed)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=recipe.learning_rate)
     steps = recipe.epochs * (len(images) // recipe.batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    bar = tqdm(total=steps, desc=f"train {precision or 'float'}", disable=not progress)
+    bar = tqdm(total=steps, desc=name, disable=not progress)
     for _ in range(recipe.epochs):
         order = torch.randperm(len(images), generator=generator)
         for step in range(len(images) // recipe.batch):
@@ -108,7 +152,7 @@ def train(
             schedule.step()
             bar.update()
     bar.close()
-    return network.eval()
+    network.to("cpu")
 
 
 def default_recipe(data: Dataset, precision: Precision | None) -> Recipe:

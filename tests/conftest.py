@@ -27,9 +27,9 @@ def network():
     return load
 
 
-def random_layer(generator, precision, inputs, outputs, kernel=0, padding=0):
-    """A layer of random codes."""
-    spec = LayerSpec("layer", inputs, outputs, kernel=kernel, padding=padding)
+def random_layer(generator, precision, inputs, outputs, kernel=(), **window):
+    """A layer of random codes; `window` is its padding, stride and dilation."""
+    spec = LayerSpec("layer", inputs, outputs, kernel=kernel, **window)
     most = precision.weight_max
     codes = generator.integers(-most, most + 1, spec.weight_shape)
     if precision.weight_bits == 1:

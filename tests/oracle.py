@@ -96,9 +96,10 @@ def patch(codes, spec, y, x):
     height, width = codes.shape[1:]
     values = []
     for channel in range(spec.inputs):
-        for dy in range(spec.kernel):
-            for dx in range(spec.kernel):
-                row, column = y + dy - spec.padding, x + dx - spec.padding
+        for dy in range(spec.kernel[0]):
+            for dx in range(spec.kernel[1]):
+                row = y * spec.stride[0] + dy * spec.dilation[0] - spec.padding[0]
+                column = x * spec.stride[1] + dx * spec.dilation[1] - spec.padding[1]
                 inside = 0 <= row < height and 0 <= column < width
                 values.append(int(codes[channel, row, column]) if inside else 0)
     return values

@@ -80,11 +80,18 @@ def layers(draw):
         dac_bits=draw(st.integers(1, precision.activation_bits)),
         scheme=draw(st.sampled_from(["differential", "signed-digit", "offset"])),
     )
-    kernel = draw(st.sampled_from([0, 0, 1, 2, 3, 5, 7]))
-    inputs = draw(st.integers(1, 3)) if kernel else draw(st.integers(1, 60))
-    padding = draw(st.integers(0, 2)) if kernel else 0
-    layer = random_layer(generator, precision, inputs, draw(st.integers(1, 19)), kernel, padding)
-    shape = (2, inputs, 8, 7) if kernel else (2, inputs)
+    inputs, outputs = draw(st.integers(1, 60)), draw(st.integers(1, 19))
+    shape, kernel, window = (2, inputs), (), {}
+    if draw(st.booleans()):
+        inputs = draw(st.integers(1, 3))
+        shape = (2, inputs, 8, 7)
+        kernel = (draw(st.sampled_from([1, 2, 3, 5])), draw(st.sampled_from([1, 2, 3, 5, 7])))
+        dilation = tuple(draw(st.integers(1, 2)) if side <= 3 else 1 for side in kernel)
+        window = {
+            "padding": (draw(st.integers(0, 2)), draw(st.integers(0, 2))),
+            "stride": (draw(st.integers(1, 3)), draw(st.integers(1, 3))), "dilation": dilation,
+        }  # fmt: skip
+    layer = random_layer(generator, precision, inputs, outputs, kernel, **window)
     share = draw(st.sampled_from([0.1, 0.5, 1.0]))
     codes = generator.integers(0, precision.activation_max + 1, shape)
     codes = (codes * (generator.random(shape) < share)).astype(np.uint8)
@@ -98,9 +105,7 @@ def test_ideal_arrays_give_the_integer_product(case):
     keys = np.zeros(len(codes), np.uint64)
     kernel, reference, _ = products(Hardware(mapping), layer, precision, codes, keys)
     side = kernel.shape[1]
-    breadth = (
-        codes.shape[3] + 2 * layer.spec.padding - layer.spec.kernel + 1 if codes.ndim == 4 else 1
-    )
+    breadth = layer.spec.output_sides(8, 7)[1]
     for n in range(len(codes)):
         for position in {0, side // 2, side - 1}:
             inputs = oracle.patch(codes[n], layer.spec, *divmod(position, breadth))
@@ -122,7 +127,8 @@ def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):
     hardware = replace(hardware, mapping=mapping)
     generator = np.random.default_rng(11)
     inputs = 3 if kernel else 40
-    layer = random_layer(generator, precision, inputs, 9, kernel, padding=1 if kernel else 0)
+    window = {"kernel": (kernel, kernel), "padding": (1, 1)} if kernel else {}
+    layer = random_layer(generator, precision, inputs, 9, **window)
     shape = (2, inputs, 4, 4) if kernel else (2, inputs)
     codes = generator.integers(0, precision.activation_max + 1, shape).astype(np.uint8)
     codes[generator.random(shape) < 0.5] = 0

@@ -94,7 +94,7 @@ def test_guard_rows_give_back_what_a_varied_sense_column_costs(network, digits):
     assert bare > 2 * guarded
 
 
-@pytest.mark.parametrize("kernel", [0, 3])
+@pytest.mark.parametrize("kernel", [(), (3, 3)])
 @pytest.mark.parametrize("dac_bits", [1, 2])
 def test_events_are_the_oracles(kernel, dac_bits):
     generator = np.random.default_rng(5)
@@ -137,7 +137,7 @@ def test_events_are_the_oracles(kernel, dac_bits):
 
 def test_a_pair_whose_output_is_zero_is_never_converted_and_no_code_changes():
     generator, precision = np.random.default_rng(2), Precision(4, 3)
-    layer = random_layer(generator, precision, 2, 5, kernel=3)
+    layer = random_layer(generator, precision, 2, 5, kernel=(3, 3))
     hardware = Hardware(Mapping(rows=32, cell_bits=3, dac_bits=3))
     arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(0))
     codes = generator.integers(0, 8, (3, 2, 6, 6)).astype(np.uint8)

@@ -1,0 +1,191 @@
+"""What a network costs on its chip, layer by layer: arrays, reads, energy, accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nvlib.checks import require
+from nvlib.chip import Chip
+from nvlib.energy import (
+    AdcLaw,
+    EnergyTable,
+    adc_saving,
+    efficiency_gain,
+    inference_energy,
+    tops_per_watt,
+)
+from nvlib.files import write_text
+from nvlib.mapping import count_arrays
+from nvlib.sparsity import ALL_POLICIES, LayerEvents, Policy, count_events
+from nvlib.statistics import wilson_interval
+
+ENERGY_IMAGES = 50
+
+
+@dataclass(frozen=True, eq=False)
+class LayerReport:
+    """A chip's report; print it, or write its table.
+
+    Attributes
+    ----------
+    layers : DataFrame
+        One row per layer, and a last one for the network. Columns: layer, matrix (inputs x
+        outputs), precision, arrays, utilization (share of the arrays' cells that hold weights),
+        reads (one after another, per inference), conversions (per inference), energy_pj (with
+        the sparsity policies), energy_share, adc_saving, tops_per_watt.
+    accuracy : float or None
+        Share of the images that are classified rightly.
+    interval : tuple of float or None
+        95 % interval of the accuracy (Wilson).
+    images : int
+    efficiency_gain : float
+        Energy without the policies over energy with them.
+    latency_s : float
+        All reads one after another.
+    """
+
+    layers: pd.DataFrame
+    accuracy: float | None
+    interval: tuple[float, float] | None
+    images: int
+    efficiency_gain: float
+    latency_s: float
+
+    def __str__(self) -> str:
+        table = self.layers.copy()
+        for name in ("utilization", "energy_share", "adc_saving"):
+            table[name] = (100 * table[name]).map("{:.1f} %".format)
+        for name in ("conversions", "energy_pj"):
+            table[name] = table[name].map("{:.0f}".format)
+        table["tops_per_watt"] = table["tops_per_watt"].map("{:.3f}".format)
+        whole = self.layers.iloc[-1]
+        lines = [table.to_string(index=False), ""]
+        if self.accuracy is not None and self.interval is not None:
+            lower, upper = self.interval
+            lines.append(
+                f"accuracy      {100 * self.accuracy:.2f} % ({100 * lower:.2f} to "
+                f"{100 * upper:.2f}; {self.images} images)"
+            )
+        lines += [
+            f"energy        {whole['energy_pj'] / 1e3:.4g} nJ per inference, "
+            f"{whole['tops_per_watt']:.3g} TOPS/W",
+            f"sparsity      {100 * whole['adc_saving']:.1f} % of the ADC energy saved, "
+            f"{self.efficiency_gain:.2f} x the efficiency",
+            f"latency       {whole['reads']} reads one after another, "
+            f"{self.latency_s * 1e6:.4g} us",
+            f"arrays        {whole['arrays']}, {100 * whole['utilization']:.1f} % of their cells "
+            "hold weights",
+        ]
+        return "\n".join(lines)
+
+    def save(self, path: Path) -> None:
+        """Write the table as CSV, whole or not at all."""
+        write_text(Path(path), self.layers.to_csv(index=False, lineterminator="\n"))
+
+
+def layer_report(
+    chip: Chip,
+    images: Any,
+    labels: Any = None,
+    *,
+    policies: tuple[Policy, ...] = ALL_POLICIES,
+    law: AdcLaw | None = None,
+    table: EnergyTable | None = None,
+) -> LayerReport:
+    """Accuracy on all images, and what an inference takes, counted on the first few.
+
+    Parameters
+    ----------
+    chip : Chip
+    images : ndarray or Tensor, shape (N, ...)
+        As the chip takes them.
+    labels : ndarray or Tensor of int, shape (N,), optional
+        Without them no accuracy is given.
+    policies : tuple of Policy
+    law : AdcLaw, optional
+    table : EnergyTable, optional
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or not one label for each.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> images = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    >>> report = layer_report(Chip.from_torch(model, images), images)
+    >>> report.layers[["layer", "matrix", "arrays", "reads"]].values.tolist()
+    [['1', '16 x 8', 1, 8], ['3', '8 x 2', 1, 8], ['network', '', 2, 16]]
+    """
+    law, table = law or AdcLaw(), table or EnergyTable.load()
+    images = chip.network.check(images)
+    require(len(images) > 0, "images", "at least one", 0, "pass some")
+    accuracy, interval = None, None
+    if labels is not None:
+        labels = np.asarray(labels)
+        require(
+            labels.shape == (len(images),), "labels", f"shape ({len(images)},)", labels.shape,
+            "give one class for each image",
+        )  # fmt: skip
+        right = int((chip.predict(images) == labels).sum())
+        accuracy, interval = right / len(images), wilson_interval(right, len(images))
+    events = count_events(chip, images[:ENERGY_IMAGES])
+    mapping = chip.hardware.mapping
+    bits = chip.hardware.adc.resolution(mapping.largest_sum)
+
+    def energy(some: list[LayerEvents], chosen: tuple[Policy, ...]) -> dict[str, float]:
+        return inference_energy(some, chosen, bits, law, table)
+
+    whole = sum(energy(events, policies).values())
+
+    def costs(some: list[LayerEvents]) -> dict[str, Any]:
+        before, after = energy(some, ()), energy(some, policies)
+        done = sum(int(event.conversions(policies, bits)[1:].sum()) for event in some)
+        used = [_arrays(chip, event) for event in some]
+        cells = sum(arrays for arrays, _ in used) * mapping.rows * mapping.columns
+        return {
+            "arrays": sum(arrays for arrays, _ in used),
+            "utilization": sum(weights for _, weights in used) / cells,
+            "reads": sum(_reads(event) for event in some),
+            "conversions": done / some[0].images,
+            "energy_pj": sum(after.values()),
+            "energy_share": sum(after.values()) / whole,
+            "adc_saving": adc_saving(before, after),
+            "tops_per_watt": tops_per_watt(some, after),
+        }
+
+    rows = []
+    for event in events:
+        layer = event.arrays.layer
+        matrix = f"{layer.spec.rows} x {layer.spec.outputs}"
+        names = {
+            "layer": layer.spec.name,
+            "matrix": matrix,
+            "precision": str(event.arrays.precision),
+        }
+        rows.append(names | costs([event]))
+    rows.append({"layer": "network", "matrix": "", "precision": ""} | costs(events))
+    gain = efficiency_gain(energy(events, ()), energy(events, policies))
+    latency = rows[-1]["reads"] * table.read_time
+    return LayerReport(pd.DataFrame(rows), accuracy, interval, len(images), gain, latency)
+
+
+def _arrays(chip: Chip, event: LayerEvents) -> tuple[int, int]:
+    """Arrays of a layer, and cells that hold weights of the network."""
+    spec, precision = event.arrays.layer.spec, event.arrays.precision
+    sense = int(chip.hardware.sense is not None)
+    count = count_arrays(spec.rows, spec.outputs, precision, event.arrays.mapping, sense)
+    return count.arrays, count.cells // spec.groups
+
+
+def _reads(event: LayerEvents) -> int:
+    """Reads of one inference that follow one another; tiles are read at once."""
+    return event.accesses // event.digit_sums.shape[0] // event.images
