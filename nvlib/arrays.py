@@ -280,8 +280,7 @@ def _drive(
 ) -> tuple[np.ndarray, int]:
     """Steps of each digit, per plane, and their fraction bits; the drivers serve all planes."""
     bits, planes = hardware.mapping.dac_bits, hardware.mapping.planes(precision)
-    ideal = hardware.dac.nonlinearity.linear
-    drive_bits = 0 if ideal else NONIDEAL_DRIVE_BITS
+    drive_bits = 0 if hardware.dac.linear else NONIDEAL_DRIVE_BITS
     levels = hardware.dac.levels(bits, generator)
     steps = np.maximum(np.rint(levels * 2**drive_bits), 0).astype(np.int64)
     return np.tile(steps, (planes, 1)), drive_bits

@@ -302,12 +302,27 @@ class Dac:
     ----------
     nonlinearity : Nonlinearity
         Drawn once for each layer.
+    outputs : tuple of float, optional
+        Measured outputs of codes 0 to 2^bits - 1, in LSB, for every driver instead of drawn ones.
     """
 
     nonlinearity: Nonlinearity = Nonlinearity()
+    outputs: tuple[float, ...] | None = None
+
+    @property
+    def linear(self) -> bool:
+        """Whether every driver has the ideal transfer function."""
+        return self.outputs is None and self.nonlinearity.linear
 
     def levels(self, bits: int, generator: np.random.Generator) -> np.ndarray:
         """Outputs for each input digit, in LSB; digit 0 drives nothing, whatever the offset."""
-        levels = dac_levels(bits, self.nonlinearity, generator)
+        if self.outputs is None:
+            levels = dac_levels(bits, self.nonlinearity, generator)
+        else:
+            require(
+                len(self.outputs) == 2**bits, "outputs", f"{2**bits} for drivers of {bits} bits",
+                len(self.outputs), "choose the mapping's dac_bits to match the converter",
+            )  # fmt: skip
+            levels = np.array(self.outputs, float)
         levels[0] = 0.0
         return levels

@@ -133,6 +133,31 @@ class LevelVariation:
 
 
 @dataclass(frozen=True)
+class LevelMeans:
+    """Levels that do not lie on a straight line, from a table.
+
+    Parameters
+    ----------
+    means : tuple of float
+        Mean conductance at each level, as a share of the way from G_off (0) to G_on (1).
+    """
+
+    means: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for level, mean in enumerate(self.means):
+            require_number(f"means[{level}]", mean, lowest=-1, highest=2)
+
+    def apply(self, conductance, cells, generator):
+        require(
+            len(self.means) > cells.level_max, "means",
+            f"a mean for each of {cells.level_max + 1} levels", len(self.means),
+            "measure every level",
+        )  # fmt: skip
+        return conductance + np.asarray(self.means)[cells.levels] * cells.level_max - cells.levels
+
+
+@dataclass(frozen=True)
 class StuckCells:
     """Cells that hold G_on or G_off whatever was written.
 

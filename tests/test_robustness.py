@@ -11,14 +11,15 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nvlib import checkpoints, data, files, sweep
+from nvlib import checkpoints, data, files, measured, sweep
 from nvlib.energy import EnergyTable
-from nvlib.paths import ROOT
+from nvlib.paths import EXAMPLES, ROOT
 from nvlib.studies import common, precision
 
 KILLS = 24
@@ -192,6 +193,22 @@ def test_no_energy_table_does_harm(tmp_path):
 
     read(valid)
     fuzz("energy table", valid, read, ValueError)
+
+
+@pytest.mark.parametrize("name", ["device", "adc", "dac"])
+def test_no_table_of_measurements_does_harm(tmp_path, name):
+    path = tmp_path / "table.csv"
+    whole = (EXAMPLES / f"{name}.csv").read_text().splitlines(keepends=True)
+    valid = "".join(whole[:1] + whole[1::16] if name == "device" else whole).encode()
+
+    def read(content):
+        path.write_bytes(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", measured.MeasurementWarning)
+            getattr(measured, f"read_{name}")(path)
+
+    read(valid)
+    fuzz(name, valid, read, measured.MeasurementError)
 
 
 def test_no_manifest_does_harm(tmp_path):
