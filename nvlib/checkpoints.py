@@ -136,8 +136,15 @@ def read_manifest(folder: Path = CHECKPOINTS) -> dict[str, dict[str, str]]:
     return manifest
 
 
-def _verified_tensors(name: CheckpointName, folder: Path) -> dict[str, np.ndarray]:
-    path, key = folder / name.path, name.path.as_posix()
+def verified_tensors(relative: Path, folder: Path = CHECKPOINTS) -> dict[str, np.ndarray]:
+    """Tensors of a checkpoint, `relative` to its folder, if its hash is the manifest's.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or altered.
+    """
+    path, key = folder / relative, relative.as_posix()
     entry = read_manifest(folder).get(key)
     if entry is None or not path.is_file():
         raise CheckpointError(
@@ -165,7 +172,7 @@ def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> Quantize
     """
     if name.precision is None:
         raise ValueError(f"expected a quantized checkpoint, received {name}; use load_float")
-    tensors = _verified_tensors(name, folder)
+    tensors = verified_tensors(name.path, folder)
     layers = []
     for spec in NETWORKS[name.network]:
         stream = tensors[f"{spec.name}.codes"]
@@ -184,7 +191,7 @@ def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> Quantize
 
 def load_float(name: CheckpointName, folder: Path = CHECKPOINTS) -> Network:
     """A float network, verified against the manifest."""
-    return _float_network(name, _verified_tensors(name, folder))
+    return _float_network(name, verified_tensors(name.path, folder))
 
 
 def load_unlisted_float(name: CheckpointName, folder: Path) -> Network:

@@ -9,6 +9,7 @@ in double precision.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,7 @@ class GraphNetwork(nn.Module):
     """A torch network whose convolutions and linear layers are to go onto arrays.
 
     In floating point until `quantize` is called; then with quantization in the loop, and
-    differentiable in weights and scales.
+    differentiable in weights and scales. `state_dict` holds all of it, so safetensors keep it.
 
     Parameters
     ----------
@@ -76,10 +77,28 @@ class GraphNetwork(nn.Module):
         self.signed: dict[str, bool] = {}
         self.sides: dict[str, tuple[int, int]] = {}
         self.image_shape: tuple[int, ...] = ()
-        self.log_weight_scales = nn.ParameterDict()
-        self.log_input_scales = nn.ParameterDict()
+        self.log_weight_scales, self.log_input_scales = (
+            nn.ParameterDict({_key(path): nn.Parameter(torch.zeros(())) for path in self.paths})
+            for _ in range(2)
+        )
         #: Called with (weight, codes, scale, precision) where training meets imperfect devices.
         self.disturb: Callable | None = None
+
+    def get_extra_state(self) -> torch.Tensor:
+        """What belongs to the quantization beside tensors, as JSON in bytes, for `state_dict`."""
+        facts = {
+            "precisions": {path: str(precision) for path, precision in self.precisions.items()},
+            "signed": self.signed, "sides": self.sides, "image_shape": self.image_shape,
+        }  # fmt: skip
+        return torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """Inverse of `get_extra_state`, for `load_state_dict`."""
+        facts = json.loads(bytes(state.tolist()))
+        self.precisions = {p: Precision.parse(name) for p, name in facts["precisions"].items()}
+        self.signed = facts["signed"]
+        self.sides = {path: tuple(sides) for path, sides in facts["sides"].items()}
+        self.image_shape = tuple(facts["image_shape"])
 
     def module(self, path: str) -> Any:
         """Convolution or linear layer at a path."""
@@ -160,9 +179,9 @@ class GraphNetwork(nn.Module):
             self.sides[path] = (int(x.shape[2]), int(x.shape[3])) if rank == 4 else (1, x.shape[1])
             self.signed[path] = bool((x < 0).any())
             scale = _input_scale(x, bits.activation_max, self.signed[path], method)
-            self.log_input_scales[_key(path)] = nn.Parameter(scale.log())
+            self.log_input_scales[_key(path)].copy_(scale.log())
             scale = _weight_scale(module.weight, bits)
-            self.log_weight_scales[_key(path)] = nn.Parameter(scale.log())
+            self.log_weight_scales[_key(path)].copy_(scale.log())
             return module(x)
 
         Executor(self.traced, self.paths, observe).run(images)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from nvlib import claims, data, figures, provenance, sweep
 from nvlib.checkpoints import MANIFEST
+from nvlib.identity import checkpoints_hash
 from nvlib.paths import ROOT
 from nvlib.studies.common import SHIPPED
 
@@ -37,6 +38,8 @@ class Session:
     jobs : int
     checkpoints : str
         Folder of the trained networks, relative to the artifact.
+    cluster : str
+        Address of a Dask scheduler, or empty.
     """
 
     dataset: str
@@ -44,6 +47,7 @@ class Session:
     profile: str
     jobs: int
     checkpoints: str
+    cluster: str = ""
 
     def table(
         self,
@@ -55,7 +59,7 @@ class Session:
         """A study's table: recorded, or computed, made tidy and recorded."""
         if self.recorded:
             return sweep.read_table(name)
-        table = tidy(sweep.run(name, function, points, self.jobs))
+        table = tidy(sweep.run(name, function, points, self.jobs, address=self.cluster))
         self.record(name, table)
         return table
 
@@ -87,7 +91,7 @@ class Session:
     def claims(self, judged: list[dict[str, Any]]) -> None:
         """Record what was measured, and show paper beside ours."""
         if not self.recorded:
-            claims.record(judged, self.profile, provenance.checkpoints_hash(self.checkpoints))
+            claims.record(judged, self.profile, checkpoints_hash(self.checkpoints))
         display(claims.table(judged).style.hide(axis="index"))
 
     def check_sample(
@@ -125,6 +129,7 @@ def start(
     profile: str = "standard",
     jobs: int = 2,
     checkpoints: str = SHIPPED,
+    cluster: str = "",
 ) -> Session:
     """Begin a notebook; complain about its parameters before any work."""
     digits = data.load(dataset)
@@ -135,7 +140,7 @@ def start(
             f"{checkpoints}: expected a folder of checkpoints in {ROOT}, found none; "
             "restore it from git, or train with ./run_all.sh --retrain"
         )
-    return Session(digits.name, recorded, profile, jobs, checkpoints)
+    return Session(digits.name, recorded, profile, jobs, checkpoints, cluster)
 
 
 def verdict(what: str, holds: bool) -> None:

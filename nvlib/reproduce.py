@@ -99,6 +99,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these notebooks")
     parser.add_argument("--retrain", action="store_true", help="train the networks from scratch")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--cluster", default="", metavar="ADDRESS",
+                        help="compute on a Dask cluster, such as tcp://host:8786")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="list the notebooks and stop")
     options = parser.parse_args(arguments)
     known = [notebook.name for notebook in CATALOGUE]
@@ -203,9 +205,15 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"data: {digits.label}")
     common: dict[str, Any] = {
         "dataset": digits.name, "recorded": False, "profile": options.profile, "jobs": options.jobs,
+        "cluster": options.cluster,
     }  # fmt: skip
     if options.retrain:
         common["checkpoints"] = retrain(options.jobs, digits.name)
+    if options.cluster:  # refuse before any work what would fail in the first notebook
+        from nvlib import cluster
+
+        networks = common.get("checkpoints", SHIPPED)
+        cluster.connect(options.cluster, digits.name, networks).close()
     plans = [
         (notebook, common | _fitting(notebook, options.profile, digits)) for notebook in chosen
     ]

@@ -13,7 +13,7 @@ import io
 import json
 import random
 from collections.abc import Callable
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,16 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm  # the plain bar: papermill passes it on to the terminal
 
-from nvlib import data
-from nvlib.checkpoints import MANIFEST
+from nvlib import cluster, data
 from nvlib.files import write_text
+from nvlib.identity import checkpoints_hash, code_hash
 from nvlib.paths import CHECKPOINTS, POINTS, RESULTS
 
 Point = dict[str, Any]
-#: Modules that draw or report: changing them changes no number.
-_WITHOUT_NUMBERS = {"figures.py", "claims.py", "reproduce.py", "notebook.py", "readme.py",
-                    "report.py", "provenance.py"}  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def code_hash() -> str:
-    """SHA-256 of the modules that numbers depend on."""
-    folder = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted([*folder.rglob("*.py"), *folder.glob("*.yaml")]):
-        if path.name not in _WITHOUT_NUMBERS:
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _key(function: Callable[..., Point], point: Point) -> str:
-    checkpoints = Path(point.get("checkpoints", CHECKPOINTS)) / MANIFEST
-    manifest = hashlib.sha256(checkpoints.read_bytes()).hexdigest()
+    manifest = checkpoints_hash(point.get("checkpoints", CHECKPOINTS.name))
     name = f"{function.__module__}.{function.__qualname__}"
     text = json.dumps([name, point, code_hash(), manifest], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -53,13 +38,24 @@ def _key(function: Callable[..., Point], point: Point) -> str:
 
 def cached(function: Callable[..., Point], point: Point, folder: Path) -> Point:
     """Result of one point: from its file in `folder`, or computed and written there."""
-    path = folder / f"{_key(function, point)}.json"
+    path = _file(function, point, folder)
+    result = _kept(path)
+    if result is None:
+        result = function(**point)
+        write_text(path, json.dumps(result))
+    return result
+
+
+def _file(function: Callable[..., Point], point: Point, folder: Path) -> Path:
+    return folder / f"{_key(function, point)}.json"
+
+
+def _kept(path: Path) -> Point | None:
+    """A result that was written before; None if there is none, or only part of one."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        result = function(**point)
-        write_text(path, json.dumps(result))
-        return result
+        return None
 
 
 def run(
@@ -68,6 +64,7 @@ def run(
     points: list[Point],
     jobs: int = 1,
     folder: Path = POINTS,
+    address: str = "",
 ) -> pd.DataFrame:
     """One row per point: its parameters and its results, in the order of `points`.
 
@@ -82,18 +79,40 @@ def run(
         Processes.
     folder : Path
         Where results of single points are kept.
+    address : str
+        Of a Dask scheduler, whose workers compute in place of processes here.
     """
     if points:
         data.load(points[0].get("dataset", "auto"))  # complain about data before work starts
-    tasks = (delayed(cached)(function, point, folder / name) for point in points)
-    results = list(
-        tqdm(
-            Parallel(n_jobs=min(jobs, max(len(points), 1)), return_as="generator")(tasks),
-            total=len(points), desc=name, unit="point",
-        )
-    )  # fmt: skip
+    bar = partial(tqdm, total=len(points), desc=name, unit="point")
+    if address:
+        results = _on_cluster(address, function, points, folder / name, bar)
+    else:
+        tasks = (delayed(cached)(function, point, folder / name) for point in points)
+        work = Parallel(n_jobs=min(jobs, max(len(points), 1)), return_as="generator")
+        results = list(bar(work(tasks)))
     rows = [point | result for point, result in zip(points, results, strict=True)]
     return pd.DataFrame(rows)
+
+
+def _on_cluster(
+    address: str, function: Callable[..., Point], points: list[Point], folder: Path, bar: Callable
+) -> list[Point]:
+    """Results in the order of `points`: what is kept here, and the rest from the workers."""
+    found: dict[int, Point] = {}
+    for place, point in enumerate(points):
+        if (known := _kept(_file(function, point, folder))) is not None:
+            found[place] = known
+    missing = [place for place in range(len(points)) if place not in found]
+    with bar(initial=len(found)) as shown:
+        if missing:
+            work = cluster.run(address, function, [points[place] for place in missing])
+            for number, result in work:
+                place = missing[number]
+                write_text(_file(function, points[place], folder), json.dumps(result))
+                found[place] = result
+                shown.update()
+    return [found[place] for place in range(len(points))]
 
 
 #: Beside the tables: what each was made from.

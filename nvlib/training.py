@@ -172,7 +172,7 @@ def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> tor
 
 
 @torch.no_grad()
-def accuracy(network: Network, images: np.ndarray, labels: np.ndarray) -> float:
+def accuracy(network: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
     """Share of `images` (N, 28, 28) that a network in training classifies rightly."""
     hits = 0
     for start in range(0, len(images), 1000):

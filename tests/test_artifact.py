@@ -40,7 +40,8 @@ def test_lock_environment_and_project_agree():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert conda[-1]["pip"][0] == "-r requirements.lock"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = project["dependencies"] + project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["test"], *extras["cluster"]]
     assert {name.lower() for name in needed} <= set(lock)
     python = next(line for line in conda if str(line).startswith("python="))
     assert f">={python.removeprefix('python=')}" == project["requires-python"]
