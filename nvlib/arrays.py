@@ -171,6 +171,15 @@ def write_layer(
         Place of the layer in the network, for per-layer full scales.
     seeds : SeedSequence
         Of this chip and layer; every purpose spawns a generator of its own.
+
+    Examples
+    --------
+    >>> from nvlib.network import LayerSpec
+    >>> spec, codes = LayerSpec("fc", 3, 2), np.array([[1, -2, 3], [0, 3, -1]], np.int8)
+    >>> layer = QuantizedLayer(spec, codes, 1.0, 1.0, np.zeros(2))
+    >>> arrays = write_layer(layer, 0, Precision(3, 2), Hardware(), np.random.SeedSequence(0))
+    >>> arrays.conductance.shape, arrays.planes, arrays.lsb  # 2 slices of 2 polarities
+    ((3, 4, 2), 2, 1.0)
     """
     mapping, devices, adc = hardware.mapping, hardware.devices, hardware.adc
     cells, extra, converters, drivers = (np.random.default_rng(seed) for seed in seeds.spawn(4))

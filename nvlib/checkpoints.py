@@ -74,7 +74,13 @@ def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def unpack_codes(stream: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Inverse of `pack_codes`."""
+    """Inverse of `pack_codes`.
+
+    Examples
+    --------
+    >>> unpack_codes(np.array([0b01101100], np.uint8), 2, (4,))
+    array([-1,  0,  1, -2], dtype=int8)
+    """
     digits = np.unpackbits(stream, count=bits * int(np.prod(shape))).reshape(-1, bits)
     unsigned = digits.astype(np.int16) @ (1 << np.arange(bits - 1, -1, -1))
     signed = 2 * unsigned - 1 if bits == 1 else unsigned - 2 ** (bits - 1)
@@ -82,7 +88,18 @@ def unpack_codes(stream: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.nd
 
 
 def save(network: Network, name: CheckpointName, metadata: Mapping[str, str], folder: Path) -> None:
-    """Write one trained network; `metadata` says how it was trained and how well it does."""
+    """Write one trained network; `metadata` says how it was trained and how well it does.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from nvlib.network import LENET5
+    >>> name = CheckpointName("mine", "lenet5", None, 0)
+    >>> with TemporaryDirectory() as folder:
+    ...     save(Network(LENET5), name, {"epochs": "0"}, Path(folder))
+    ...     read_metadata(Path(folder) / name.path)
+    {'epochs': '0'}
+    """
     tensors: dict[str, np.ndarray] = {}
     if name.precision is None:
         for key, value in network.state_dict().items():
@@ -99,13 +116,28 @@ def save(network: Network, name: CheckpointName, metadata: Mapping[str, str], fo
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What was written beside the tensors."""
+    """What was written beside the tensors.
+
+    Examples
+    --------
+    >>> read_metadata(CHECKPOINTS / "embedded/lenet5-W4A3-seed0.safetensors")["epochs"]
+    '40'
+    """
     with safe_open(path, "numpy") as stream:
         return dict(stream.metadata() or {})
 
 
 def write_manifest(folder: Path) -> None:
-    """List every checkpoint below `folder` with its SHA-256 and its metadata."""
+    """List every checkpoint below `folder` with its SHA-256 and its metadata.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_manifest(Path(folder))
+    ...     read_manifest(Path(folder))
+    {}
+    """
     entries = {}
     for path in sorted(folder.glob("*/*.safetensors")):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -115,7 +147,13 @@ def write_manifest(folder: Path) -> None:
 
 @lru_cache(maxsize=4)
 def read_manifest(folder: Path = CHECKPOINTS) -> dict[str, dict[str, str]]:
-    """The manifest of a folder of checkpoints: relative path -> SHA-256 and metadata."""
+    """The manifest of a folder of checkpoints: relative path -> SHA-256 and metadata.
+
+    Examples
+    --------
+    >>> len(read_manifest()["embedded/lenet5-W4A3-seed0.safetensors"]["sha256"])
+    64
+    """
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -143,6 +181,12 @@ def verified_tensors(relative: Path, folder: Path = CHECKPOINTS) -> dict[str, np
     ------
     CheckpointError
         If the file is missing or altered.
+
+    Examples
+    --------
+    >>> tensors = verified_tensors(Path("embedded/lenet5-W4A3-seed0.safetensors"))
+    >>> tensors["fc3.bias"].shape
+    (10,)
     """
     path, key = folder / relative, relative.as_posix()
     entry = read_manifest(folder).get(key)
@@ -169,6 +213,12 @@ def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> Quantize
     ------
     CheckpointError
         If the file is missing or altered.
+
+    Examples
+    --------
+    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
+    >>> str(network.precision), network.layers[0].codes.shape
+    ('W4A3', (6, 1, 5, 5))
     """
     if name.precision is None:
         raise ValueError(f"expected a quantized checkpoint, received {name}; use load_float")
@@ -190,12 +240,26 @@ def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> Quantize
 
 
 def load_float(name: CheckpointName, folder: Path = CHECKPOINTS) -> Network:
-    """A float network, verified against the manifest."""
+    """A float network, verified against the manifest.
+
+    Examples
+    --------
+    >>> network = load_float(CheckpointName("embedded", "lenet5", None, 0))
+    >>> network(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
     return _float_network(name, verified_tensors(name.path, folder))
 
 
 def load_unlisted_float(name: CheckpointName, folder: Path) -> Network:
-    """A float network that was just trained, before there is a manifest."""
+    """A float network that was just trained, before there is a manifest.
+
+    Examples
+    --------
+    >>> name = CheckpointName("embedded", "lenet5", None, 0)
+    >>> load_unlisted_float(name, CHECKPOINTS).precision is None
+    True
+    """
     return _float_network(name, load_tensors((folder / name.path).read_bytes()))
 
 

@@ -174,7 +174,7 @@ class Chip:
             return out.reshape(len(codes), spec.outputs, *reader.output_sides)
         return out[:, :, 0]
 
-    def logits(self, images: np.ndarray, threads: int | None = None, access: int = 0) -> np.ndarray:
+    def logits(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:
         """Real outputs of the last layer.
 
         Parameters
@@ -198,9 +198,7 @@ class Chip:
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             return np.concatenate(list(pool.map(lambda block: self._run(block, access), blocks)))
 
-    def predict(
-        self, images: np.ndarray, threads: int | None = None, access: int = 0
-    ) -> np.ndarray:
+    def predict(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:
         """Class of each image; see `logits`."""
         return self.logits(images, threads, access).argmax(axis=1)
 

@@ -207,7 +207,13 @@ def measure_adc(transitions: np.ndarray) -> Measurement:
 
 
 def measure_dac(levels: np.ndarray) -> Measurement:
-    """INL and DNL of a DAC from its output levels (IEEE 1658-2011)."""
+    """INL and DNL of a DAC from its output levels (IEEE 1658-2011).
+
+    Examples
+    --------
+    >>> round(measure_dac(np.array([0.0, 1.1, 2.0, 3.0])).inl_lsb, 3)
+    0.1
+    """
     return _measure(np.asarray(levels, float), np.arange(float(len(levels))))
 
 

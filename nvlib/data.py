@@ -213,6 +213,11 @@ def load_mnist(cache: Path | None = None, mirrors: tuple[str, ...] = MIRRORS) ->
         If a file is there but is not the real one.
     DataUnavailableError
         If a file is nowhere to be had.
+
+    Examples
+    --------
+    >>> load_mnist().train_images.shape  # doctest: +SKIP
+    (60000, 28, 28)
     """
     cache = cache or Path(pooch.os_cache("nvlib"))
     folder = os.environ.get("NVLIB_DATA_DIR")
@@ -269,6 +274,12 @@ def load(source: str = "auto") -> Dataset:
     ------
     ValueError
         If `source` is none of these.
+
+    Examples
+    --------
+    >>> digits = load("embedded")
+    >>> digits.test_images.shape, digits.comparable
+    ((1000, 28, 28), False)
     """
     if source not in SOURCES:
         raise ValueError(f"expected a data source among {SOURCES}, received {source!r}; use one")

@@ -37,7 +37,8 @@ STYLE = {
 }  # fmt: skip
 
 
-def _figure(width: float, height: float, *shape: int, **options: Any) -> tuple[Figure, Any]:
+def new_figure(width: float, height: float, *shape: int, **options: Any) -> tuple[Figure, Any]:
+    """A figure of so many inches in the artifact's style, and its axes."""
     sns.set_theme(style="white", rc=STYLE)
     return plt.subplots(
         *(shape or (1, 1)), figsize=(width, height), layout="constrained", **options
@@ -59,7 +60,7 @@ def _paper_star(axes: Any, x: float, y: float, label: str = "paper") -> None:
 
 def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) -> Figure:
     """A digit, the integer products of one channel, and what an imperfect array adds to them."""
-    figure, panels = _figure(PAGE, 2.0, 1, 3)
+    figure, panels = new_figure(PAGE, 2.0, 1, 3)
     difference = imperfect - products
     span = max(int(np.abs(difference).max()), 1)
     for axes, values, label, options in (
@@ -81,7 +82,7 @@ def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) ->
 
 def precision_sweep(grid: pd.DataFrame, seeds: pd.DataFrame, contour: float) -> Figure:
     """Heat map of the W x A grid with an iso-accuracy contour; the studied precisions by seed."""
-    figure, (left, right) = _figure(PAGE, 3.1, 1, 2, width_ratios=(1.25, 1))
+    figure, (left, right) = new_figure(PAGE, 3.1, 1, 2, width_ratios=(1.25, 1))
     table = grid.assign(
         W=grid["precision"].str[1].astype(int), A=grid["precision"].str[3].astype(int),
         accuracy=100 * grid["correct"] / grid["images"],
@@ -133,7 +134,7 @@ def compromise(
     choices: pd.DataFrame, fronts: dict[str, pd.DataFrame], threshold: float, label: str
 ) -> Figure:
     """Accuracy against energy and against cells; the Pareto fronts; what the rule asks for."""
-    figure, panels = _figure(PAGE, 2.7, 1, 2, sharey=True)
+    figure, panels = new_figure(PAGE, 2.7, 1, 2, sharey=True)
     names = {"energy_nj": "energy per inference (nJ)", "cells": "cells"}
     for axes, (cost, front) in zip(panels, fronts.items(), strict=True):
         axes.plot(choices[cost], choices["accuracy"], "o", color="#bbbbbb", ms=2.5,
@@ -153,7 +154,7 @@ def requirements(losses: pd.DataFrame, limits: pd.DataFrame, delta: float) -> Fi
     """Loss of accuracy against the size of each imperfection of a family; limits marked."""
     kinds = list(dict.fromkeys(losses["nonideality"]))
     lines = -(-len(kinds) // 3)
-    figure, panels = _figure(PAGE, 1.95 * lines + 0.3, lines, 3, squeeze=False)
+    figure, panels = new_figure(PAGE, 1.95 * lines + 0.3, lines, 3, squeeze=False)
     for axes in panels.ravel()[len(kinds) :]:
         axes.axis("off")
     for place, kind in enumerate(kinds):
@@ -204,7 +205,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 def trend(orders: pd.DataFrame, high: str = "W8A8", low: str = "W4A3") -> Figure:
     """Limit of one precision over another's, by imperfection, in each of its units."""
-    figure, axes = _figure(PAGE, 0.23 * len(orders) + 0.7)
+    figure, axes = new_figure(PAGE, 0.23 * len(orders) + 0.7)
     colours = {"stricter": "#D55E00", "looser": "#0072B2", "undecided": "#999999"}
     for place, row in enumerate(orders.itertuples()):
         axes.errorbar(
@@ -225,7 +226,7 @@ def trend(orders: pd.DataFrame, high: str = "W8A8", low: str = "W4A3") -> Figure
 
 def zeros(table: pd.DataFrame) -> Figure:
     """Shares of zeros by layer, and by bit plane."""
-    figure, panels = _figure(PAGE, 2.5, 1, 3)
+    figure, panels = new_figure(PAGE, 2.5, 1, 3)
     kinds = ("zero activations", "zero weights", "zero cells")
     width = 0.26
     for axes, row in zip(panels[:2], table.itertuples(), strict=True):
@@ -254,7 +255,7 @@ def zeros(table: pd.DataFrame) -> Figure:
 
 def resolved_bits(zeros: pd.DataFrame, conversions: pd.DataFrame) -> Figure:
     """Active rows per read, and conversions by resolved bits before and after."""
-    figure, panels = _figure(PAGE, 2.4, 1, 2)
+    figure, panels = new_figure(PAGE, 2.4, 1, 2)
     for row in zeros.itertuples():
         longest = max(len(layer["active rows"]) for layer in row.layers)
         rows = np.sum(
@@ -285,7 +286,7 @@ def resolved_bits(zeros: pd.DataFrame, conversions: pd.DataFrame) -> Figure:
 def planes(conversions: pd.DataFrame) -> Figure:
     """Mean bits that a conversion resolves after sparing, by input plane and weight slice."""
     names = list(dict.fromkeys(conversions["precision"]))
-    figure, panels = _figure(PAGE, 2.6, 1, len(names), width_ratios=(1.5, 1))
+    figure, panels = new_figure(PAGE, 2.6, 1, len(names), width_ratios=(1.5, 1))
     for axes, name in zip(panels, names, strict=True):
         rows = conversions[conversions["precision"] == name]
         total = rows.assign(resolved=rows["bits"] * rows["after"])
@@ -302,7 +303,7 @@ def planes(conversions: pd.DataFrame) -> Figure:
 
 def guard_rows(table: pd.DataFrame) -> Figure:
     """What guard rows cost, and the accuracy that an imperfect sense column loses."""
-    figure, panels = _figure(PAGE, 2.2, 1, 2)
+    figure, panels = new_figure(PAGE, 2.2, 1, 2)
     for (name, sigma), rows in table.groupby(["precision", "sigma"], sort=False):
         style = {0.0: "-", 0.1: "--"}.get(sigma, ":")
         lost = [np.mean(np.array(str(cell).split(), float)) for cell in rows["lost"]]
@@ -321,7 +322,7 @@ def guard_rows(table: pd.DataFrame) -> Figure:
 
 def adc_reduction(table: pd.DataFrame) -> Figure:
     """ADC saving and efficiency gain against the size of the array, paper's values at 128."""
-    figure, panels = _figure(PAGE, 2.4, 1, 2)
+    figure, panels = new_figure(PAGE, 2.4, 1, 2)
     comparable = (table["dataset"] == "mnist").all()
     quantities = (
         ("adc_saving", 100.0, "ADC energy saved (%)", "C5"),
@@ -348,7 +349,7 @@ def adc_reduction(table: pd.DataFrame) -> Figure:
 
 def energy_breakdown(table: pd.DataFrame) -> Figure:
     """Energy of an inference by component, and of its converters by layer, before and after."""
-    figure, panels = _figure(PAGE, 2.7, 1, 2)
+    figure, panels = new_figure(PAGE, 2.7, 1, 2)
     rows = table[table["array_size"] == 128].to_dict("records")
     layers = [key.split()[1] for key in rows[0] if key.startswith("before ") and " ADC " in key]
     stacks = (
@@ -385,7 +386,7 @@ def efficiency(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
     names += list(published["name"])
     values = [*ours["TOPS/W"], *published["tops_per_watt"]]
     colours = [COLOURS[name] for name in ours["precision"]] + ["#bbbbbb"] * len(published)
-    figure, axes = _figure(PAGE, 0.24 * len(names) + 0.6)
+    figure, axes = new_figure(PAGE, 0.24 * len(names) + 0.6)
     axes.barh(range(len(names)), values, 0.6, color=colours)
     for place, value in enumerate(values):
         axes.annotate(f" {value:.3g}", (value, place), va="center", fontsize=6.5)
@@ -398,7 +399,7 @@ def efficiency(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
 
 def beyond(table: pd.DataFrame) -> Figure:
     """ADC saving against accuracy of every option beyond the default controller."""
-    figure, panels = _figure(PAGE, 2.9, 1, 2, sharey=True)
+    figure, panels = new_figure(PAGE, 2.9, 1, 2, sharey=True)
     options = list(dict.fromkeys(table["option"]))
     marks = dict(zip(options, "osD^vPX<>*", strict=True))
     for axes, (name, rows) in zip(panels, table.groupby("precision", sort=False), strict=True):
@@ -415,7 +416,7 @@ def beyond(table: pd.DataFrame) -> Figure:
 
 def region(table: pd.DataFrame, tolerance_points: float = 5, tolerance_gain: float = 0.1) -> Figure:
     """Savings and gains of every combination; those that give all four numbers stand out."""
-    figure, panels = _figure(PAGE, 2.8, 1, 2)
+    figure, panels = new_figure(PAGE, 2.8, 1, 2)
     pairs = (("adc_saving", 100.0, "ADC energy saved (%)", "C5"),
              ("efficiency_gain", 1.0, "energy-efficiency gain (x)", "C6"))  # fmt: skip
     hits = table["explains"]
@@ -443,7 +444,7 @@ def region(table: pd.DataFrame, tolerance_points: float = 5, tolerance_gain: flo
 
 def tornado(table: pd.DataFrame) -> Figure:
     """How each constant, over its range in the literature, moves the four numbers."""
-    figure, panels = _figure(PAGE, 3.9, 2, 2, sharey=True)
+    figure, panels = new_figure(PAGE, 3.9, 2, 2, sharey=True)
     constants = list(dict.fromkeys(table["constant"]))
     numbers = (("saving", 100.0, "ADC saving, net of detection (%)", "C5"),
                ("gain", 1.0, "efficiency gain (x)", "C6"))  # fmt: skip

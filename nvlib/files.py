@@ -17,6 +17,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     ------
     OSError
         If the disk is full or the folder cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_whole(Path(folder) / "a.bin", lambda path: path.write_bytes(b"whole"))
+    ...     (Path(folder) / "a.bin").read_bytes()
+    b'whole'
     """
     temporary = None
     try:
@@ -39,5 +47,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path`, whole or not at all.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_text(Path(folder) / "a.txt", "whole")
+    ...     (Path(folder) / "a.txt").read_text()
+    'whole'
+    """
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

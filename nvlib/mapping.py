@@ -102,7 +102,13 @@ class MappedLayer:
 
 
 def slices_per_weight(precision: Precision, mapping: Mapping) -> int:
-    """Cells that one weight (of one polarity) is spread over."""
+    """Cells that one weight (of one polarity) is spread over.
+
+    Examples
+    --------
+    >>> slices_per_weight(Precision(4, 3), Mapping(cell_bits=2))  # 3 magnitude bits
+    2
+    """
     bits = precision.weight_bits - (mapping.scheme == "differential")
     return -(-max(bits, 1) // mapping.cell_bits)
 
@@ -189,7 +195,13 @@ class ArrayCount:
 def count_arrays(
     inputs: int, outputs: int, precision: Precision, mapping: Mapping, sense_columns: int = 0
 ) -> ArrayCount:
-    """Arrays of a layer; a reference column and `sense_columns` are reserved in each."""
+    """Arrays of a layer; a reference column and `sense_columns` are reserved in each.
+
+    Examples
+    --------
+    >>> count_arrays(150, 16, Precision(4, 3), Mapping())  # 16 outputs x 3 slices x 2 polarities
+    ArrayCount(row_tiles=2, column_tiles=1, cells=14400)
+    """
     pairs = mapping.scheme != "offset"
     per_output = slices_per_weight(precision, mapping) * (2 if pairs else 1)
     room = mapping.columns - sense_columns - (0 if pairs else 1)

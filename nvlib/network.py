@@ -102,7 +102,13 @@ NETWORKS = {"lenet5": LENET5, "wide": WIDE}
 
 
 def multiply(weight: torch.Tensor, inputs: torch.Tensor, spec: LayerSpec) -> torch.Tensor:
-    """The layer's linear part, without bias: (N, inputs, ...) -> (N, outputs, ...)."""
+    """The layer's linear part, without bias: (N, inputs, ...) -> (N, outputs, ...).
+
+    Examples
+    --------
+    >>> multiply(torch.ones(1, 2), torch.tensor([[3.0, 4.0]]), LayerSpec("fc", 2, 1))
+    tensor([[7.]])
+    """
     if spec.kernel:
         return F.conv2d(
             inputs, weight, stride=spec.stride, padding=spec.padding, dilation=spec.dilation
@@ -296,7 +302,15 @@ class QuantizedNetwork:
 
 
 def freeze(network: Network) -> QuantizedNetwork:
-    """Integer codes and scales of a trained quantized network."""
+    """Integer codes and scales of a trained quantized network.
+
+    Examples
+    --------
+    >>> trained = Network(LENET5, Precision(4, 3))  # not trained yet, in truth
+    >>> frozen = freeze(trained)
+    >>> str(frozen.precision), frozen.layers[-1].codes.dtype
+    ('W4A3', dtype('int8'))
+    """
     if network.precision is None:
         raise ValueError(
             "expected a network trained at a precision, received a float one; "
@@ -325,6 +339,11 @@ def check_images(images: np.ndarray) -> np.ndarray:
     ------
     ValueError
         If the shape differs, or a pixel is not a number from 0 to 255.
+
+    Examples
+    --------
+    >>> check_images(np.zeros((2, 28, 28), np.uint8)).shape
+    (2, 28, 28)
     """
     images = np.asarray(images)
     if images.ndim != 3 or images.shape[1:] != (28, 28):
@@ -344,7 +363,13 @@ def check_images(images: np.ndarray) -> np.ndarray:
 
 
 def image_codes(images: np.ndarray, precision: Precision) -> np.ndarray:
-    """Input codes of the first layer: uint8, shape (N, 1, 28, 28)."""
+    """Input codes of the first layer: uint8, shape (N, 1, 28, 28).
+
+    Examples
+    --------
+    >>> image_codes(np.full((1, 28, 28), 255, np.uint8), Precision(4, 3)).max()
+    np.uint8(7)
+    """
     images = check_images(images)
     if images.dtype == np.uint8:
         table = np.rint(np.arange(256) * precision.activation_max / 255).astype(np.uint8)
@@ -372,6 +397,15 @@ def requantize(
     -------
     ndarray of uint8
         Codes that enter the `following` layer.
+
+    Examples
+    --------
+    >>> first, second = LayerSpec("a", 2, 2), LayerSpec("b", 2, 1)
+    >>> codes = np.zeros((2, 2), np.int8)
+    >>> layer = QuantizedLayer(first, codes, 0.5, 1.0, np.array([0.0, 1.0]))
+    >>> following = QuantizedLayer(second, codes[:1], 1.0, 0.5, np.zeros(1))
+    >>> requantize(np.array([[6, -9]]), layer, following, 7)  # 6 x 0.5 / 0.5, and a ReLU
+    array([[6, 0]], dtype=uint8)
     """
     # Scales are positive, so the maximum may be taken before them.
     pooled = max_pool(products, layer.spec.pool)
@@ -383,12 +417,28 @@ def requantize(
 
 
 def requantization(layer: QuantizedLayer, next_scale: float) -> tuple[float, np.ndarray]:
-    """Gain and per-channel offset that turn products into units of `next_scale`."""
+    """Gain and per-channel offset that turn products into units of `next_scale`.
+
+    Examples
+    --------
+    >>> layer = QuantizedLayer(
+    ...     LayerSpec("fc", 1, 1), np.zeros((1, 1), np.int8), 0.5, 0.25, np.array([1.0])
+    ... )
+    >>> requantization(layer, 0.125)
+    (1.0, array([8.]))
+    """
     return layer.weight_scale * layer.input_scale / next_scale, layer.bias / next_scale
 
 
 def max_pool(values: np.ndarray, side: int) -> np.ndarray:
-    """Maximum over windows of side x side pixels; (N, C, H, W) -> (N, C, H/side, W/side)."""
+    """Maximum over windows of side x side pixels; (N, C, H, W) -> (N, C, H/side, W/side).
+
+    Examples
+    --------
+    >>> max_pool(np.arange(16).reshape(1, 1, 4, 4), 2)[0, 0]
+    array([[ 5,  7],
+           [13, 15]])
+    """
     if side == 1:
         return values
     corners = [values[..., y::side, x::side] for y in range(side) for x in range(side)]
@@ -408,6 +458,14 @@ def quantized_logits(network: QuantizedNetwork, images: np.ndarray, batch: int =
     Returns
     -------
     ndarray of float64, shape (N, 10)
+
+    Examples
+    --------
+    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from nvlib.quantizers import Precision
+    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
+    >>> quantized_logits(network, np.zeros((3, 28, 28), np.uint8)).shape
+    (3, 10)
     """
     check_exact(network)
     weights = [torch.from_numpy(layer.codes.astype(np.float32)) for layer in network.layers]
@@ -426,7 +484,15 @@ def quantized_logits(network: QuantizedNetwork, images: np.ndarray, batch: int =
 
 
 def check_exact(network: QuantizedNetwork) -> None:
-    """Refuse a network whose integer products may not fit float32's 24 bits."""
+    """Refuse a network whose integer products may not fit float32's 24 bits.
+
+    Examples
+    --------
+    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from nvlib.quantizers import Precision
+    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
+    >>> check_exact(network)
+    """
     for layer in network.layers:
         column = np.abs(layer.matrix.astype(int)).sum(axis=0).max()
         if column * network.precision.activation_max >= 2**24:

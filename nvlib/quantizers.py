@@ -102,7 +102,13 @@ def activation_codes(activation: torch.Tensor, scale: torch.Tensor, bits: int) -
 
 
 def dequantize(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Real numbers that the codes stand for."""
+    """Real numbers that the codes stand for.
+
+    Examples
+    --------
+    >>> dequantize(torch.tensor([-3.0, 2.0]), torch.tensor(0.5))
+    tensor([-1.5000,  1.0000])
+    """
     return codes * scale
 
 
@@ -134,7 +140,13 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def fake_quantize_weight(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
-    """Weight after quantization, differentiable in `weight` and `scale`."""
+    """Weight after quantization, differentiable in `weight` and `scale`.
+
+    Examples
+    --------
+    >>> fake_quantize_weight(torch.tensor([-9.0, 0.3]), torch.tensor(0.5), 3)
+    tensor([-1.5000,  0.5000])
+    """
     limit = max(2 ** (bits - 1) - 1, 1)
     return _StraightThrough.apply(weight, scale, -limit, limit, bits == 1)
 
@@ -145,6 +157,13 @@ def fake_quantize_activation(
     """Activation after quantization, differentiable in both tensors.
 
     Unsigned codes are the ReLU too; with `signed`, the negative part has as many codes again.
+
+    Examples
+    --------
+    >>> fake_quantize_activation(torch.tensor([-1.0, 0.3, 9.0]), torch.tensor(0.5), 2)
+    tensor([0.0000, 0.5000, 1.5000])
+    >>> fake_quantize_activation(torch.tensor([-1.0, 0.3, 9.0]), torch.tensor(0.5), 2, signed=True)
+    tensor([-1.0000,  0.5000,  1.5000])
     """
     most = 2**bits - 1
     return _StraightThrough.apply(activation, scale, -most if signed else 0, most, False)

@@ -15,7 +15,19 @@ from nvlib.noise import NORMAL_QUANTILES, normal
 
 
 def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
-    """Input codes of every position: (N, inputs[, H, W]) -> (N, positions, K)."""
+    """Input codes of every position: (N, inputs[, H, W]) -> (N, positions, K).
+
+    Examples
+    --------
+    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from nvlib.quantizers import Precision
+    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
+    >>> from nvlib.arrays import Hardware
+    >>> from nvlib.chip import Chip
+    >>> first = Chip(network, Hardware()).layers[0]
+    >>> unfold(np.zeros((2, 1, 28, 28), np.uint8), first).shape  # 5 x 5 pixels of each position
+    (2, 784, 25)
+    """
     spec = arrays.layer.spec
     if not spec.kernel:
         return codes[:, None, :]
@@ -43,6 +55,19 @@ def read_layer(
     Returns
     -------
     ndarray of int64, shape (N, positions, outputs)
+
+    Examples
+    --------
+    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from nvlib.quantizers import Precision
+    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
+    >>> from nvlib.arrays import Hardware
+    >>> from nvlib.chip import Chip
+    >>> last = Chip(network, Hardware()).layers[-1]
+    >>> codes = np.ones((1, 84), np.uint8)
+    >>> products = read_layer(last, codes, np.zeros(1, np.uint64))[0, 0]
+    >>> bool((products == last.layer.matrix.sum(axis=0)).all())  # ideal arrays are exact
+    True
     """
     mapping = arrays.mapping
     inputs = unfold(codes, arrays)  # (N, P, K)

@@ -18,6 +18,7 @@ from latex2mathml.converter import convert as to_mathml
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
+import nvlib
 from nvlib import claims
 from nvlib.files import write_text
 from nvlib.paths import BUILD, FIGURES, NOTEBOOKS
@@ -48,7 +49,17 @@ def write(environment: dict[str, str], executed: Path = BUILD / "notebooks") -> 
         source = executed / f"{name}.ipynb"
         source = source if source.is_file() else NOTEBOOKS / f"{name}.ipynb"
         page(name, _notebook(source))
+    _write_api()
     return page("index", _index(environment, pages[1:]))
+
+
+def _write_api() -> None:
+    """Pages of the API, made from its docstrings by pdoc."""
+    import pdoc  # slow, and needed here alone
+
+    pdoc.render.configure(docformat="numpy", footer_text=f"nvlib {nvlib.__version__}")
+    modules = [f"nvlib.{name}" for name in nvlib.API]
+    pdoc.pdoc("nvlib", "!nvlib", *modules, output_directory=REPORT / "api")
 
 
 def _page(name: str, body: str, pages: list[tuple[str, str]]) -> Path:
@@ -72,6 +83,8 @@ def _notebook(path: Path) -> str:
             cell.source = re.sub(r"\]\(([\w/]+)\.ipynb\)", r"](\1.html)", cell.source)
         else:  # progress bars are no part of the story
             cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            for output in cell.outputs:  # and widgets need a kernel
+                output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
     return body
 
@@ -101,5 +114,6 @@ def _index(environment: dict[str, str], notebooks: list[tuple[str, str]]) -> str
 reconstruction.</p>
 <h2>Claims</h2><div class="wide">{table}</div>
 <h2>Notebooks</h2><ul>{links}</ul>
+<p><a href="api/index.html">API</a>: every module to build on, from its docstrings.</p>
 <h2>Figures</h2>{figures}
 <h2>This run</h2><div class="wide"><table>{facts}</table></div>"""

@@ -9,6 +9,7 @@ import argparse
 import ast
 import contextlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -76,6 +77,15 @@ CATALOGUE = (
         "05_adc_reduction",
         "adc_reduction, energy, efficiency, region, tornado; claims C5, C6", (0.5, 1.2, 6.0),
         {"images": (100, 1000, 10_000), "region_images": (4, 40, 200)},
+    ),
+    Notebook(
+        "06_your_network", "own_network, own_device: any torch network, your own device",
+        (0.5, 1.0, 8.0),
+        {"images": (500, 2000, 10_000), "chip_images": (50, 200, 1000), "chips": (3, 5, 10)},
+    ),
+    Notebook(
+        "07_explorer", "what another chip would do, with sliders", (0.2, 0.2, 0.2),
+        {"images": (200, 1000, 1000)},
     ),
     Notebook(
         "08_beyond", "beyond: lossless savings that the paper does not have", (0.2, 0.4, 2.0),
@@ -258,6 +268,7 @@ def run() -> int:
     try:
         return main()
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # else it reports the interrupted cell
         print(f"\nstopped; {again}", file=sys.stderr)
         return 130
     except OSError as error:

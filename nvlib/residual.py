@@ -87,13 +87,24 @@ def checkpoint(dataset: str, training: str) -> Path:
 
 
 def worn_hardware(sigma: float = SIGMA) -> Hardware:
-    """128 x 128 arrays whose cells have a programming error of `sigma` of their range."""
+    """128 x 128 arrays whose cells have a programming error of `sigma` of their range.
+
+    Examples
+    --------
+    >>> worn_hardware(0.1).devices.effects
+    (RangeVariation(sigma=0.1),)
+    """
     effects = (RangeVariation(sigma),) if sigma else ()
     return Hardware(devices=DeviceModel(effects=effects))
 
 
 def train_one(dataset: str, training: str, folder: Path, progress: bool = True) -> None:
-    """Train and save one network, unless it is there already; the tuned ones start from float."""
+    """Train and save one network, unless it is there already; the tuned ones start from float.
+
+    Examples
+    --------
+    >>> train_one("embedded", "float", CHECKPOINTS)  # is there already
+    """
     if (folder / checkpoint(dataset, training)).is_file():
         return
     digits = data.load(dataset)

@@ -22,9 +22,12 @@ from typing import Protocol
 
 import numpy as np
 
-from nvlib.arrays import LayerArrays
+from nvlib.arrays import Hardware, LayerArrays
+from nvlib.checkpoints import CheckpointName, load_quantized
 from nvlib.chip import Chip
+from nvlib.data import load_embedded
 from nvlib.network import LayerSpec, requantization
+from nvlib.quantizers import Precision
 from nvlib.reference import unfold
 
 
@@ -272,6 +275,12 @@ def count_events(
     images : ndarray of uint8, shape (N, 28, 28)
     orders : list of ndarray of int, shape (K,), optional
         Row order of each layer, as from `active_rows_first`, in place of the natural one.
+
+    Examples
+    --------
+    >>> events = example_events()
+    >>> events[0].accesses, events[0].images  # 784 positions x 3 planes x 1 tile, of 2 images
+    (4704, 2)
     """
     total: list[LayerEvents] = []
     unordered: list[np.ndarray | None] = [None] * len(chip.layers)
@@ -290,6 +299,18 @@ def count_events(
     return total
 
 
+def example_events() -> list[LayerEvents]:
+    """Events of two digits on the shipped W4A3 network, for examples and first steps.
+
+    Examples
+    --------
+    >>> len(example_events())
+    5
+    """
+    name = CheckpointName("embedded", "lenet5", Precision(4, 3), 0)
+    return count_events(Chip(load_quantized(name), Hardware()), load_embedded().test_images[:2])
+
+
 def active_rows_first(chip: Chip, images: np.ndarray) -> list[np.ndarray]:
     """Row orders that put rows which are often active into the same tiles.
 
@@ -300,6 +321,16 @@ def active_rows_first(chip: Chip, images: np.ndarray) -> list[np.ndarray]:
     ----------
     images : ndarray of uint8, shape (N, 28, 28)
         Training images.
+
+    Examples
+    --------
+    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from nvlib.quantizers import Precision
+    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
+    >>> from nvlib.arrays import Hardware
+    >>> orders = active_rows_first(Chip(network, Hardware()), np.full((1, 28, 28), 255, np.uint8))
+    >>> [len(order) for order in orders]
+    [25, 150, 400, 120, 84]
     """
     events = count_events(chip, images)
     return [np.argsort(-event.drive_events, kind="stable") for event in events]
@@ -308,7 +339,18 @@ def active_rows_first(chip: Chip, images: np.ndarray) -> list[np.ndarray]:
 def layer_events(
     arrays: LayerArrays, codes: np.ndarray, relu: bool = True, order: np.ndarray | None = None
 ) -> LayerEvents:
-    """What one layer does when it reads `codes` (N, inputs[, H, W]); `relu` follows it."""
+    """What one layer does when it reads `codes` (N, inputs[, H, W]); `relu` follows it.
+
+    Examples
+    --------
+    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from nvlib.quantizers import Precision
+    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
+    >>> from nvlib.arrays import Hardware
+    >>> last = Chip(network, Hardware()).layers[-1]
+    >>> layer_events(last, np.ones((1, 84), np.uint8)).digit_sums.argmax(axis=-1)
+    array([[84,  0,  0]])
+    """
     inputs = unfold(codes, arrays)  # (N, P, K)
     if order is not None:
         inputs, arrays = inputs[..., order], reordered(arrays, order)
@@ -335,7 +377,19 @@ def layer_events(
 
 
 def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:
-    """The same arrays with their rows in another order: row i holds what row order[i] held."""
+    """The same arrays with their rows in another order: row i holds what row order[i] held.
+
+    Examples
+    --------
+    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from nvlib.quantizers import Precision
+    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
+    >>> from nvlib.arrays import Hardware
+    >>> last = Chip(network, Hardware()).layers[-1]
+    >>> turned = reordered(last, np.arange(84)[::-1])
+    >>> bool((turned.conductance[0] == last.conductance[83]).all())
+    True
+    """
     matrix = arrays.layer.matrix[order]
     spec = LayerSpec(arrays.layer.spec.name, *matrix.shape)
     return replace(

@@ -37,7 +37,15 @@ def _key(function: Callable[..., Point], point: Point) -> str:
 
 
 def cached(function: Callable[..., Point], point: Point, folder: Path) -> Point:
-    """Result of one point: from its file in `folder`, or computed and written there."""
+    """Result of one point: from its file in `folder`, or computed and written there.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     cached(dict, {"x": 1}, Path(folder)), len(list(Path(folder).iterdir()))
+    ({'x': 1}, 1)
+    """
     path = _file(function, point, folder)
     result = _kept(path)
     if result is None:
@@ -81,6 +89,14 @@ def run(
         Where results of single points are kept.
     address : str
         Of a Dask scheduler, whose workers compute in place of processes here.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     run("doctest", dict, [{"dataset": "embedded", "x": 1}], folder=Path(folder))
+        dataset  x
+    0  embedded  1
     """
     if points:
         data.load(points[0].get("dataset", "auto"))  # complain about data before work starts
@@ -120,7 +136,12 @@ PROVENANCE = RESULTS / "provenance.json"
 
 
 def write_table(name: str, table: pd.DataFrame, origin: dict[str, str]) -> Path:
-    """Write a study's table to ``results/name.csv``, and its origin to ``provenance.json``."""
+    """Write a study's table to ``results/name.csv``, and its origin to ``provenance.json``.
+
+    Examples
+    --------
+    >>> write_table("mine", pd.DataFrame({"x": [1]}), {"commit": "abc"})  # doctest: +SKIP
+    """
     path, text = RESULTS / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")
     known = json.loads(PROVENANCE.read_text(encoding="utf-8")) if PROVENANCE.is_file() else {}
     known[path.name] = {"sha256": hashlib.sha256(text.encode()).hexdigest()} | origin
@@ -130,7 +151,13 @@ def write_table(name: str, table: pd.DataFrame, origin: dict[str, str]) -> Path:
 
 
 def read_table(name: str, dataset: str = "mnist") -> pd.DataFrame:
-    """A recorded table; those of the embedded digits lie in a folder of their own."""
+    """A recorded table; those of the embedded digits lie in a folder of their own.
+
+    Examples
+    --------
+    >>> read_table("precision_seeds")["dataset"].unique().tolist()
+    ['mnist']
+    """
     path = RESULTS / ("" if dataset == "mnist" else dataset) / f"{name}.csv"
     if not path.is_file():
         raise FileNotFoundError(
@@ -161,6 +188,11 @@ def recompute_sample(
     Returns
     -------
     list of (point, recorded results, results now)
+
+    Examples
+    --------
+    >>> recompute_sample(dict, pd.DataFrame({"x": [1, 2]}), ["x"], count=1, seed=0)
+    [({'x': 2}, {'x': 2}, {'x': 2})]
     """
     rows = table.to_dict("records")
     chosen = random.Random(seed).sample(rows, min(count, len(rows)))

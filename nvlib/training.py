@@ -52,7 +52,13 @@ EMBEDDED_QUANTIZED_RECIPE = replace(QUANTIZED_RECIPE, epochs=40)
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """Images (N, 28, 28) of pixels as floats in [0, 1], shape (N, 1, 28, 28)."""
+    """Images (N, 28, 28) of pixels as floats in [0, 1], shape (N, 1, 28, 28).
+
+    Examples
+    --------
+    >>> to_tensor(np.full((2, 28, 28), 255, np.uint8)).shape
+    torch.Size([2, 1, 28, 28])
+    """
     return torch.from_numpy(images.astype(np.float32) / 255).unsqueeze(1)
 
 
@@ -83,6 +89,14 @@ def train(
     Notes
     -----
     One seed gives one network on one machine, not the same bits on every machine.
+
+    Examples
+    --------
+    >>> from nvlib.data import load_embedded
+    >>> recipe = Recipe(epochs=1, batch=2000)
+    >>> network = train(load_embedded(), None, 0, recipe=recipe, progress=False)
+    >>> len(network.weights)
+    5
     """
     if precision is not None and start is None:
         raise ValueError(
@@ -128,6 +142,14 @@ def fit(
     ------
     ValueError
         If there are fewer images than a step takes.
+
+    Examples
+    --------
+    >>> network, images = nn.Linear(2, 2), torch.eye(2).repeat(64, 1)
+    >>> recipe = Recipe(epochs=50, batch=64, learning_rate=0.1, shift=0)
+    >>> fit(network, images, torch.arange(128) % 2, recipe, seed=0, progress=False)
+    >>> network(torch.eye(2)).argmax(dim=1)
+    tensor([0, 1])
     """
     require(
         len(images) >= recipe.batch, "images", f"at least {recipe.batch} for one step", len(images),
@@ -156,7 +178,14 @@ def fit(
 
 
 def default_recipe(data: Dataset, precision: Precision | None) -> Recipe:
-    """The recipe of the shipped checkpoints; one for all precisions."""
+    """The recipe of the shipped checkpoints; one for all precisions.
+
+    Examples
+    --------
+    >>> from nvlib.data import load_embedded
+    >>> default_recipe(load_embedded(), None).epochs
+    60
+    """
     if data.comparable:
         return FLOAT_RECIPE if precision is None else QUANTIZED_RECIPE
     return EMBEDDED_FLOAT_RECIPE if precision is None else EMBEDDED_QUANTIZED_RECIPE
@@ -173,7 +202,16 @@ def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> tor
 
 @torch.no_grad()
 def accuracy(network: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of `images` (N, 28, 28) that a network in training classifies rightly."""
+    """Share of `images` (N, 28, 28) that a network in training classifies rightly.
+
+    Examples
+    --------
+    >>> from nvlib.checkpoints import CheckpointName, load_float
+    >>> from nvlib.data import load_embedded
+    >>> digits, network = load_embedded(), load_float(CheckpointName("embedded", "lenet5", None, 0))
+    >>> accuracy(network, digits.test_images, digits.test_labels) > 0.95
+    True
+    """
     hits = 0
     for start in range(0, len(images), 1000):
         logits = network(to_tensor(images[start : start + 1000]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
+import nvlib
 from nvlib import claims, readme, reproduce, sweep
 from nvlib.notebook import CheckError, Session
 from nvlib.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
@@ -326,6 +328,15 @@ def test_deliberate_faults_were_caught():
         text = (ROOT / "nvlib" / f"{module}.py").read_text()
         assert text.count(sound) == 1, f"{module}: {sound}"
         assert sound != faulty
+
+
+@pytest.mark.parametrize("name", nvlib.API)
+def test_every_public_function_has_an_example(name):
+    tree = ast.parse((ROOT / "nvlib" / f"{name}.py").read_text())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    functions = [function for function in functions if not function.name.startswith("_")]
+    for function in functions:
+        assert ">>> " in (ast.get_docstring(function) or ""), function.name
 
 
 def test_metadata_for_archives_agree():

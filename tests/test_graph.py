@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -203,6 +204,26 @@ def test_calibration_scales_are_what_they_say(method):
         assert all(error(scale) <= error(50 / 15 * k / 100) + 1e-9 for k in range(2, 101))
     else:
         assert scale == pytest.approx(expected, rel=0.01)
+
+
+def test_calibration_meets_every_pixel_of_large_inputs():
+    images = torch.ones(512, 8, 8, 8)
+    images[..., 0, 0] = 0.1  # the only pixel that even steps through the values would meet
+    network = GraphNetwork(nn.Sequential(nn.Conv2d(8, 1, 3)))
+    network.quantize(images, Precision(8, 4))
+    assert float(network.log_input_scales["0"].detach().exp()) == pytest.approx(1 / 15, rel=0.02)
+
+
+def test_a_quantized_network_survives_its_state(tmp_path):
+    model, images = model_of("residual")
+    network = GraphNetwork(model)
+    network.quantize(images, Precision(4, 3), {"fc": Precision(8, 8)})
+    save_file(network.state_dict(), tmp_path / "network.safetensors")
+    again = GraphNetwork(model_of("residual")[0])
+    again.load_state_dict(load_file(tmp_path / "network.safetensors"))
+    assert again.precisions == network.precisions
+    one, other = (Chip.from_torch(net, images) for net in (network, again))
+    np.testing.assert_array_equal(one.logits(images), other.logits(images))
 
 
 def test_what_cannot_go_onto_arrays_is_named_by_its_path():

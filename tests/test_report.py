@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 
 import pytest
 
+import nvlib
 from nvlib import report
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -37,7 +39,7 @@ def pages(tmp_path_factory):
 def test_every_link_and_picture_is_there(pages):
     names = sorted(path.name for path in pages.glob("*.html"))
     assert names[-1] == "index.html"
-    assert len(names) >= 7
+    assert len(names) >= 9
     for path in pages.glob("*.html"):
         references = References()
         references.feed(path.read_text(encoding="utf-8"))
@@ -46,6 +48,14 @@ def test_every_link_and_picture_is_there(pages):
                 assert link[1:] in references.ids, f"{path.name}: {link}"
             elif not link.startswith(("https://", "http://", "data:")):
                 assert (pages / link).is_file(), f"{path.name}: {link}"
+
+
+def test_the_api_has_a_page_for_each_module_to_build_on(pages):
+    assert 'href="api/index.html"' in (pages / "index.html").read_text(encoding="utf-8")
+    for name in nvlib.API:
+        text = (pages / "api" / "nvlib" / f"{name}.html").read_text(encoding="utf-8")
+        assert f"nvlib.{name}" in text
+        assert "http" not in "".join(re.findall(r'(?:src|@import|url\()="?([^" )]*)', text))
 
 
 def test_the_first_page_has_claims_figures_and_facts(pages):

@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -15,12 +17,14 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from nvlib import checkpoints, data, files, measured, sweep
 from nvlib.energy import EnergyTable
-from nvlib.paths import EXAMPLES, ROOT
+from nvlib.paths import EXAMPLES, FIGURES, ROOT
 from nvlib.studies import common, precision
+from tests.faults import LEFT_OUT
 
 KILLS = 24
 #: Inputs per file reader; a long campaign sets more.
@@ -113,39 +117,60 @@ def test_an_altered_table_is_noticed_before_it_is_used(tmp_path, monkeypatch):
         sweep.read_table("mine")
 
 
-RUN_ELSEWHERE = """
-import hashlib, json, sys
-import torch
-from nvlib.studies import common, precision, requirements, sparsity
-from nvlib.chip import Chip
-from nvlib.network import quantized_logits
-threads, batch = int(sys.argv[1]), int(sys.argv[2])
-torch.set_num_threads(threads)
-pixels, labels = common.test_images("embedded", 120)
-net = common.network("embedded", "W4A3")
-parts = [quantized_logits(net, pixels, batch)]
-kind = requirements.IMPERFECTIONS
-for name, size in (("range variation", 0.1), ("read noise", 0.15), ("ADC INL", 0.05)):
-    chip = Chip(net, kind[name].hardware(size, net, "embedded"), 3)
-    parts += [chip.logits(pixels[i : i + batch], threads) for i in range(0, 120, batch)]
-numbers = "".join(part.tobytes().hex() for part in parts)
-saved = sparsity.saving_point("embedded", "W4A3", 128, 20, "checkpoints")
-print(hashlib.sha256((numbers + json.dumps(saved)).encode()).hexdigest())
-"""
-
-
-def test_threads_batches_and_instruction_sets_change_nothing():
+def test_threads_batches_and_instruction_sets_change_no_table():
     def digest(threads, batch, instructions):
         done = subprocess.run(
-            [sys.executable, "-c", RUN_ELSEWHERE, str(threads), str(batch)],
+            [sys.executable, "-m", "tests.elsewhere", str(threads), str(batch)],
             env=os.environ | {"ATEN_CPU_CAPABILITY": instructions}, cwd=ROOT,
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    digests = {digest(1, 120, "default"), digest(2, 7, "avx2"), digest(2, 64, "default")}
+    digests = {digest(1, 64, "default"), digest(2, 7, "avx2")}
     assert len(digests) == 1
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    """A copy of the artifact, whose results may be overwritten, and its environment."""
+    copy = tmp_path / "artifact"
+    shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+    shutil.copytree(FIGURES, copy / "figures")
+    return copy, os.environ | {"PYTHONPATH": str(copy)}
+
+
+def test_ctrl_c_ends_a_run_with_one_message_and_the_next_goes_on(artifact):
+    copy, environment = artifact
+    command = [sys.executable, "-u", "-m", "nvlib.reproduce", "--profile", "quick", "--only",
+               "08_beyond"]  # fmt: skip
+    points = copy / "build" / "points"
+    with subprocess.Popen(
+        command, cwd=copy, env=environment, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as run:  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not list(points.rglob("*.json")):  # a first point is done, others are under way
+            assert run.poll() is None, run.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of its processes
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert errors.rstrip().endswith("stopped; start again to go on where it stopped")
+    assert "Traceback" not in errors
+    deadline = time.monotonic() + 30
+    while left := [p for p in psutil.process_iter(["cmdline"])
+                   if str(copy) in " ".join(p.info["cmdline"] or [])]:  # fmt: skip
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+    kept = {path: path.stat().st_mtime_ns for path in points.rglob("*.json")}
+    again = subprocess.run(
+        command, cwd=copy, env=environment, text=True, capture_output=True, timeout=300
+    )
+    assert again.returncode == 0, again.stderr
+    assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
+    assert len(list(points.rglob("*.json"))) > len(kept)
 
 
 def mutated(generator, seed_content):

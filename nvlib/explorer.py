@@ -1,0 +1,281 @@
+"""One setting of the hardware, evaluated and drawn in a moment; sliders that change it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from nvlib import data
+from nvlib.arrays import Hardware
+from nvlib.checkpoints import CheckpointName, read_manifest
+from nvlib.checks import require_integer, require_number
+from nvlib.chip import Chip
+from nvlib.converters import Adc
+from nvlib.devices import DeviceModel, RangeVariation
+from nvlib.energy import (
+    COMPONENTS,
+    DESIGN_LAWS,
+    PARTIAL_LAWS,
+    AdcLaw,
+    EnergyTable,
+    adc_saving,
+    efficiency_gain,
+    inference_energy,
+)
+from nvlib.figures import COLOURS, PAGE, new_figure
+from nvlib.mapping import Mapping
+from nvlib.network import QuantizedNetwork, quantized_logits
+from nvlib.quantizers import MAX_BITS, Precision
+from nvlib.sparsity import ALL_POLICIES, LayerEvents, count_events
+from nvlib.statistics import wilson_interval
+from nvlib.studies import common
+
+EVENT_IMAGES = 20
+ROWS = (32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the sliders say.
+
+    Parameters
+    ----------
+    weight_bits, activation_bits : int
+    rows : int
+        Rows and columns of an array.
+    cell_bits : int
+    adc_bits : int
+        The full scale is calibrated.
+    variation : float
+        Programming error, as a share of the conductance range.
+    design, partial : str
+        Names of ADC laws; see `nvlib.energy`.
+
+    Examples
+    --------
+    >>> Setting().precision
+    Precision(weight_bits=4, activation_bits=3)
+    """
+
+    weight_bits: int = 4
+    activation_bits: int = 3
+    rows: int = 128
+    cell_bits: int = 1
+    adc_bits: int = 4
+    variation: float = 0.0
+    design: str = "walden"
+    partial: str = "sar-cycles"
+
+    def __post_init__(self) -> None:
+        require_integer("adc_bits", self.adc_bits, 1, 10)
+        require_number("variation", self.variation, highest=1)
+        assert self.precision
+        assert self.mapping
+        assert self.law
+
+    @property
+    def precision(self) -> Precision:
+        """Bits of weights and activations."""
+        return Precision(self.weight_bits, self.activation_bits)
+
+    @property
+    def mapping(self) -> Mapping:
+        """Square arrays, bit-serial inputs."""
+        return Mapping(rows=self.rows, columns=self.rows, cell_bits=self.cell_bits)
+
+    @property
+    def law(self) -> AdcLaw:
+        """Energy of conversions."""
+        return AdcLaw(self.design, self.partial)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a setting gives.
+
+    Attributes
+    ----------
+    correct, ideal_correct, images : int
+        Right answers of the chip, and of the same network without hardware.
+    trained : str
+        How the network was quantized.
+    before, after : dict
+        Energy per inference by component in pJ, without and with the sparsity policies.
+    """
+
+    correct: int
+    ideal_correct: int
+    images: int
+    trained: str
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+@lru_cache(maxsize=64)
+def _network(dataset: str, precision: Precision) -> tuple[QuantizedNetwork, str]:
+    name = CheckpointName(dataset, "lenet5", precision, 0).path.as_posix()
+    training = "qat" if name in read_manifest() else "ptq"
+    words = {"qat": "trained with quantization", "ptq": "quantized after training"}[training]
+    return common.network(dataset, str(precision), training=training), words
+
+
+@lru_cache(maxsize=64)
+def _events(dataset: str, precision: Precision, hardware: Hardware) -> list[LayerEvents]:
+    images = data.load(dataset).test_images[:EVENT_IMAGES]
+    return count_events(Chip(_network(dataset, precision)[0], hardware), images)
+
+
+@lru_cache(maxsize=64)
+def _ideal_correct(dataset: str, precision: Precision, images: int) -> int:
+    pixels, labels = common.test_images(dataset, images)
+    logits = quantized_logits(_network(dataset, precision)[0], pixels)
+    return int((logits.argmax(axis=1) == labels).sum())
+
+
+@lru_cache(maxsize=256)
+def evaluate(setting: Setting, dataset: str = "auto", images: int = 1000) -> Evaluation:
+    """Accuracy, and energy with and without the sparsity policies.
+
+    Examples
+    --------
+    >>> found = evaluate(Setting(), "embedded", images=50)
+    >>> found.correct, found.trained
+    (50, 'trained with quantization')
+    """
+    dataset = data.load(dataset).name
+    net, trained = _network(dataset, setting.precision)
+    lossless = 2**setting.adc_bits - 1 >= setting.mapping.largest_sum
+    hardware = Hardware(setting.mapping, adc=Adc(bits=setting.adc_bits))
+    if not lossless:
+        hardware = common.calibrated(net, hardware, dataset)
+    pixels, labels = common.test_images(dataset, images)
+    effects = (RangeVariation(setting.variation),) if setting.variation else ()
+    worn = replace(hardware, devices=DeviceModel(effects=effects))
+    correct = int((Chip(net, worn).predict(pixels) == labels).sum())
+    events, table = _events(dataset, setting.precision, hardware), EnergyTable.load()
+    before, after = (
+        inference_energy(events, policies, setting.adc_bits, setting.law, table)
+        for policies in ((), ALL_POLICIES)
+    )
+    ideal = _ideal_correct(dataset, setting.precision, images)
+    return Evaluation(correct, ideal, images, trained, before, after)
+
+
+def draw(setting: Setting, found: Evaluation) -> Figure:
+    """Accuracy, ADC saving and energy by component, side by side.
+
+    Examples
+    --------
+    >>> figure = draw(Setting(), evaluate(Setting(), "embedded", images=50))
+    >>> len(figure.axes)
+    3
+    """
+    figure, (left, middle, right) = new_figure(PAGE, 2.3, 1, 3, width_ratios=(0.8, 0.8, 1.6))
+    accuracies = np.array([found.ideal_correct, found.correct]) / found.images
+    bounds = np.array(
+        [wilson_interval(count, found.images) for count in (found.ideal_correct, found.correct)]
+    )
+    errors = 100 * np.abs(bounds.T - accuracies)
+    left.bar((0, 1), 100 * accuracies, 0.6, color=("#BBBBBB", COLOURS["W8A8"]))
+    left.errorbar((0, 1), 100 * accuracies, yerr=errors, fmt="none", color="black", capsize=2)
+    for place, share in enumerate(accuracies):
+        left.annotate(f"{100 * share:.1f}", (place, 50), ha="center", color="white")
+    left.set_xticks((0, 1), ("integer", "chip"))
+    left.set(ylabel=f"accuracy (%), {found.images} images", ylim=(0, 100))
+    saved = adc_saving(found.before, found.after)
+    net = adc_saving(found.before, found.after, detection=True)
+    middle.bar((0, 1), (100 * saved, 100 * net), 0.6, color=COLOURS["W4A4"])
+    for place, share in enumerate((saved, net)):
+        middle.annotate(f"{100 * share:.0f}", (place, 100 * share), (0, 2),
+                        textcoords="offset points", ha="center")  # fmt: skip
+    middle.set_xticks((0, 1), ("ADC alone", "with detection"))
+    middle.set(ylabel="ADC energy saved (%)", ylim=(min(100 * net, 0) - 5, 105))
+    table = pd.DataFrame({"without": found.before, "with sparsity": found.after}) / 1000
+    left_edge = np.zeros(2)
+    for name, colour in zip(COMPONENTS, COLOURS.values(), strict=True):
+        right.barh((1, 0), table.loc[name], left=left_edge, label=name, color=colour)
+        left_edge += table.loc[name].to_numpy()
+    right.set_yticks((1, 0), table.columns, rotation=90, va="center")
+    right.set(xlabel="energy per inference (nJ)", ylim=(-0.5, 2.3))
+    right.legend(ncols=2, loc="upper right")
+    gain = efficiency_gain(found.before, found.after)
+    figure.suptitle(
+        f"{setting.precision} ({found.trained}), {setting.rows} x {setting.rows}, "
+        f"{setting.cell_bits}-bit cells, {setting.adc_bits}-bit ADC, variation "
+        f"{setting.variation:g}: efficiency x {gain:.2f}", fontsize=7.5,
+    )  # fmt: skip
+    return figure
+
+
+def explore(dataset: str = "auto", images: int = 1000, start: Setting | None = None) -> Any:
+    """Sliders, and the figure of what they say; a figure of its own for each setting.
+
+    Returns
+    -------
+    ipywidgets.VBox
+        With `children[0]` the controls, by name in its `controls`.
+
+    Examples
+    --------
+    >>> box = explore("embedded", images=20)
+    >>> sorted(box.controls)[:2]
+    ['activation_bits', 'adc_bits']
+    """
+    import ipywidgets as widgets
+
+    start = start or Setting()
+    wide = {"description_width": "8em"}
+    late: dict[str, Any] = {"continuous_update": False, "style": wide}
+
+    def slider(name: str, label: str, highest: int) -> Any:
+        return widgets.IntSlider(getattr(start, name), 1, highest, description=label, **late)
+
+    controls: dict[str, Any] = {
+        "weight_bits": slider("weight_bits", "weight bits W", MAX_BITS),
+        "activation_bits": slider("activation_bits", "activation bits A", MAX_BITS),
+        "rows": widgets.Dropdown(value=start.rows, options=ROWS, description="array", style=wide),
+        "cell_bits": slider("cell_bits", "bits per cell", 4),
+        "adc_bits": slider("adc_bits", "ADC bits", 10),
+        "variation": widgets.FloatSlider(
+            start.variation, min=0.0, max=0.3, step=0.01, description="variation", **late
+        ),
+        "design": widgets.Dropdown(
+            value=start.design, options=list(DESIGN_LAWS), description="ADC law", style=wide
+        ),
+        "partial": widgets.Dropdown(
+            value=start.partial, options=list(PARTIAL_LAWS), description="early stop", style=wide
+        ),
+    }
+
+    def redraw(**values: Any) -> None:
+        setting = Setting(**values)
+        figure = draw(setting, evaluate(setting, dataset, images))
+        display(figure)
+        plt.close(figure)
+
+    assert list(controls) == list(asdict(start))
+    panel = widgets.GridBox(
+        list(controls.values()), layout=widgets.Layout(grid_template_columns="repeat(2, 24em)")
+    )
+    box = widgets.VBox([panel, widgets.interactive_output(redraw, controls)])
+    box.controls = controls
+    return box
+
+
+def show(box: Any) -> None:
+    """Display the sliders where a kernel answers them, and a sentence where none does.
+
+    Examples
+    --------
+    >>> show(explore("embedded", images=20))  # doctest: +SKIP
+    """
+    bundle = box._repr_mimebundle_()
+    bundle["text/plain"] = "(The sliders appear when this notebook runs: in JupyterLab, or Binder.)"
+    display(bundle, raw=True)

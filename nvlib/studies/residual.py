@@ -1,0 +1,198 @@
+"""Where a deeper network loses accuracy on its way to arrays, and what gives it back."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nvlib import data, residual
+from nvlib.arrays import Hardware
+from nvlib.chip import Chip
+from nvlib.graph import GraphNetwork
+from nvlib.layer_report import LayerReport, layer_report
+from nvlib.mapping import Mapping
+from nvlib.measured import read_device
+from nvlib.paths import EXAMPLES, ROOT
+from nvlib.quantizers import Precision
+from nvlib.statistics import mean_interval, wilson_interval
+from nvlib.studies import common
+from nvlib.sweep import Point
+from nvlib.training import to_tensor
+
+CALIBRATION_IMAGES = 512
+#: Ways from the float network to W4A3, each without hardware: (training, method, wide layers).
+STEPS = {
+    "floating point": ("float", "none", ""),
+    "W4A3, largest value": ("float", "max", ""),
+    "W4A3, 99.9th percentile": ("float", "percentile", ""),
+    "W4A3, least squared error": ("float", "mse", ""),
+    "... first and last at W8A8": ("float", "mse", "stem fc"),
+    "W4A3, fine-tuned": ("fine-tuned", "mse", ""),
+    "W4A3, noise-aware": ("noise-aware", "mse", ""),
+}
+SIGMAS = (0.0, 0.025, 0.05, 0.1, 0.15, 0.2)
+
+
+def paths() -> tuple[str, ...]:
+    """Layers of the network that go onto arrays.
+
+    Examples
+    --------
+    >>> len(paths()), paths()[0]
+    (10, 'stem')
+    """
+    return GraphNetwork(residual.ResidualNetwork()).paths
+
+
+@lru_cache(maxsize=32)
+def network(
+    dataset: str, training: str, method: str, wide: str, narrow: str, checkpoints: str
+) -> torch.nn.Module:
+    """A network by plain parameters: as trained, or the float one quantized afterwards.
+
+    Parameters
+    ----------
+    method : str
+        Of the calibration; "none" leaves the network in floating point.
+    wide : str
+        Layers at W8A8 in place of W4A3, with spaces between.
+    narrow : str
+        Where given, this layer alone has W4A3 and all others W8A8.
+    """
+    trained = residual.load(dataset, training, ROOT / checkpoints)
+    if training != "float" or method == "none":
+        return trained
+    quantized = GraphNetwork(trained)
+    precision, others = residual.PRECISION, dict.fromkeys(wide.split(), Precision(8, 8))
+    if narrow:
+        precision, others = Precision(8, 8), {narrow: residual.PRECISION}
+    quantized.quantize(_calibration(dataset), precision, others, method)
+    return quantized
+
+
+@lru_cache(maxsize=2)
+def _calibration(dataset: str) -> torch.Tensor:
+    return to_tensor(data.load(dataset).train_images[:CALIBRATION_IMAGES])
+
+
+def step_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
+    """Every step of `STEPS`, and every layer alone at W4A3."""
+    shared: Point = {"dataset": dataset, "images": images, "checkpoints": checkpoints}
+    steps = [
+        {"step": step, "training": training, "method": method, "wide": wide, "narrow": ""} | shared
+        for step, (training, method, wide) in STEPS.items()
+    ]
+    alone = [
+        {"step": "one layer", "training": "float", "method": "mse", "wide": "", "narrow": path}
+        | shared
+        for path in ("none", *paths())
+    ]
+    return steps + alone
+
+
+@torch.no_grad()
+def step_point(
+    dataset: str, step: str, training: str, method: str, wide: str, narrow: str, images: int,
+    checkpoints: str,
+) -> Point:  # fmt: skip
+    """Right answers of the network itself, without hardware, in double precision."""
+    if narrow == "none":  # what the layers alone are compared with
+        narrow, wide = "", " ".join(paths())
+    net = network(dataset, training, method, wide, narrow, checkpoints)
+    pixels, labels = common.test_images(dataset, images)
+    net = deepcopy(net).double()  # rounding cannot change a class on another machine
+    hits = 0
+    for start in range(0, images, 500):
+        inputs = to_tensor(pixels[start : start + 500]).double()
+        classes = net(inputs).argmax(dim=1).numpy()
+        hits += int((classes == labels[start : start + 500]).sum())
+    return {"correct": hits}
+
+
+def chip_points(
+    dataset: str, images: int, chips: int, checkpoints: str = common.SHIPPED
+) -> list[Point]:
+    """Chips of three networks at every spread of `SIGMAS`."""
+    return [
+        {"dataset": dataset, "training": training, "sigma": sigma, "seed": seed, "images": images,
+         "checkpoints": checkpoints}
+        for training in residual.TRAININGS
+        for sigma in SIGMAS
+        for seed in range(chips if sigma else 1)
+    ]  # fmt: skip
+
+
+def chip_point(
+    dataset: str, training: str, sigma: float, seed: int, images: int, checkpoints: str
+) -> Point:
+    """Right answers of one chip at W4A3."""
+    net = network(dataset, training, "mse", "", "", checkpoints)
+    chip = Chip.from_torch(net, _calibration(dataset), residual.worn_hardware(sigma), seed=seed)
+    return _right(chip, dataset, images)
+
+
+def device_points(
+    dataset: str, images: int, chips: int, checkpoints: str = common.SHIPPED
+) -> list[Point]:
+    """Chips of the measured device, fresh and aged."""
+    return [
+        {"dataset": dataset, "training": training, "seconds": seconds, "seed": seed,
+         "images": images, "checkpoints": checkpoints}
+        for training in residual.TRAININGS[1:]
+        for seconds in (20.0, 1e4, 1e6, 1e8)
+        for seed in range(chips)
+    ]  # fmt: skip
+
+
+def device_point(
+    dataset: str, training: str, seconds: float, seed: int, images: int, checkpoints: str
+) -> Point:
+    """Right answers of one chip of the cells measured in ``examples/device.csv``."""
+    device, _ = read_device(EXAMPLES / "device.csv")
+    hardware = Hardware(Mapping(cell_bits=device.cell_bits), device.model(seconds))
+    net = network(dataset, training, "mse", "", "", checkpoints)
+    return _right(Chip.from_torch(net, _calibration(dataset), hardware, seed=seed), dataset, images)
+
+
+def _right(chip: Chip, dataset: str, images: int) -> Point:
+    pixels, labels = common.test_images(dataset, images)
+    return {"correct": int((chip.predict(to_tensor(pixels), threads=1) == labels).sum())}
+
+
+def report(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> LayerReport:
+    """Layer by layer, what the fine-tuned network costs on ideal arrays."""
+    net = network(dataset, "fine-tuned", "mse", "", "", checkpoints)
+    pixels, labels = common.test_images(dataset, images)
+    return layer_report(Chip.from_torch(net, _calibration(dataset)), to_tensor(pixels), labels)
+
+
+def step_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of each step in percent, with its 95 % interval (Wilson)."""
+    rows = []
+    for row in table[table["step"] != "one layer"].to_dict("records"):
+        lower, upper = wilson_interval(row["correct"], row["images"])
+        rows.append({"step": row["step"], "accuracy": 100 * row["correct"] / row["images"],
+                     "lower": 100 * lower, "upper": 100 * upper})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def layer_losses(table: pd.DataFrame) -> pd.DataFrame:
+    """Points that each layer loses when it alone has W4A3, all others W8A8."""
+    alone = table[table["step"] == "one layer"].set_index("narrow")
+    lost = 100 * (alone.loc["none", "correct"] - alone["correct"]) / alone["images"]
+    return lost.drop("none").rename("lost").rename_axis("layer").reset_index()
+
+
+def chip_summary(table: pd.DataFrame, along: str) -> pd.DataFrame:
+    """Mean accuracy over chips in percent, with its 95 % interval (t), by training and `along`."""
+    rows = []
+    for (training, size), chips in table.groupby(["training", along], sort=False):
+        shares = (100 * chips["correct"] / chips["images"]).to_numpy()
+        lower, upper = mean_interval(shares) if len(shares) > 1 else (shares[0], shares[0])
+        rows.append({"training": training, along: size, "accuracy": float(np.mean(shares)),
+                     "lower": lower, "upper": upper, "chips": len(shares)})  # fmt: skip
+    return pd.DataFrame(rows)

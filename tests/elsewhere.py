@@ -1,0 +1,59 @@
+"""A digest of points of every study, for a process of its own; see `test_robustness`.
+
+Usage: python -m tests.elsewhere THREADS BATCH
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sys
+
+import torch
+
+from nvlib import chip, network, sweep
+from nvlib.paths import ROOT
+from nvlib.studies import common, precision, requirements, residual, sparsity
+
+#: (function, points of the quick profile's size or below it), of every study.
+STUDIES = (
+    (precision.quantized_point, precision.seed_points("embedded", 100)),
+    (precision.chip_point, precision.seed_points("embedded", 30)),
+    (precision.cost_point, precision.cost_points("embedded", 20, 2)),
+    (requirements.search_point, requirements.points(
+        ["range variation", "read noise"], "embedded", 8, 2, 0, ("W4A3", "W2A2"))),
+    (requirements.search_point, requirements.points(
+        ["ADC INL", "DAC INL"], "embedded", 8, 2, 0, ("W4A3", "W2A2"), "ptq")),
+    (sparsity.saving_point, sparsity.points("embedded", 10, (64, 128))),
+    (sparsity.zeros_point, sparsity.points("embedded", 10, (128,))),
+    (sparsity.region_point, sparsity.region_points("embedded", 2)),
+    (sparsity.tornado_point, sparsity.tornado_points("embedded", 2)),
+    (sparsity.guard_point, sparsity.guard_points("embedded", 10, 2)),
+    (sparsity.beyond_point, sparsity.beyond_points("embedded", 10)),
+    (residual.step_point, residual.step_points("embedded", 50)),
+    (residual.chip_point, residual.chip_points("embedded", 10, 2)),
+    (residual.device_point, residual.device_points("embedded", 10, 2)),
+)  # fmt: skip
+EACH = 2
+
+
+def main(threads: int, batch: int) -> str:
+    """SHA-256 of what the sampled points give, and of the logits of a noisy chip."""
+    torch.set_num_threads(threads)
+    chip.IMAGE_BLOCK = batch
+    network.quantized_logits.__defaults__ = (batch,)
+    results = []
+    for function, points in STUDIES:
+        for point in random.Random(2022).sample(points, EACH):
+            sweep.POINTS = requirements.POINTS = ROOT / "build" / f"elsewhere-{threads}-{batch}"
+            results.append([function.__name__, point, function(**point)])
+    net, (pixels, _) = common.network("embedded", "W4A3"), common.test_images("embedded", 60)
+    for name, size in (("range variation", 0.1), ("read noise", 0.15), ("ADC INL", 0.05)):
+        hardware = requirements.IMPERFECTIONS[name].hardware(size, net, "embedded")
+        results.append(chip.Chip(net, hardware, 3).logits(pixels, threads).tolist())
+    return hashlib.sha256(json.dumps(results).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    print(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,55 @@
+"""Sliders: what they show is what the library computes, and bad settings are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from nvlib import explorer
+from nvlib.arrays import Hardware
+from nvlib.chip import Chip
+from nvlib.energy import AdcLaw, EnergyTable, adc_saving, inference_energy
+from nvlib.explorer import Setting, evaluate
+from nvlib.network import quantized_logits
+from nvlib.sparsity import ALL_POLICIES, count_events
+
+
+def test_what_is_shown_is_what_the_library_computes(network, digits):
+    net, images = network("W4A3"), digits.test_images[:40]
+    found = evaluate(Setting(adc_bits=8), "embedded", images=40)
+    labels = digits.test_labels[:40]
+    right = int((quantized_logits(net, images).argmax(axis=1) == labels).sum())
+    assert found.correct == found.ideal_correct == right  # 8 bits lose nothing
+    events = count_events(Chip(net, Hardware()), digits.test_images[: explorer.EVENT_IMAGES])
+    energy = inference_energy(events, ALL_POLICIES, 8, AdcLaw(), EnergyTable.load())
+    assert found.after == pytest.approx(energy)
+
+
+def test_precisions_without_a_checkpoint_are_quantized_after_training():
+    found = evaluate(Setting(5, 7), "embedded", images=40)
+    assert found.trained == "quantized after training"
+    assert found.ideal_correct >= 36
+
+
+def test_moving_a_slider_draws_the_new_setting(monkeypatch):
+    shown = []
+    monkeypatch.setattr(explorer, "display", shown.append)
+    box = explorer.explore("embedded", images=20)
+    assert len(shown) == 1
+    box.controls["adc_bits"].value = 2
+    box.controls["partial"].value = "whole"
+    assert len(shown) == 3
+    assert "2-bit ADC" in shown[-1].get_suptitle()
+    whole = evaluate(Setting(adc_bits=2, partial="whole"), "embedded", images=20)
+    able = evaluate(Setting(adc_bits=2), "embedded", images=20)
+    assert adc_saving(able.before, able.after) > adc_saving(whole.before, whole.after)
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="adc_bits: expected an integer from 1 to 10"):
+        Setting(adc_bits=0)
+    with pytest.raises(ValueError, match="weight_bits: expected an integer from 1 to 8"):
+        Setting(weight_bits=9)
+    with pytest.raises(ValueError, match="design: expected one of"):
+        Setting(design="free")
+    with pytest.raises(ValueError, match="images: expected 1 to 1000 of embedded"):
+        evaluate(Setting(), "embedded", images=5000)
