@@ -21,7 +21,7 @@ LEVELS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D5
 
 def pipeline(steps: pd.DataFrame, layers: pd.DataFrame, chips: pd.DataFrame) -> Figure:
     """Accuracy of each step to W4A3, points lost by single layers, accuracy of varied chips."""
-    figure, (left, middle, right) = new_figure(PAGE, 2.6, 1, 3, width_ratios=(1.05, 0.9, 1))
+    figure, (left, middle, right) = new_figure(PAGE, 2.9, 1, 3)
     places = np.arange(len(steps))[::-1]
     errors = [steps["accuracy"] - steps["lower"], steps["upper"] - steps["accuracy"]]
     left.errorbar(steps["accuracy"], places, xerr=errors, fmt="o", color="#0072B2", capsize=2)
@@ -40,8 +40,8 @@ def pipeline(steps: pd.DataFrame, layers: pd.DataFrame, chips: pd.DataFrame) -> 
         right.plot(part["sigma"], part["accuracy"], marker=marker, color=colour, label=label)
         lower, upper = part["lower"].clip(0), part["upper"].clip(upper=100)
         right.fill_between(part["sigma"], lower, upper, color=colour, alpha=0.15, lw=0)
-    right.set(xlabel="range variation (sigma / range)", ylabel="accuracy (%)", ylim=(0, 102))
-    right.legend(loc="lower left")
+    right.set(xlabel="variation\n(sigma / range)", ylabel="accuracy (%)", ylim=(0, 102))
+    right.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0))
     return figure
 
 
@@ -54,10 +54,10 @@ def measured_device(device: MeasuredDevice, table: pd.DataFrame, aged: pd.DataFr
         left.plot(values, (np.arange(len(values)) + 0.5) / len(values), ".", color=colour, ms=3)
         mean, sigma = 1e6 * device.means_s[int(level)], 1e6 * device.sigmas_s[int(level)]
         quantiles = np.linspace(-2.6, 2.6, 80)
-        left.plot(mean + sigma * quantiles, norm.cdf(quantiles), color=colour,
-                  label=f"level {int(level)}")  # fmt: skip
-    left.set(xlabel="conductance when first read (uS)", ylabel="share of the cells below")
-    left.legend(loc="center right", title="dots measured, lines fitted", title_fontsize=6)
+        left.plot(mean + sigma * quantiles, norm.cdf(quantiles), color=colour)
+        left.annotate(f"level {int(level)}", (mean, 1.05), ha="center", color=colour)
+    left.set(xlabel="conductance when first read (uS)", ylabel="share of the cells below",
+             ylim=(-0.03, 1.14))  # fmt: skip
     if device.drift is not None:
         start, drift = device.drift.reference_seconds, device.drift
         ages = np.geomspace(start, table["time_s"].max(), 50)
@@ -69,8 +69,8 @@ def measured_device(device: MeasuredDevice, table: pd.DataFrame, aged: pd.DataFr
             middle.plot(ages, fitted, color=colour)
         middle.set(xscale="log", yscale="log", xlabel="time since programming (s)",
                    ylabel="mean conductance (uS)")  # fmt: skip
-        middle.set_title(f"nu = {drift.nu:.4f} +- {drift.nu_error:.4f}, "
-                         f"cell to cell {drift.nu_sigma:.4f}")  # fmt: skip
+        text = f"nu = {drift.nu:.4f} +- {drift.nu_error:.4f}\ncell to cell {drift.nu_sigma:.4f}"
+        middle.text(0.08, 0.4, text, transform=middle.transAxes)
     for training, (colour, marker, label) in TRAININGS.items():
         part = aged[aged["training"] == training]
         if len(part):
