@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from nvlib.arrays import Hardware
 from nvlib.chip import Chip
+from nvlib.graph import QuantizedGraph
 from nvlib.network import QuantizedNetwork
 from nvlib.reference import unfold
 
@@ -14,7 +17,7 @@ CALIBRATION_IMAGES = 64
 
 
 def column_sums(
-    network: QuantizedNetwork, hardware: Hardware, images: np.ndarray
+    network: QuantizedNetwork | QuantizedGraph, hardware: Hardware, images: Any
 ) -> list[np.ndarray]:
     """How often each ideal column sum occurs, layer by layer.
 
@@ -51,7 +54,7 @@ def column_sums(
 
 
 def calibrated_full_scale(
-    network: QuantizedNetwork, hardware: Hardware, images: np.ndarray
+    network: QuantizedNetwork | QuantizedGraph, hardware: Hardware, images: Any
 ) -> tuple[float, ...]:
     """Full scale of each layer with the smallest squared error of its converters' codes.
 
@@ -60,8 +63,8 @@ def calibrated_full_scale(
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (N, 28, 28)
-        Training images; a few dozen do.
+    images : ndarray, shape (N, ...)
+        Training images, as the network takes them; a few dozen do.
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ class Chip:
         Which chip.
     compiled : bool
         False reads with `nvlib.reference`, slower and to the same bits.
+    device : str
+        Where torch multiplies; any but "cpu", such as "cuda", reads with `nvlib.reference` too.
 
     Examples
     --------
@@ -57,12 +59,17 @@ class Chip:
         hardware: Hardware,
         seed: int = 0,
         compiled: bool = COMPILED,
+        device: str = "cpu",
     ) -> None:
         require_integer("seed", seed, 0, 2**63)
         self.network = network
         self.hardware = hardware
         self.seed = seed
-        self._reader = CompiledReader if compiled else ReferenceReader
+        self._reader = (
+            CompiledReader
+            if compiled and device == "cpu"
+            else partial(ReferenceReader, device=device)
+        )
         seeds = np.random.SeedSequence(seed).spawn(len(network.layers))
         self.layers: tuple[LayerArrays, ...] = tuple(
             write_layer(layer, number, network.precisions[number], hardware, seeds[number])
@@ -93,7 +100,8 @@ class Chip:
         images : Tensor or ndarray, shape (N, ...)
             For calibration, as the model takes them; some hundred training images.
         hardware : Hardware, optional
-            128 x 128 arrays with converters that lose nothing by default.
+            128 x 128 arrays with converters that lose nothing by default. For converters of
+            fewer bits, choose their full scale with `nvlib.calibration`.
         precision : Precision, optional
             W8A8 by default.
         overrides, method
@@ -202,7 +210,7 @@ class Chip:
         """Class of each image; see `logits`."""
         return self.logits(images, threads, access).argmax(axis=1)
 
-    def layer_codes(self, images: np.ndarray) -> list[np.ndarray]:
+    def layer_codes(self, images: Any) -> list[np.ndarray]:
         """Input codes of each layer, (N, inputs[, H, W]), as this chip makes them.
 
         A layer that reads twice (signed inputs) has the codes of both reads, (2 N, ...).

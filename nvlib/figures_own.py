@@ -58,6 +58,7 @@ def measured_device(device: MeasuredDevice, table: pd.DataFrame, aged: pd.DataFr
         left.annotate(f"level {int(level)}", (mean, 1.05), ha="center", color=colour)
     left.set(xlabel="conductance when first read (uS)", ylabel="share of the cells below",
              ylim=(-0.03, 1.14))  # fmt: skip
+    left.margins(x=0.15)
     if device.drift is not None:
         start, drift = device.drift.reference_seconds, device.drift
         ages = np.geomspace(start, table["time_s"].max(), 50)

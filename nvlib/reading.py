@@ -17,9 +17,10 @@ from nvlib.noise import NORMAL_QUANTILES
 class ReferenceReader:
     """Reads a layer with `nvlib.reference`; codes keep their natural shape."""
 
-    def __init__(self, arrays: LayerArrays, height: int, breadth: int) -> None:
+    def __init__(self, arrays: LayerArrays, height: int, breadth: int, device: str = "cpu") -> None:
         spec = arrays.layer.spec
         self.arrays = arrays
+        self.device = device
         self.input_shape = (spec.inputs, height, breadth) if spec.kernel else (spec.inputs,)
         self.output_sides = spec.output_sides(height, breadth)
 
@@ -33,7 +34,7 @@ class ReferenceReader:
 
     def read(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Products of codes (N, ...): int64, (N, positions, outputs)."""
-        return reference.read_layer(self.arrays, codes, keys)
+        return reference.read_layer(self.arrays, codes, keys, self.device)
 
     def hand_over(self, products: np.ndarray, following: ReferenceReader, most: int) -> np.ndarray:
         """Input codes of the following layer."""

@@ -182,9 +182,11 @@ def run_notebook(notebook: Notebook, parameters: dict[str, Any]) -> str | None:
 
 def retrain(jobs: int, dataset: str) -> str:
     """Train every network from scratch; the folder they lie in, relative to the artifact."""
-    from nvlib import retraining
+    from nvlib import residual, retraining
 
     folder = BUILD / "checkpoints"
+    for training in residual.TRAININGS:
+        residual.train_one(dataset, training, folder)
     retraining.train_all(retraining.shipped(dataset), folder, jobs)
     return folder.relative_to(ROOT).as_posix()
 

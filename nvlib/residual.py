@@ -20,7 +20,7 @@ from nvlib.finetune import fine_tune
 from nvlib.graph import GraphNetwork
 from nvlib.paths import CHECKPOINTS
 from nvlib.quantizers import Precision
-from nvlib.training import Recipe, accuracy, fit, to_tensor
+from nvlib.training import Recipe, accuracy, fastest, fit, to_tensor
 
 PRECISION = Precision(4, 3)
 #: Programming error that the noise-aware training meets.
@@ -116,14 +116,14 @@ def train_one(dataset: str, training: str, folder: Path, progress: bool = True) 
     torch.manual_seed(0)
     network: nn.Module = ResidualNetwork()
     if training == "float":
-        fit(network, images, labels, recipe, 0, progress=progress, name="residual float")
+        fit(network, images, labels, recipe, 0, fastest(), progress, "residual float")
     else:
         train_one(dataset, "float", folder, progress)
         network.load_state_dict(load_file(folder / checkpoint(dataset, "float")))
         network = fine_tune(
             network, images, labels, PRECISION,
             hardware=worn_hardware() if training == "noise-aware" else None,
-            recipe=recipe, progress=progress,
+            recipe=recipe, device=fastest(), progress=progress,
         )  # fmt: skip
     network.eval()
     right = accuracy(network, digits.test_images, digits.test_labels)

@@ -47,7 +47,9 @@ def train_one(name: CheckpointName, folder: Path, progress: bool = False) -> Non
         floating = CheckpointName(name.dataset, name.network, None, name.seed)
         train_one(floating, folder, progress)
         start = checkpoints.load_unlisted_float(floating, folder)
-    network = training.train(digits, name.precision, name.seed, start, recipe, specs, progress)
+    network = training.train(
+        digits, name.precision, name.seed, start, recipe, specs, progress, training.fastest()
+    )
     if name.precision is None:
         accuracy = training.accuracy(network, digits.test_images, digits.test_labels)
     else:

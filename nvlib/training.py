@@ -177,6 +177,17 @@ def fit(
     network.to("cpu")
 
 
+def fastest() -> str:
+    """Where networks train fastest: "cuda" where there is one, else "cpu".
+
+    Examples
+    --------
+    >>> fastest() in ("cpu", "cuda")
+    True
+    """
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def default_recipe(data: Dataset, precision: Precision | None) -> Recipe:
     """The recipe of the shipped checkpoints; one for all precisions.
 

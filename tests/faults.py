@@ -1,6 +1,6 @@
 """Puts deliberate faults into `nvlib`, one at a time, and tells which test catches each.
 
-Usage: python tests/faults.py [--jobs N]; about 20 minutes on 2 cores. Every fault is put into a
+Usage: python tests/faults.py [--jobs N]; about 15 minutes on 2 cores. Every fault is put into a
 copy of the artifact in a temporary folder, where the unit tests and then the notebooks' checks
 run until the first failure. Ends with 1 if fewer than 95 % are caught.
 """
@@ -84,6 +84,11 @@ FAULTS = (
     ("a swapped unit", "energy", "table.read_time * 1e12", "table.read_time * 1e9"),
     ("detection for nothing", "energy", 'total["detection"] += columns * table.comparator', "pass"),
     ("a saving over the wrong total", "energy", '/ before["adc"]', '/ sum(before.values())'),
+    ("a calibration that meets few pixels", "graph", "values = values[chosen.to(values.device)]",
+     "values = values[:: len(values) // FITTED_VALUES]"),
+    ("a drift fitted on a linear scale", "measured", 'age = np.log(rows["time_s"] / start)',
+     'age = rows["time_s"] / start'),
+    ("a worker that is not compared", "cluster", "if found.get(name) != value:", "if not found:"),
     ("a limit at the wrong crossing", "studies/requirements", "share = (delta - mean[beyond - 1])",
      "share = (mean[beyond] - delta)"),
     ("a verdict without a tolerance", "claims", '<= entry["tolerance"]', '<= 1'),

@@ -14,11 +14,12 @@ import tomllib
 import nbformat
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 import nvlib
-from nvlib import claims, readme, reproduce, sweep
+from nvlib import claims, readme, reproduce, residual, sweep
 from nvlib.notebook import CheckError, Session
 from nvlib.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
 from nvlib.studies import precision
@@ -287,6 +288,19 @@ def test_the_readmes_two_commands_are_the_scripts():
     assert "./run_tests.sh" in text
     assert "./run_tests.sh" in (ROOT / ".ci/run").read_text()
     assert sys.version_info >= (3, 11)
+
+
+def test_the_readmes_code_runs(digits, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    images = torch.from_numpy(digits.test_images[:100, None].astype("float32") / 255)
+    names = {"model": residual.load("embedded", "float"), "training_images": images,
+             "test_images": images, "test_labels": digits.test_labels[:100]}  # fmt: skip
+    for block in blocks:
+        exec(block, names)  # as a reader would paste it
+    shown = capsys.readouterr().out
+    assert float(shown.split()[0]) > 0.97
+    assert "TOPS/W" in shown
 
 
 def test_every_command_of_the_appendix_is_one_that_exists():

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nvlib.arrays import Hardware, held_codes
+from nvlib.calibration import calibrated_full_scale
 from nvlib.chip import Chip
 from nvlib.converters import Adc
 from nvlib.devices import DeviceModel, RangeVariation, ReadNoise, StuckCells
@@ -164,6 +165,21 @@ def test_the_two_phases_of_a_signed_input_meet_noise_of_their_own():
     noisy = Hardware(devices=DeviceModel(read_noise=ReadNoise(0.2)), adc=Adc(8))
     chip = Chip.from_torch(nn.Sequential(layer), torch.cat([image, -image]), noisy)
     assert (chip.logits(image) != -chip.logits(-image)).any()
+
+
+def test_few_converter_bits_are_made_the_most_of():
+    model, images = model_of("residual")
+    chip = Chip.from_torch(model, images)
+    few = Hardware(adc=Adc(5))
+    scales = calibrated_full_scale(chip.network, few, images[:20])
+    fitted = replace(few, adc=Adc(5, full_scale=scales))
+
+    def error(hardware):
+        logits = Chip(chip.network, hardware).logits(images)
+        return np.abs(logits - chip.logits(images)).mean()
+
+    assert len(scales) == len(chip.layers)
+    assert error(fitted) < 0.5 * error(few)
 
 
 def test_precisions_can_differ_by_layer():
@@ -363,7 +379,21 @@ def test_training_gives_back_what_low_precision_and_devices_take(digits):
     assert accuracy(aware, worn, 4) > accuracy(tuned, worn, 4) + 0.02
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@cuda
+def test_chips_read_on_a_gpu_give_the_same_bits(network, digits):
+    worn = DeviceModel(effects=(RangeVariation(0.05),), read_noise=ReadNoise(0.05))
+    chips = [
+        Chip(network("W4A3"), Hardware(devices=worn, adc=Adc(6)), 1, device=device)
+        for device in ("cpu", "cuda")
+    ]
+    one, other = (chip.logits(digits.test_images[:10]) for chip in chips)
+    np.testing.assert_array_equal(one, other)  # integers in float64 are exact anywhere
+
+
+@cuda
 def test_training_on_a_gpu_agrees_with_the_cpu():
     model, images = model_of("residual")
     labels, recipe = torch.arange(40) % 10, Recipe(epochs=1, batch=8, shift=0)

@@ -24,6 +24,7 @@ from nvlib.sweep import Point
 from nvlib.training import to_tensor
 
 CALIBRATION_IMAGES = 512
+BATCH = 100
 #: Ways from the float network to W4A3, each without hardware: (training, method, wide layers).
 STEPS = {
     "floating point": ("float", "none", ""),
@@ -106,10 +107,10 @@ def step_point(
     pixels, labels = common.test_images(dataset, images)
     net = deepcopy(net).double()  # rounding cannot change a class on another machine
     hits = 0
-    for start in range(0, images, 500):
-        inputs = to_tensor(pixels[start : start + 500]).double()
+    for start in range(0, images, BATCH):
+        inputs = to_tensor(pixels[start : start + BATCH]).double()
         classes = net(inputs).argmax(dim=1).numpy()
-        hits += int((classes == labels[start : start + 500]).sum())
+        hits += int((classes == labels[start : start + BATCH]).sum())
     return {"correct": hits}
 
 
