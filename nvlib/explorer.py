@@ -197,13 +197,13 @@ def draw(setting: Setting, found: Evaluation) -> Figure:
                         textcoords="offset points", ha="center")  # fmt: skip
     middle.set_xticks((0, 1), ("ADC alone", "with detection"))
     middle.set(ylabel="ADC energy saved (%)", ylim=(min(100 * net, 0) - 5, 105))
-    table = pd.DataFrame({"without": found.before, "with sparsity": found.after}) / 1000
+    table = pd.DataFrame({"without": found.before, "with": found.after}) / 1000
     left_edge = np.zeros(2)
     for name, colour in zip(COMPONENTS, COLOURS.values(), strict=True):
         right.barh((1, 0), table.loc[name], left=left_edge, label=name, color=colour)
         left_edge += table.loc[name].to_numpy()
     right.set_yticks((1, 0), table.columns, rotation=90, va="center")
-    right.set(xlabel="energy per inference (nJ)", ylim=(-0.5, 2.3))
+    right.set(xlabel="energy per inference (nJ), without and with sparsity", ylim=(-0.5, 2.3))
     right.legend(ncols=2, loc="upper right")
     gain = efficiency_gain(found.before, found.after)
     figure.suptitle(
