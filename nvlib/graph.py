@@ -353,7 +353,9 @@ class QuantizedGraph:
             outputs = [self._part(part, x, readers, read) for part in self.parts[path]]
             return torch.from_numpy(np.concatenate(outputs, axis=1))
 
-        return Executor(self.traced, self.parts, layer).run(torch.from_numpy(images).double())
+        return (
+            Executor(self.traced, self.parts, layer).run(torch.from_numpy(images).double()).numpy()
+        )
 
     def _part(self, part: Part, x: torch.Tensor, readers: Sequence[Any], read: Callable) -> Any:
         layer, reader = self.layers[part.number], readers[part.number]

@@ -75,7 +75,7 @@ def trace(model: nn.Module, digital: Sequence[str] = ()) -> fx.GraphModule:
             f"digital: expected paths of modules among {sorted(filter(None, paths))}, received "
             f"{unknown[0]!r}; name modules of the network"
         )
-    model = _floating(copy.deepcopy(model).cpu().eval())
+    model = _floating(copy.deepcopy(model).cpu().float().eval())
     tracer = _Tracer(digital)
     try:
         traced = fx.GraphModule(model, tracer.trace(model))
@@ -84,6 +84,13 @@ def trace(model: nn.Module, digital: Sequence[str] = ()) -> fx.GraphModule:
             f"{type(model).__name__}: expected a network that torch.fx can trace, received: "
             f"{error}; free forward() of choices that depend on values, or leave the part digital"
         ) from error
+    taken = [node for node in traced.graph.nodes if node.op == "placeholder"]
+    given = next(node for node in traced.graph.nodes if node.op == "output").args[0]
+    if len(taken) != 1 or not isinstance(given, fx.Node):
+        raise ValueError(
+            f"{type(model).__name__}: expected a forward() of one tensor to one tensor, received "
+            f"{len(taken)} inputs and an output of {type(given).__name__}; wrap the network"
+        )
     strange = [found for node in traced.graph.nodes if (found := _strange(node, traced, digital))]
     if strange:
         raise ValueError(

@@ -260,6 +260,45 @@ def test_what_cannot_go_onto_arrays_is_named_by_its_path():
         Chip.from_torch(nn.Sequential(nn.Conv2d(1, 1, 2, padding="same")), images)
 
 
+class Two(nn.Module):
+    def __init__(self, both):
+        super().__init__()
+        self.fc, self.both = nn.Linear(3, 2), both
+
+    def forward(self, x):
+        return (self.fc(x), x) if self.both else self.fc(x)
+
+
+def test_one_tensor_comes_and_one_goes():
+    images = torch.rand(4, 3)
+    with pytest.raises(ValueError, match="1 inputs and an output of tuple; wrap the network"):
+        Chip.from_torch(Two(both=True), images)
+    with pytest.raises(ValueError, match="2 inputs and an output of Node"):
+        Chip.from_torch(nn.Bilinear(3, 3, 2), images)
+    assert type(Chip.from_torch(Two(both=False).double(), images).logits(images)) is np.ndarray
+
+
+def test_steps_in_place_and_shapes_are_followed():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+            self.relu, self.fc = nn.ReLU(inplace=True), nn.Linear(64, 3)
+
+        def forward(self, x):
+            x = self.relu(self.one(x))
+            y = self.two(x)
+            y += x
+            y = F.avg_pool2d(self.relu(y), 2)
+            return self.fc(y.reshape(y.shape[0], -1))
+
+    torch.manual_seed(1)
+    model, images = Net(), torch.rand(30, 1, 8, 8)
+    chip = Chip.from_torch(model, images)
+    wanted = model(images).detach().numpy()
+    assert np.abs(chip.logits(images) - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
 class Choice(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else -x
