@@ -76,9 +76,7 @@ class Setting:
     def __post_init__(self) -> None:
         require_integer("adc_bits", self.adc_bits, 1, 10)
         require_number("variation", self.variation, highest=1)
-        assert self.precision
-        assert self.mapping
-        assert self.law
+        _ = self.precision, self.mapping, self.law  # each refuses what it cannot be
 
     @property
     def precision(self) -> Precision:
