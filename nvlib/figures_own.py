@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from nvlib.figures import PAGE, new_figure
-from nvlib.measured import MeasuredDevice
+from nvlib.measured import DriftFit, MeasuredDevice
 
 #: Networks trained three ways, and levels of a cell (Okabe-Ito, colour-blind safe).
 TRAININGS = {
@@ -35,50 +37,75 @@ def pipeline(steps: pd.DataFrame, layers: pd.DataFrame, chips: pd.DataFrame) -> 
     middle.barh(rows, layers["lost"], color="#56B4E9")
     middle.set_yticks(rows, layers["layer"])
     middle.set(xlabel="points lost, this layer at W4A3\nand all others at W8A8")
-    for training, (colour, marker, label) in TRAININGS.items():
-        part = chips[chips["training"] == training]
-        right.plot(part["sigma"], part["accuracy"], marker=marker, color=colour, label=label)
-        lower, upper = part["lower"].clip(0), part["upper"].clip(upper=100)
-        right.fill_between(part["sigma"], lower, upper, color=colour, alpha=0.15, lw=0)
-    right.set(xlabel="variation\n(sigma / range)", ylabel="accuracy (%)", ylim=(0, 102))
+    _by_training(right, chips, "sigma")
+    right.set_xlabel("variation\n(sigma / range)")
     right.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0))
     return figure
 
 
-def measured_device(device: MeasuredDevice, table: pd.DataFrame, aged: pd.DataFrame) -> Figure:
-    """Measurements and the model fitted to them; accuracy of chips of that device over time."""
-    figure, (left, middle, right) = new_figure(PAGE, 2.4, 1, 3)
+def measured_device(
+    device: MeasuredDevice, table: pd.DataFrame, aged: pd.DataFrame | None = None
+) -> Figure:
+    """Measurements and the model fitted to them: levels, and drift where it was measured.
+
+    Parameters
+    ----------
+    device : MeasuredDevice
+    table : DataFrame
+        What `nvlib.measured.read_device` read.
+    aged : DataFrame, optional
+        Accuracy of chips of that device over time, for a third panel.
+    """
+    count = 1 + (device.drift is not None) + (aged is not None)
+    figure, panels = new_figure(PAGE * count / 3, 2.4, 1, count, squeeze=False)
+    panels = list(panels[0])
+    _levels(panels.pop(0), device, table)
+    if device.drift is not None:
+        _drift(panels.pop(0), device.drift, table)
+    if aged is not None:
+        axes = panels.pop(0)
+        _by_training(axes, aged, "seconds")
+        axes.set(xscale="log", xlabel="time since programming (s)")
+        axes.legend(loc="lower left")
+    return figure
+
+
+def _levels(axes: Any, device: MeasuredDevice, table: pd.DataFrame) -> None:
+    """Distribution of each level when first read: dots measured, lines fitted."""
     first = table[table["time_s"] == table["time_s"].min()] if "time_s" in table else table
+    quantiles = np.linspace(-2.6, 2.6, 80)
     for level, rows in first.groupby("level"):
         colour, values = LEVELS[int(level) % len(LEVELS)], 1e6 * np.sort(rows["conductance_s"])
-        left.plot(values, (np.arange(len(values)) + 0.5) / len(values), ".", color=colour, ms=3)
+        axes.plot(values, (np.arange(len(values)) + 0.5) / len(values), ".", color=colour, ms=3)
         mean, sigma = 1e6 * device.means_s[int(level)], 1e6 * device.sigmas_s[int(level)]
-        quantiles = np.linspace(-2.6, 2.6, 80)
-        left.plot(mean + sigma * quantiles, norm.cdf(quantiles), color=colour)
-        left.annotate(f"level {int(level)}", (mean, 1.05), ha="center", color=colour)
-    left.set(xlabel="conductance when first read (uS)", ylabel="share of the cells below",
+        axes.plot(mean + sigma * quantiles, norm.cdf(quantiles), color=colour)
+        axes.annotate(f"level {int(level)}", (mean, 1.05), ha="center", color=colour)
+    axes.set(xlabel="conductance when first read (uS)", ylabel="share of the cells below",
              ylim=(-0.03, 1.14))  # fmt: skip
-    left.margins(x=0.15)
-    if device.drift is not None:
-        start, drift = device.drift.reference_seconds, device.drift
-        ages = np.geomspace(start, table["time_s"].max(), 50)
-        for level, rows in table.groupby("level"):
-            colour = LEVELS[int(level) % len(LEVELS)]
-            mean = 1e6 * rows.groupby("time_s")["conductance_s"].mean()
-            middle.plot(mean.index, mean, "o", color=colour)
-            fitted = mean.iloc[0] * (ages / start) ** -drift.nu
-            middle.plot(ages, fitted, color=colour)
-        middle.set(xscale="log", yscale="log", xlabel="time since programming (s)",
-                   ylabel="mean conductance (uS)")  # fmt: skip
-        text = f"nu = {drift.nu:.4f} +- {drift.nu_error:.4f}\ncell to cell {drift.nu_sigma:.4f}"
-        middle.text(0.08, 0.4, text, transform=middle.transAxes)
+    axes.margins(x=0.15)
+
+
+def _drift(axes: Any, drift: DriftFit, table: pd.DataFrame) -> None:
+    """Mean of each level over time, and the power law fitted to all traces."""
+    ages = np.geomspace(drift.reference_seconds, table["time_s"].max(), 50)
+    for level, rows in table.groupby("level"):
+        colour = LEVELS[int(level) % len(LEVELS)]
+        mean = 1e6 * rows.groupby("time_s")["conductance_s"].mean()
+        fitted = mean.iloc[0] * (ages / drift.reference_seconds) ** -drift.nu
+        axes.plot(mean.index, mean, "o", color=colour)
+        axes.plot(ages, fitted, color=colour)
+    axes.set(xscale="log", yscale="log", xlabel="time since programming (s)",
+             ylabel="mean conductance (uS)")  # fmt: skip
+    text = f"nu = {drift.nu:.4f} +- {drift.nu_error:.4f}\ncell to cell {drift.nu_sigma:.4f}"
+    axes.text(0.08, 0.4, text, transform=axes.transAxes)
+
+
+def _by_training(axes: Any, table: pd.DataFrame, along: str) -> None:
+    """Mean accuracy and its interval against one column, a curve for each training."""
     for training, (colour, marker, label) in TRAININGS.items():
-        part = aged[aged["training"] == training]
+        part = table[table["training"] == training]
         if len(part):
-            right.plot(part["seconds"], part["accuracy"], marker=marker, color=colour, label=label)
+            axes.plot(part[along], part["accuracy"], marker=marker, color=colour, label=label)
             lower, upper = part["lower"].clip(0), part["upper"].clip(upper=100)
-            right.fill_between(part["seconds"], lower, upper, color=colour, alpha=0.15, lw=0)
-    right.set(xscale="log", xlabel="time since programming (s)", ylabel="accuracy (%)",
-              ylim=(0, 102))  # fmt: skip
-    right.legend(loc="lower left")
-    return figure
+            axes.fill_between(part[along], lower, upper, color=colour, alpha=0.15, lw=0)
+    axes.set(ylabel="accuracy (%)", ylim=(0, 102))

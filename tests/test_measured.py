@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
+from nvlib import figures_own
 from nvlib.arrays import Hardware, write_layer
 from nvlib.converters import Adc, measure_adc, measure_dac
 from nvlib.devices import LevelMeans
@@ -56,6 +57,17 @@ def test_cells_of_a_measured_device_have_its_means_and_spreads():
     aged = device.model(20e6).program(levels, 3, np.random.default_rng(0)).reshape(4, -1)
     kept = (1e6) ** -device.drift.nu
     assert aged[3].mean() / fresh[3].mean() == pytest.approx(kept, rel=0.03)
+
+
+def test_the_fit_is_drawn_over_the_data(tmp_path):
+    device, table = read_device(EXAMPLES / "device.csv")
+    levels, drift = figures_own.measured_device(device, table).axes
+    dots = [line for line in levels.lines if line.get_linestyle() == "None"]
+    assert [len(line.get_xdata()) for line in dots] == [40] * 4
+    assert drift.get_xscale() == drift.get_yscale() == "log"
+    path = tmp_path / "device.csv"
+    path.write_text(device_text(SOUND))
+    assert len(figures_own.measured_device(*read_device(path)).axes) == 1
 
 
 def test_straight_levels_are_the_ideal_ones():
