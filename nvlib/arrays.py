@@ -185,6 +185,11 @@ def write_layer(
     cells, extra, converters, drivers = (np.random.default_rng(seed) for seed in seeds.spawn(4))
     mapped = map_weights(layer.matrix, precision, mapping)
     rows = len(mapped.levels)
+    largest_product = rows * precision.weight_max * precision.activation_max
+    require(  # as much again is left for converters that err
+        largest_product < 2**30, f"products of {layer.spec.name}", "below 2^30", largest_product,
+        "use fewer bits, or split the layer",
+    )  # fmt: skip
     grid_bits = min(FINEST_GRID_BITS, SUM_BITS - (mapping.rows * mapping.level_max).bit_length())
     require(
         grid_bits >= 6, "rows x (2^cell_bits - 1)", f"below 2^{SUM_BITS - 6}",

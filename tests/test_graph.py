@@ -328,6 +328,14 @@ def test_code_that_cannot_be_traced_or_is_unknown_is_named():
         Chip.from_torch(nn.Sequential(nn.Linear(6, 2)), images)
 
 
+def test_a_layer_too_tall_for_its_precision_is_refused():
+    tall, images = nn.Sequential(nn.Linear(40_000, 1)), torch.rand(2, 40_000)
+    with pytest.raises(ValueError, match="products of 0: expected below 2.30, received 1295400000"):
+        Chip.from_torch(tall, images)
+    logits = Chip.from_torch(tall, images, precision=Precision(4, 4)).logits(images)
+    assert np.abs(logits - tall(images).detach().numpy()).max() < 0.5
+
+
 def test_bad_arguments_are_refused():
     model, images = model_of("residual")
     network = GraphNetwork(model)
