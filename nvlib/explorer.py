@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -213,12 +214,12 @@ def draw(setting: Setting, found: Evaluation) -> Figure:
 
 
 def explore(dataset: str = "auto", images: int = 1000, start: Setting | None = None) -> Any:
-    """Sliders, and the figure of what they say; a figure of its own for each setting.
+    """Sliders, and a picture of what they say, drawn anew when one moves.
 
     Returns
     -------
     ipywidgets.VBox
-        With `children[0]` the controls, by name in its `controls`.
+        With its `controls` by name, and its `picture`.
 
     Examples
     --------
@@ -252,18 +253,26 @@ def explore(dataset: str = "auto", images: int = 1000, start: Setting | None = N
         ),
     }
 
-    def redraw(**values: Any) -> None:
-        setting = Setting(**values)
+    # A picture, not an Output widget: those can hang where a notebook runs without a browser.
+    picture = widgets.Image(format="png", layout=widgets.Layout(width="100%"))
+
+    def redraw(_: Any = None) -> None:
+        setting = Setting(**{name: control.value for name, control in controls.items()})
         figure = draw(setting, evaluate(setting, dataset, images))
-        display(figure)
+        png = io.BytesIO()
+        figure.savefig(png, dpi=150)
         plt.close(figure)
+        picture.value = png.getvalue()
 
     assert list(controls) == list(asdict(start))
+    for control in controls.values():
+        control.observe(redraw, "value")
+    redraw()
     panel = widgets.GridBox(
         list(controls.values()), layout=widgets.Layout(grid_template_columns="repeat(2, 24em)")
     )
-    box = widgets.VBox([panel, widgets.interactive_output(redraw, controls)])
-    box.controls = controls
+    box = widgets.VBox([panel, picture])
+    box.controls, box.picture = controls, picture
     return box
 
 

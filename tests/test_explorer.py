@@ -31,12 +31,14 @@ def test_precisions_without_a_checkpoint_are_quantized_after_training():
 
 
 def test_moving_a_slider_draws_the_new_setting(monkeypatch):
-    shown = []
-    monkeypatch.setattr(explorer, "display", shown.append)
+    shown, draw = [], explorer.draw
+    monkeypatch.setattr(explorer, "draw", lambda *what: shown.append(draw(*what)) or shown[-1])
     box = explorer.explore("embedded", images=20)
-    assert len(shown) == 1
+    first = bytes(box.picture.value)
+    assert first.startswith(b"\x89PNG")
     box.controls["adc_bits"].value = 2
     box.controls["partial"].value = "whole"
+    assert bytes(box.picture.value) != first
     assert len(shown) == 3
     assert "2-bit ADC" in shown[-1].get_suptitle()
     whole = evaluate(Setting(adc_bits=2, partial="whole"), "embedded", images=20)
