@@ -82,7 +82,7 @@ class GraphNetwork(nn.Module):
             nn.ParameterDict({_key(path): nn.Parameter(torch.zeros(())) for path in self.paths})
             for _ in range(2)
         )
-        #: Called with (weight, codes, scale, precision) where training meets imperfect devices.
+        #: (weight codes, precision) -> their errors on a chip, where training meets devices.
         self.disturb: Callable | None = None
 
     def get_extra_state(self) -> torch.Tensor:
