@@ -148,6 +148,8 @@ def test_ctrl_c_ends_a_run_with_one_message_and_the_next_goes_on(artifact):
     with subprocess.Popen(
         command, cwd=copy, env=environment, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # Jobs in the background of a shell ignore SIGINT, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as run:  # fmt: skip
         deadline = time.monotonic() + 120
         while not list(points.rglob("*.json")):  # a first point is done, others are under way
