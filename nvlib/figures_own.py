@@ -43,6 +43,24 @@ def pipeline(steps: pd.DataFrame, layers: pd.DataFrame, chips: pd.DataFrame) -> 
     return figure
 
 
+def layer_costs(layers: pd.DataFrame) -> Figure:
+    """Energy, reads and utilization of each layer, from the table of a `LayerReport`."""
+    rows = layers.iloc[:-1]  # the last one is the network
+    figure, panels = new_figure(PAGE, 0.9 + 0.17 * len(rows), 1, 3, sharey=True)
+    places = np.arange(len(rows))[::-1]
+    for axes, values, label, colour in zip(
+        panels,
+        (rows["energy_pj"] / 1000, rows["reads"], 100 * rows["utilization"]),
+        ("energy per inference (nJ)", "reads one after another", "cells that hold weights (%)"),
+        ("#0072B2", "#009E73", "#CC79A7"),
+        strict=True,
+    ):
+        axes.barh(places, values, color=colour)
+        axes.set_xlabel(label)
+    panels[0].set_yticks(places, rows["layer"])
+    return figure
+
+
 def measured_device(
     device: MeasuredDevice, table: pd.DataFrame, aged: pd.DataFrame | None = None
 ) -> Figure:

@@ -79,7 +79,7 @@ CATALOGUE = (
         {"images": (100, 1000, 10_000), "region_images": (4, 40, 200)},
     ),
     Notebook(
-        "06_your_network", "own_network, own_device: any torch network, your own device",
+        "06_your_network", "own_network, own_layers, own_device: your network, your device",
         (0.5, 1.0, 8.0),
         {"images": (500, 2000, 10_000), "chip_images": (50, 200, 1000), "chips": (3, 5, 10)},
     ),
