@@ -95,10 +95,12 @@ FAULTS = (
 )  # fmt: skip
 #: What is tried in turn: engine, artifact, notebooks.
 SELECTIONS = (
-    ["tests", *(f"--ignore=tests/test_{part}.py" for part in ("report", "artifact", "robustness"))],
-    ["tests/test_artifact.py", "tests/test_robustness.py", "-k", "not deliberate_faults"],
+    ["tests", *(f"--ignore=tests/test_{part}.py"
+                for part in ("report", "artifact", "robustness", "cluster"))],
+    ["tests/test_cluster.py", "tests/test_artifact.py", "tests/test_robustness.py",
+     "-k", "not deliberate_faults"],
     ["--nbval-lax", "notebooks"],
-)
+)  # fmt: skip
 LEFT_OUT = shutil.ignore_patterns(".venv", "build", ".git", "__pycache__", ".*_cache", "figures")
 
 
