@@ -21,7 +21,7 @@ from nvlib.converters import Adc
 from nvlib.devices import DeviceModel, RangeVariation, ReadNoise, StuckCells
 from nvlib.energy import operations
 from nvlib.finetune import fine_tune
-from nvlib.graph import GraphNetwork
+from nvlib.graph import FITTED_VALUES, GraphNetwork
 from nvlib.layer_report import layer_report
 from nvlib.mapping import Mapping
 from nvlib.quantizers import Precision
@@ -226,8 +226,9 @@ def test_calibration_scales_are_what_they_say(method):
 
 
 def test_calibration_meets_every_pixel_of_large_inputs():
-    images = torch.ones(512, 8, 8, 8)
+    images = torch.ones(2048, 8, 8, 8)
     images[..., 0, 0] = 0.1  # the only pixel that even steps through the values would meet
+    assert images.numel() % (64 * FITTED_VALUES) == 0
     network = GraphNetwork(nn.Sequential(nn.Conv2d(8, 1, 3)))
     network.quantize(images, Precision(8, 4))
     assert float(network.log_input_scales["0"].detach().exp()) == pytest.approx(1 / 15, rel=0.02)
