@@ -107,6 +107,8 @@ class Evaluation:
         How the network was quantized.
     before, after : dict
         Energy per inference by component in pJ, without and with the sparsity policies.
+    label : str
+        What the images are, where they are not MNIST's test images.
     """
 
     correct: int
@@ -115,6 +117,7 @@ class Evaluation:
     trained: str
     before: dict[str, float]
     after: dict[str, float]
+    label: str
 
 
 @lru_cache(maxsize=64)
@@ -148,7 +151,8 @@ def evaluate(setting: Setting, dataset: str = "auto", images: int = 1000) -> Eva
     >>> found.correct, found.trained
     (50, 'trained with quantization')
     """
-    dataset = data.load(dataset).name
+    digits = data.load(dataset)
+    dataset, label = digits.name, "" if digits.comparable else digits.label
     net, trained = _network(dataset, setting.precision)
     lossless = 2**setting.adc_bits - 1 >= setting.mapping.largest_sum
     hardware = Hardware(setting.mapping, adc=Adc(bits=setting.adc_bits))
@@ -164,7 +168,7 @@ def evaluate(setting: Setting, dataset: str = "auto", images: int = 1000) -> Eva
         for policies in ((), ALL_POLICIES)
     )
     ideal = _ideal_correct(dataset, setting.precision, images)
-    return Evaluation(correct, ideal, images, trained, before, after)
+    return Evaluation(correct, ideal, images, trained, before, after, label)
 
 
 def draw(setting: Setting, found: Evaluation) -> Figure:
@@ -202,13 +206,14 @@ def draw(setting: Setting, found: Evaluation) -> Figure:
         right.barh((1, 0), table.loc[name], left=left_edge, label=name, color=colour)
         left_edge += table.loc[name].to_numpy()
     right.set_yticks((1, 0), table.columns, rotation=90, va="center")
-    right.set(xlabel="energy per inference (nJ), without and with sparsity", ylim=(-0.5, 2.3))
+    right.set(xlabel="energy per inference (nJ), without and with sparsity", ylim=(-0.5, 2.6))
     right.legend(ncols=2, loc="upper right")
     gain = efficiency_gain(found.before, found.after)
     figure.suptitle(
         f"{setting.precision} ({found.trained}), {setting.rows} x {setting.rows}, "
         f"{setting.cell_bits}-bit cells, {setting.adc_bits}-bit ADC, variation "
-        f"{setting.variation:g}: efficiency x {gain:.2f}", fontsize=7.5,
+        f"{setting.variation:g}: efficiency x {gain:.2f}" + f"\n{found.label}" * bool(found.label),
+        fontsize=7.5,
     )  # fmt: skip
     return figure
 

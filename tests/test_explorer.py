@@ -41,6 +41,7 @@ def test_moving_a_slider_draws_the_new_setting(monkeypatch):
     assert bytes(box.picture.value) != first
     assert len(shown) == 3
     assert "2-bit ADC" in shown[-1].get_suptitle()
+    assert "not comparable with the paper" in shown[-1].get_suptitle()
     whole = evaluate(Setting(adc_bits=2, partial="whole"), "embedded", images=20)
     able = evaluate(Setting(adc_bits=2), "embedded", images=20)
     assert adc_saving(able.before, able.after) > adc_saving(whole.before, whole.after)
