@@ -30,7 +30,7 @@ from nvlib.energy import (
     efficiency_gain,
     inference_energy,
 )
-from nvlib.figures import COLOURS, PAGE, new_figure
+from nvlib.figures import COLOURS, COMPONENT_COLOURS, PAGE, new_figure
 from nvlib.mapping import Mapping
 from nvlib.network import QuantizedNetwork, quantized_logits
 from nvlib.quantizers import MAX_BITS, Precision
@@ -202,7 +202,7 @@ def draw(setting: Setting, found: Evaluation) -> Figure:
     middle.set(ylabel="ADC energy saved (%)", ylim=(min(100 * net, 0) - 5, 105))
     table = pd.DataFrame({"without": found.before, "with": found.after}) / 1000
     left_edge = np.zeros(2)
-    for name, colour in zip(COMPONENTS, COLOURS.values(), strict=True):
+    for name, colour in zip(COMPONENTS, COMPONENT_COLOURS, strict=True):
         right.barh((1, 0), table.loc[name], left=left_edge, label=name, color=colour)
         left_edge += table.loc[name].to_numpy()
     right.set_yticks((1, 0), table.columns, rotation=90, va="center")

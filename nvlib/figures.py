@@ -27,6 +27,8 @@ COLOURS = dict(
     )
 )
 MARKERS = dict(zip(COLOURS, "osD^vP", strict=True))
+#: Of `nvlib.energy.COMPONENTS`, in their order.
+COMPONENT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#999999", "#D55E00")
 STYLE = {
     "font.size": 7.5, "axes.labelsize": 7.5, "axes.titlesize": 7.5, "legend.fontsize": 6.5,
     "xtick.labelsize": 7, "ytick.labelsize": 7, "axes.spines.top": False,
@@ -357,9 +359,7 @@ def energy_breakdown(table: pd.DataFrame) -> Figure:
         ([f"{name} ADC (pJ)" for name in layers], "ADC energy (% of before)", "viridis"),
     )
     for axes, (parts, label, palette) in zip(panels, stacks, strict=True):
-        colours = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#999999", "#D55E00")
-        if palette:
-            colours = sns.color_palette(palette, len(parts))
+        colours = sns.color_palette(palette, len(parts)) if palette else COMPONENT_COLOURS
         bars = [(row, when) for row in rows for when in ("before", "after")]
         whole = [sum(row[f"before {part}"] for part in parts) for row, _ in bars]
         bottom = np.zeros(len(bars))

@@ -12,6 +12,7 @@ import torch
 from nvlib import data, residual
 from nvlib.arrays import Hardware
 from nvlib.chip import Chip
+from nvlib.finetune import CALIBRATION_IMAGES
 from nvlib.graph import GraphNetwork
 from nvlib.layer_report import LayerReport, layer_report
 from nvlib.mapping import Mapping
@@ -23,7 +24,6 @@ from nvlib.studies import common
 from nvlib.sweep import Point
 from nvlib.training import to_tensor
 
-CALIBRATION_IMAGES = 512
 BATCH = 100
 #: Ways from the float network to W4A3, each without hardware: (training, method, wide layers).
 STEPS = {
