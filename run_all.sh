@@ -51,4 +51,4 @@ else
     python=.venv/bin/python
 fi
 [ -z "${NVLIB_SETUP_ONLY:-}" ] || exit 0
-PATH="$(cd "$(dirname "$python")" && pwd):$PATH" exec "$python" -u -m nvlib.reproduce "$@"
+PATH="$(cd "$(dirname "$python")" && pwd):$PATH" exec "$python" -u -m artifact.reproduce "$@"

@@ -21,12 +21,12 @@ import pandas as pd
 from distributed import Client
 from scipy.optimize import nnls
 
-from nvlib import sweep
+from artifact import sweep
+from artifact.studies import common
 from nvlib.arrays import Hardware
 from nvlib.chip import Chip
 from nvlib.converters import Adc
 from nvlib.devices import DeviceModel, RangeVariation
-from nvlib.studies import common
 
 FOLDER = Path(__file__).parent
 ADDRESS = "tcp://127.0.0.1:8799"

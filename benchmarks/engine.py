@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nvlib import data, training
+from artifact import data, training
+from artifact.checkpoints import CheckpointName, load_float, load_quantized
 from nvlib.arrays import Hardware
-from nvlib.checkpoints import CheckpointName, load_float, load_quantized
 from nvlib.chip import Chip
 from nvlib.converters import Adc
 from nvlib.devices import DeviceModel, RangeVariation

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from nvlib import data, figures
+from artifact import data, figures
+from artifact.studies.common import network
 from nvlib.arrays import Hardware
 from nvlib.chip import Chip
 from nvlib.converters import Adc
 from nvlib.devices import DeviceModel, RangeVariation
 from nvlib.mapping import Mapping
-from nvlib.studies.common import network
 
 FOLDER = Path(__file__).parent
 DEVICES = DeviceModel(effects=(RangeVariation(0.02),))

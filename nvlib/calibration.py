@@ -28,10 +28,10 @@ def column_sums(
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
-    >>> from nvlib.data import load_embedded
+    >>> from artifact.data import load_embedded
     >>> sums = column_sums(network, Hardware(), load_embedded().train_images[:4])
     >>> len(sums), len(sums[0])  # of 5 layers, on arrays of 128 rows of 1-bit cells
     (5, 129)
@@ -73,11 +73,11 @@ def calibrated_full_scale(
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
     >>> from nvlib.converters import Adc
-    >>> from nvlib.data import load_embedded
+    >>> from artifact.data import load_embedded
     >>> images = load_embedded().train_images[:8]
     >>> scales = calibrated_full_scale(network, Hardware(adc=Adc(bits=4)), images)
     >>> len(scales), all(15 <= scale <= 128 for scale in scales)

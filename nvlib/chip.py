@@ -43,8 +43,8 @@ class Chip:
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
-    >>> from nvlib.data import load_embedded
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.data import load_embedded
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
     >>> chip = Chip(network, Hardware(), seed=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from nvlib.checks import require
 from nvlib.chip import Chip
@@ -22,7 +23,6 @@ from nvlib.energy import (
 from nvlib.files import write_text
 from nvlib.mapping import count_arrays
 from nvlib.sparsity import ALL_POLICIES, LayerEvents, Policy, count_events
-from nvlib.statistics import wilson_interval
 
 ENERGY_IMAGES = 50
 
@@ -136,7 +136,9 @@ def layer_report(
             "give one class for each image",
         )  # fmt: skip
         right = int((chip.predict(images) == labels).sum())
-        accuracy, interval = right / len(images), wilson_interval(right, len(images))
+        accuracy = right / len(images)
+        found = binomtest(right, len(images)).proportion_ci(method="wilson")
+        interval = float(found.low), float(found.high)
     events = count_events(chip, images[:ENERGY_IMAGES])
     mapping = chip.hardware.mapping
     bits = chip.hardware.adc.resolution(mapping.largest_sum)

@@ -206,7 +206,7 @@ def read_device(path: Path) -> tuple[MeasuredDevice, pd.DataFrame]:
 
     Examples
     --------
-    >>> from nvlib.paths import EXAMPLES
+    >>> from artifact.paths import EXAMPLES
     >>> device, table = read_device(EXAMPLES / "device.csv")
     >>> device.cell_bits, device.counts, f"{device.drift.nu:.3f} +- {device.drift.nu_error:.3f}"
     (2, (40, 40, 40, 40), '0.031 +- 0.001')
@@ -315,7 +315,7 @@ def read_adc(path: Path) -> Adc:
 
     Examples
     --------
-    >>> from nvlib.paths import EXAMPLES
+    >>> from artifact.paths import EXAMPLES
     >>> adc = read_adc(EXAMPLES / "adc.csv")
     >>> adc.bits, len(adc.transitions)
     (5, 31)
@@ -342,7 +342,7 @@ def read_dac(path: Path) -> Dac:
 
     Examples
     --------
-    >>> from nvlib.paths import EXAMPLES
+    >>> from artifact.paths import EXAMPLES
     >>> len(read_dac(EXAMPLES / "dac.csv").outputs)
     8
     """

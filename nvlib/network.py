@@ -461,7 +461,7 @@ def quantized_logits(network: QuantizedNetwork, images: np.ndarray, batch: int =
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
     >>> quantized_logits(network, np.zeros((3, 28, 28), np.uint8)).shape
@@ -488,7 +488,7 @@ def check_exact(network: QuantizedNetwork) -> None:
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
     >>> check_exact(network)

@@ -19,7 +19,7 @@ def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
     >>> from nvlib.arrays import Hardware
@@ -58,7 +58,7 @@ def read_layer(
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
     >>> from nvlib.arrays import Hardware

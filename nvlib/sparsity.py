@@ -23,9 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from nvlib.arrays import Hardware, LayerArrays
-from nvlib.checkpoints import CheckpointName, load_quantized
 from nvlib.chip import Chip
-from nvlib.data import load_embedded
 from nvlib.network import LayerSpec, requantization
 from nvlib.quantizers import Precision
 from nvlib.reference import unfold
@@ -307,6 +305,9 @@ def example_events() -> list[LayerEvents]:
     >>> len(example_events())
     5
     """
+    from artifact.checkpoints import CheckpointName, load_quantized
+    from artifact.data import load_embedded
+
     name = CheckpointName("embedded", "lenet5", Precision(4, 3), 0)
     return count_events(Chip(load_quantized(name), Hardware()), load_embedded().test_images[:2])
 
@@ -324,7 +325,7 @@ def active_rows_first(chip: Chip, images: np.ndarray) -> list[np.ndarray]:
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
     >>> from nvlib.arrays import Hardware
@@ -343,7 +344,7 @@ def layer_events(
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
     >>> from nvlib.arrays import Hardware
@@ -381,7 +382,7 @@ def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:
 
     Examples
     --------
-    >>> from nvlib.checkpoints import CheckpointName, load_quantized
+    >>> from artifact.checkpoints import CheckpointName, load_quantized
     >>> from nvlib.quantizers import Precision
     >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
     >>> from nvlib.arrays import Hardware

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nvlib import data
-from nvlib.checkpoints import CheckpointName, load_quantized
+from artifact import data
+from artifact.checkpoints import CheckpointName, load_quantized
 from nvlib.network import LayerSpec, QuantizedLayer
 from nvlib.quantizers import Precision
 

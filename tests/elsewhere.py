@@ -12,9 +12,10 @@ import sys
 
 import torch
 
-from nvlib import chip, network, sweep
-from nvlib.paths import ROOT
-from nvlib.studies import common, precision, requirements, residual, sparsity
+from artifact import sweep
+from artifact.paths import ROOT
+from artifact.studies import common, precision, requirements, residual, sparsity
+from nvlib import chip, network
 
 #: (function, points of the quick profile's size or below it), of every study.
 STUDIES = (

@@ -88,10 +88,11 @@ FAULTS = (
      "values = values[:: len(values) // FITTED_VALUES]"),
     ("a drift fitted on a linear scale", "measured", 'age = np.log(rows["time_s"] / start)',
      'age = rows["time_s"] / start'),
-    ("a worker that is not compared", "cluster", "if found.get(name) != value:", "if not found:"),
-    ("a limit at the wrong crossing", "studies/requirements", "share = (delta - mean[beyond - 1])",
-     "share = (mean[beyond] - delta)"),
-    ("a verdict without a tolerance", "claims", '<= entry["tolerance"]', '<= 1'),
+    ("a worker that is not compared", "artifact/cluster", "if found.get(name) != value:",
+     "if not found:"),
+    ("a limit at the wrong crossing", "artifact/studies/requirements",
+     "share = (delta - mean[beyond - 1])", "share = (mean[beyond] - delta)"),
+    ("a verdict without a tolerance", "artifact/claims", '<= entry["tolerance"]', '<= 1'),
 )  # fmt: skip
 #: What is tried in turn: engine, artifact, notebooks.
 SELECTIONS = (
@@ -104,6 +105,11 @@ SELECTIONS = (
 LEFT_OUT = shutil.ignore_patterns(".venv", "build", ".git", "__pycache__", ".*_cache", "figures")
 
 
+def source(module: str) -> Path:
+    """File of a module; those of the simulator are named without their folder."""
+    return Path(f"{module}.py" if "/" in module else f"nvlib/{module}.py")
+
+
 def first_failure(fault: tuple[str, str, str, str]) -> dict[str, str]:
     """Name of the first test that fails with a fault in place; empty if none does."""
     what, module, sound, faulty = fault
@@ -111,7 +117,7 @@ def first_failure(fault: tuple[str, str, str, str]) -> dict[str, str]:
         copy = Path(folder) / "artifact"
         shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
         (copy / "figures").symlink_to(ROOT / "figures")
-        path = copy / "nvlib" / f"{module}.py"
+        path = copy / source(module)
         text = path.read_text(encoding="utf-8")
         if sound not in text:
             raise ValueError(f"{what}: expected {sound!r} in {module}.py, found none; mend FAULTS")

@@ -19,11 +19,11 @@ import yaml
 from PIL import Image
 
 import nvlib
-from nvlib import claims, readme, reproduce, residual, sweep
-from nvlib.notebook import CheckError, Session
-from nvlib.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
-from nvlib.studies import precision
-from tests.faults import FAULTS
+from artifact import claims, readme, reproduce, residual, sweep
+from artifact.notebook import CheckError, Session
+from artifact.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
+from artifact.studies import precision
+from tests.faults import FAULTS, source
 
 
 def run(*command, **options):
@@ -95,11 +95,11 @@ def test_no_network_is_one_clear_line_and_the_next_start_recovers(clone):
     assert done.returncode == 1
     assert "could not install requirements.lock; check the network" in done.stderr
     assert not list((folder / ".venv").glob("ready-*"))
-    fake(tools, "pip-works", 'case "$*" in *nvlib.reproduce*) echo ran "$@";; esac')
+    fake(tools, "pip-works", 'case "$*" in *artifact.reproduce*) echo ran "$@";; esac')
     environment["FAKE"] = str(tools / "pip-works")
     done = run("bash", folder / "run_all.sh", "--list", env=environment)
     assert done.returncode == 0
-    assert "ran -u -m nvlib.reproduce --list" in done.stdout
+    assert "ran -u -m artifact.reproduce --list" in done.stdout
     done = run("bash", folder / "run_all.sh", "--list", env=environment)
     assert "Making .venv" not in done.stdout
 
@@ -340,7 +340,7 @@ def test_deliberate_faults_were_caught():
     assert len(table) == len(FAULTS) >= 25
     assert table["caught by"].notna().mean() >= 0.95
     for _, module, sound, faulty in FAULTS:  # the script still fits the code
-        text = (ROOT / "nvlib" / f"{module}.py").read_text()
+        text = (ROOT / source(module)).read_text()
         assert text.count(sound) == 1, f"{module}: {sound}"
         assert sound != faulty
 

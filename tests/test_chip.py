@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
+from artifact.paths import ROOT
 from nvlib.arrays import Hardware
 from nvlib.chip import Chip
 from nvlib.converters import Adc, Nonlinearity
 from nvlib.devices import DeviceModel, RangeVariation, ReadNoise
 from nvlib.mapping import Mapping
 from nvlib.network import quantized_logits
-from nvlib.paths import ROOT
 
 REAL = Hardware(
     Mapping(cell_bits=2),
@@ -52,9 +52,9 @@ def test_another_process_gives_the_same_bits_with_and_without_numba(
 ):
     code = (
         f"import sys; {first}; sys.path.insert(0, '.');"
-        "from tests.test_chip import REAL; from nvlib.chip import Chip; from nvlib import data;"
+        "from tests.test_chip import REAL; from nvlib.chip import Chip; from artifact import data;"
         f"from nvlib.compiled import COMPILED; assert COMPILED is {compiled};"
-        "from nvlib.checkpoints import CheckpointName, load_quantized;"
+        "from artifact.checkpoints import CheckpointName, load_quantized;"
         "from nvlib.quantizers import Precision;"
         "net = load_quantized(CheckpointName('embedded', 'lenet5', Precision(4, 3), 0));"
         "logits = Chip(net, REAL, 5).logits(data.load_embedded().test_images[:6]);"

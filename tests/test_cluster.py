@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import pandas as pd
 import pytest
 
-from nvlib import cluster, sweep
-from nvlib.paths import ROOT
-from nvlib.studies import precision
+from artifact import cluster, sweep
+from artifact.paths import ROOT
+from artifact.studies import precision
 
 pytest.importorskip("distributed")
 

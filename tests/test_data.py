@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvlib import data
+from artifact import data
 
 
 @given(st.binary(max_size=60))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from nvlib import explorer
+from artifact import explorer
+from artifact.explorer import Setting, evaluate
 from nvlib.arrays import Hardware
 from nvlib.chip import Chip
 from nvlib.energy import AdcLaw, EnergyTable, adc_saving, inference_energy
-from nvlib.explorer import Setting, evaluate
 from nvlib.network import quantized_logits
 from nvlib.sparsity import ALL_POLICIES, count_events
 

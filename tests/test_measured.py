@@ -8,13 +8,13 @@ import warnings
 import numpy as np
 import pytest
 
-from nvlib import figures_own
+from artifact import figures_own
+from artifact.paths import EXAMPLES
 from nvlib.arrays import Hardware, write_layer
 from nvlib.converters import Adc, measure_adc, measure_dac
 from nvlib.devices import LevelMeans
 from nvlib.mapping import Mapping
 from nvlib.measured import MeasurementError, MeasurementWarning, read_adc, read_dac, read_device
-from nvlib.paths import EXAMPLES
 from nvlib.quantizers import Precision
 from nvlib.reading import CompiledReader
 from nvlib.reference import read_layer

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvlib import checkpoints, retraining, training
-from nvlib.checkpoints import CheckpointError, CheckpointName, pack_codes, unpack_codes
+from artifact import checkpoints, retraining, training
+from artifact.checkpoints import CheckpointError, CheckpointName, pack_codes, unpack_codes
+from artifact.paths import CHECKPOINTS
 from nvlib.mapping import Mapping, map_weights
 from nvlib.network import Network, freeze, image_codes, quantized_logits
-from nvlib.paths import CHECKPOINTS
 from nvlib.quantizers import (
     Precision,
     activation_codes,

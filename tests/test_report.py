@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 import nvlib
-from nvlib import report
+from artifact import report
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nvlib import claims
+from artifact import claims
+from artifact.studies import common, precision, requirements
+from artifact.studies.requirements import IMPERFECTIONS, Curve
 from nvlib.arrays import Hardware
 from nvlib.converters import Adc
-from nvlib.studies import common, precision, requirements
-from nvlib.studies.requirements import IMPERFECTIONS, Curve
 
 
 def searched(losses, kind="range variation", precision_="W4A3", images=800):

@@ -20,10 +20,11 @@ import pandas as pd
 import psutil
 import pytest
 
-from nvlib import checkpoints, data, files, measured, sweep
+from artifact import checkpoints, data, sweep
+from artifact.paths import EXAMPLES, FIGURES, ROOT
+from artifact.studies import common, precision
+from nvlib import files, measured
 from nvlib.energy import EnergyTable
-from nvlib.paths import EXAMPLES, FIGURES, ROOT
-from nvlib.studies import common, precision
 from tests.faults import LEFT_OUT
 
 KILLS = 24
@@ -142,7 +143,7 @@ def artifact(tmp_path):
 
 def test_ctrl_c_ends_a_run_with_one_message_and_the_next_goes_on(artifact):
     copy, environment = artifact
-    command = [sys.executable, "-u", "-m", "nvlib.reproduce", "--profile", "quick", "--only",
+    command = [sys.executable, "-u", "-m", "artifact.reproduce", "--profile", "quick", "--only",
                "08_beyond"]  # fmt: skip
     points = copy / "build" / "points"
     with subprocess.Popen(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from artifact.studies import common, sparsity
 from nvlib import reference
 from nvlib.arrays import Hardware, SenseColumn, write_layer
 from nvlib.chip import Chip
@@ -41,7 +42,6 @@ from nvlib.sparsity import (
     reordered,
     resolved_bits,
 )
-from nvlib.studies import common, sparsity
 from tests import oracle
 from tests.conftest import random_layer
 

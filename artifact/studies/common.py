@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from nvlib import data
+from artifact import data
+from artifact.checkpoints import CheckpointName, load_float, load_quantized, read_manifest
+from artifact.paths import CHECKPOINTS, ROOT
+from artifact.retraining import SEEDS
+from artifact.training import to_tensor
 from nvlib.arrays import Hardware
 from nvlib.calibration import CALIBRATION_IMAGES, calibrated_full_scale
-from nvlib.checkpoints import CheckpointName, load_float, load_quantized, read_manifest
 from nvlib.checks import require
 from nvlib.chip import Chip
 from nvlib.converters import Adc
 from nvlib.mapping import Mapping
 from nvlib.network import Network, QuantizedNetwork, freeze
-from nvlib.paths import CHECKPOINTS, ROOT
 from nvlib.quantizers import Precision
-from nvlib.retraining import SEEDS
-from nvlib.training import to_tensor
 
 #: Where the shipped networks lie, relative to the artifact, as points name it.
 SHIPPED = CHECKPOINTS.relative_to(ROOT).as_posix()

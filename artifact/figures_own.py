@@ -1,4 +1,4 @@
-"""Figures of your own network and devices; `nvlib.figures` holds those of the paper."""
+"""Figures of your own network and devices; `artifact.figures` holds those of the paper."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from nvlib.figures import PAGE, new_figure
+from artifact.figures import PAGE, new_figure
 from nvlib.measured import DriftFit, MeasuredDevice
 
 #: Networks trained three ways, and levels of a cell (Okabe-Ito, colour-blind safe).

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import nvlib
-from nvlib.identity import checkpoints_hash, code_hash, data_hash
-from nvlib.paths import CHECKPOINTS
+from artifact.identity import checkpoints_hash, code_hash, data_hash
+from artifact.paths import CHECKPOINTS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -63,7 +63,7 @@ def compare(where: str, wanted: dict[str, str], found: dict[str, str]) -> None:
     >>> compare("tcp://host:1", {"nvlib": "0.2"}, {"nvlib": "0.1"})
     Traceback (most recent call last):
     ...
-    nvlib.cluster.ClusterError: worker tcp://host:1: expected nvlib 0.2 as here, found 0.1; ...
+    artifact.cluster.ClusterError: worker tcp://host:1: expected nvlib 0.2 as here, found 0.1; ...
     """
     for name, value in wanted.items():
         if found.get(name) != value:

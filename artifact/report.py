@@ -19,9 +19,9 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 import nvlib
-from nvlib import claims
+from artifact import claims
+from artifact.paths import BUILD, FIGURES, NOTEBOOKS
 from nvlib.files import write_text
-from nvlib.paths import BUILD, FIGURES, NOTEBOOKS
 
 REPORT = BUILD / "report"
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?(?:\n[^$\n]+?)?)\$(?!\d)", re.DOTALL)
@@ -64,7 +64,7 @@ def _write_api() -> None:
 
 def _page(name: str, body: str, pages: list[tuple[str, str]]) -> Path:
     template = Environment(autoescape=False).from_string(
-        files("nvlib").joinpath("report.html").read_text("utf-8")
+        files("artifact").joinpath("report.html").read_text("utf-8")
     )
     text = template.render(
         title=dict(pages)[name], pages=pages, current=name, body=body,

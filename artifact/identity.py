@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from pathlib import Path
 
-from nvlib import data
-from nvlib.checkpoints import MANIFEST
-from nvlib.paths import ROOT
+from artifact import data
+from artifact.checkpoints import MANIFEST
+from artifact.paths import ROOT
 
 #: Modules that draw, report or distribute: changing them changes no number.
 _WITHOUT_NUMBERS = {"figures.py", "figures_own.py", "claims.py", "reproduce.py", "notebook.py",
@@ -25,11 +24,11 @@ def code_hash() -> str:
     >>> len(code_hash())
     64
     """
-    folder = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted([*folder.rglob("*.py"), *folder.glob("*.yaml")]):
-        if path.name not in _WITHOUT_NUMBERS:
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    for folder in (ROOT / "nvlib", ROOT / "artifact"):
+        for path in sorted([*folder.rglob("*.py"), *folder.glob("*.yaml")]):
+            if path.name not in _WITHOUT_NUMBERS:
+                digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
 

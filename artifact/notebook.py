@@ -12,11 +12,11 @@ import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from nvlib import claims, data, figures, provenance, sweep
-from nvlib.checkpoints import MANIFEST
-from nvlib.identity import checkpoints_hash
-from nvlib.paths import ROOT
-from nvlib.studies.common import SHIPPED
+from artifact import claims, data, figures, provenance, sweep
+from artifact.checkpoints import MANIFEST
+from artifact.identity import checkpoints_hash
+from artifact.paths import ROOT
+from artifact.studies.common import SHIPPED
 
 
 class CheckError(AssertionError):

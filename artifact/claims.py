@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from artifact.paths import EXPECTED, RESULTS
+from artifact.statistics import mean_interval, wilson_interval
+from artifact.studies import precision, requirements
 from nvlib.energy import AdcLaw
 from nvlib.files import write_text
-from nvlib.paths import EXPECTED, RESULTS
-from nvlib.statistics import mean_interval, wilson_interval
-from nvlib.studies import precision, requirements
 
 CLAIMS_FILE = RESULTS / "claims.json"
 REPRODUCED, TREND, FAILED = "reproduced", "reproduced as trend", "not reproduced"
@@ -71,7 +71,7 @@ def judge_compromise(choices: pd.DataFrame, reference: float, dataset: str) -> l
     Parameters
     ----------
     choices : DataFrame
-        From `nvlib.studies.precision.choices`.
+        From `artifact.studies.precision.choices`.
     reference : float
         Accuracy of the floating-point network, percent.
     """

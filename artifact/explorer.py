@@ -13,9 +13,12 @@ from IPython.display import display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from nvlib import data
+from artifact import data
+from artifact.checkpoints import CheckpointName, read_manifest
+from artifact.figures import COLOURS, COMPONENT_COLOURS, PAGE, new_figure
+from artifact.statistics import wilson_interval
+from artifact.studies import common
 from nvlib.arrays import Hardware
-from nvlib.checkpoints import CheckpointName, read_manifest
 from nvlib.checks import require_integer, require_number
 from nvlib.chip import Chip
 from nvlib.converters import Adc
@@ -30,13 +33,10 @@ from nvlib.energy import (
     efficiency_gain,
     inference_energy,
 )
-from nvlib.figures import COLOURS, COMPONENT_COLOURS, PAGE, new_figure
 from nvlib.mapping import Mapping
 from nvlib.network import QuantizedNetwork, quantized_logits
 from nvlib.quantizers import MAX_BITS, Precision
 from nvlib.sparsity import ALL_POLICIES, LayerEvents, count_events
-from nvlib.statistics import wilson_interval
-from nvlib.studies import common
 
 EVENT_IMAGES = 20
 ROWS = (32, 64, 128, 256)

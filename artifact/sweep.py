@@ -21,10 +21,10 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm  # the plain bar: papermill passes it on to the terminal
 
-from nvlib import cluster, data
+from artifact import cluster, data
+from artifact.identity import checkpoints_hash, code_hash
+from artifact.paths import CHECKPOINTS, POINTS, RESULTS
 from nvlib.files import write_text
-from nvlib.identity import checkpoints_hash, code_hash
-from nvlib.paths import CHECKPOINTS, POINTS, RESULTS
 
 Point = dict[str, Any]
 

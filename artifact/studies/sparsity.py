@@ -10,7 +10,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from nvlib import data
+from artifact import data
+from artifact.paths import EXPECTED
+from artifact.statistics import mean_interval
+from artifact.studies import common
+from artifact.sweep import Point
 from nvlib.arrays import Hardware, SenseColumn
 from nvlib.calibration import column_sums
 from nvlib.chip import Chip
@@ -30,7 +34,6 @@ from nvlib.energy import (
 )
 from nvlib.mapping import Mapping
 from nvlib.network import QuantizedNetwork
-from nvlib.paths import EXPECTED
 from nvlib.sparsity import (
     ALL_POLICIES,
     ActiveRowBound,
@@ -42,9 +45,6 @@ from nvlib.sparsity import (
     count_events,
     resolved_bits,
 )
-from nvlib.statistics import mean_interval
-from nvlib.studies import common
-from nvlib.sweep import Point
 
 PRECISIONS = ("W8A8", "W4A3")
 ARRAY_SIZES = (32, 64, 128, 256, 512)

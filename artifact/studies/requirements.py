@@ -20,6 +20,10 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
+from artifact.paths import POINTS
+from artifact.statistics import jackknife_half_width, mean_interval
+from artifact.studies import common
+from artifact.sweep import Point, cached
 from nvlib.arrays import Hardware
 from nvlib.checks import require_integer
 from nvlib.chip import Chip
@@ -34,11 +38,7 @@ from nvlib.devices import (
 )
 from nvlib.mapping import Mapping
 from nvlib.network import QuantizedNetwork, quantized_logits
-from nvlib.paths import POINTS
 from nvlib.quantizers import Precision
-from nvlib.statistics import jackknife_half_width, mean_interval
-from nvlib.studies import common
-from nvlib.sweep import Point, cached
 
 #: Tolerated losses that the search brackets, in points; the middle one is the default.
 DELTAS = (0.5, 1.0, 2.0)

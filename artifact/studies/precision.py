@@ -7,20 +7,20 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from artifact.checkpoints import CheckpointName, read_manifest
+from artifact.paths import ROOT
+from artifact.retraining import SEEDS
+from artifact.statistics import mean_interval, wilson_interval
+from artifact.studies import common
+from artifact.sweep import Point
 from nvlib.arrays import Hardware
-from nvlib.checkpoints import CheckpointName, read_manifest
 from nvlib.chip import Chip
 from nvlib.converters import Adc
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.mapping import count_arrays
 from nvlib.network import quantized_logits
-from nvlib.paths import ROOT
 from nvlib.quantizers import MAX_BITS, Precision
-from nvlib.retraining import SEEDS
 from nvlib.sparsity import count_events
-from nvlib.statistics import mean_interval, wilson_interval
-from nvlib.studies import common
-from nvlib.sweep import Point
 
 #: Points below the floating-point network that the compromise may lose.
 RULE_POINTS = 0.3

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 import nvlib
-from nvlib.identity import checkpoints_hash, code_hash, data_hash
-from nvlib.paths import ROOT
+from artifact.identity import checkpoints_hash, code_hash, data_hash
+from artifact.paths import ROOT
 
 
 def of_run(dataset: str, profile: str, checkpoints: str) -> dict[str, str]:

@@ -12,10 +12,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from nvlib import claims
+from artifact import claims
+from artifact.paths import FIGURES
 from nvlib.energy import COMPONENTS
 from nvlib.files import write_whole
-from nvlib.paths import FIGURES
 
 COLUMN, PAGE = 85 / 25.4, 178 / 25.4  # inches
 #: One colour and marker per precision in every figure (Okabe-Ito, colour-blind safe).

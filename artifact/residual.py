@@ -11,16 +11,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nvlib import data
+from artifact import data
+from artifact.checkpoints import verified_tensors
+from artifact.paths import CHECKPOINTS
+from artifact.training import accuracy, fastest, to_tensor
 from nvlib.arrays import Hardware
-from nvlib.checkpoints import verified_tensors
 from nvlib.devices import DeviceModel, RangeVariation
 from nvlib.files import write_whole
 from nvlib.finetune import fine_tune
 from nvlib.graph import GraphNetwork
-from nvlib.paths import CHECKPOINTS
 from nvlib.quantizers import Precision
-from nvlib.training import Recipe, accuracy, fastest, fit, to_tensor
+from nvlib.training import Recipe, fit
 
 PRECISION = Precision(4, 3)
 #: Programming error that the noise-aware training meets.

@@ -1,6 +1,6 @@
 """Runs the notebooks with papermill: which ones, at which size, in which order.
 
-Usage: ./run_all.sh, or python -m nvlib.reproduce; --help lists the options.
+Usage: ./run_all.sh, or python -m artifact.reproduce; --help lists the options.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from nvlib.paths import BUILD, NOTEBOOKS, ROOT
+from artifact.paths import BUILD, NOTEBOOKS, ROOT
 
 # torch, pandas and papermill take seconds to import; functions that need them do it, so that
 # --list, --help and wrong options answer at once.
@@ -182,7 +182,7 @@ def run_notebook(notebook: Notebook, parameters: dict[str, Any]) -> str | None:
 
 def retrain(jobs: int, dataset: str) -> str:
     """Train every network from scratch; the folder they lie in, relative to the artifact."""
-    from nvlib import residual, retraining
+    from artifact import residual, retraining
 
     folder = BUILD / "checkpoints"
     for training in residual.TRAININGS:
@@ -193,7 +193,7 @@ def retrain(jobs: int, dataset: str) -> str:
 
 def summary() -> str:
     """Claims of this run as text."""
-    from nvlib import claims
+    from artifact import claims
 
     table = claims.table(claims.read())
     return table.to_string(index=False, max_colwidth=60) if len(table) else "no claim was judged"
@@ -205,8 +205,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         list_notebooks()
         return 0
-    from nvlib import data, provenance, readme, report
-    from nvlib.studies.common import SHIPPED
+    from artifact import data, provenance, readme, report
+    from artifact.studies.common import SHIPPED
 
     chosen = [n for n in CATALOGUE if not options.only or n.name in options.only]
     try:
@@ -222,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.retrain:
         common["checkpoints"] = retrain(options.jobs, digits.name)
     if options.cluster:  # refuse before any work what would fail in the first notebook
-        from nvlib import cluster
+        from artifact import cluster
 
         networks = common.get("checkpoints", SHIPPED)
         cluster.connect(options.cluster, digits.name, networks).close()

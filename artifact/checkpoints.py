@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save_file
 
+from artifact.paths import CHECKPOINTS
 from nvlib.files import write_text, write_whole
 from nvlib.network import NETWORKS, Network, QuantizedLayer, QuantizedNetwork, freeze
-from nvlib.paths import CHECKPOINTS
 from nvlib.quantizers import Precision
 
 MANIFEST = "manifest.json"

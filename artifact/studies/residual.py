@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nvlib import data, residual
+from artifact import data, residual
+from artifact.paths import EXAMPLES, ROOT
+from artifact.statistics import mean_interval, wilson_interval
+from artifact.studies import common
+from artifact.sweep import Point
+from artifact.training import to_tensor
 from nvlib.arrays import Hardware
 from nvlib.chip import Chip
 from nvlib.finetune import CALIBRATION_IMAGES
@@ -17,12 +22,7 @@ from nvlib.graph import GraphNetwork
 from nvlib.layer_report import LayerReport, layer_report
 from nvlib.mapping import Mapping
 from nvlib.measured import read_device
-from nvlib.paths import EXAMPLES, ROOT
 from nvlib.quantizers import Precision
-from nvlib.statistics import mean_interval, wilson_interval
-from nvlib.studies import common
-from nvlib.sweep import Point
-from nvlib.training import to_tensor
 
 BATCH = 100
 #: Ways from the float network to W4A3, each without hardware: (training, method, wide layers).

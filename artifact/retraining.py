@@ -9,8 +9,8 @@ import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from nvlib import checkpoints, data, training
-from nvlib.checkpoints import CheckpointName
+from artifact import checkpoints, data, training
+from artifact.checkpoints import CheckpointName
 from nvlib.network import NETWORKS, freeze, quantized_logits
 from nvlib.quantizers import MAX_BITS, Precision
 
