@@ -1,7 +1,6 @@
 """Trained networks on disk: safetensors, and a manifest that vouches for them.
 
-A quantized network is stored as its integer codes, packed to W bits each, its
-scales and its biases. Nothing is loaded whose SHA-256 is not the manifest's.
+Nothing is loaded whose SHA-256 is not the manifest's.
 """
 
 from __future__ import annotations
@@ -13,16 +12,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors import safe_open
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save_file
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
 
+from artifact.models import MODELS
 from artifact.paths import CHECKPOINTS
+from nvlib import Precision, QuantizedNetwork
 from nvlib.files import write_text, write_whole
-from nvlib.network import NETWORKS, Network, QuantizedLayer, QuantizedNetwork, freeze
-from nvlib.quantizers import Precision
+from nvlib.storage import read_metadata
 
 MANIFEST = "manifest.json"
 
@@ -33,98 +31,72 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class CheckpointName:
-    """Which trained network: data set, architecture, precision (None is float), seed.
+    """Which trained network.
+
+    Parameters
+    ----------
+    dataset : str
+    network : str
+        Of `artifact.models.MODELS`.
+    precision : Precision or None
+        None is floating point.
+    seed : int
+        Of the training.
+    recipe : str
+        How it was quantized; see `artifact.recipes`.
 
     Examples
     --------
     >>> CheckpointName("mnist", "lenet5", Precision(4, 3), 0).path.as_posix()
     'mnist/lenet5-W4A3-seed0.safetensors'
+    >>> CheckpointName("mnist", "lenet5", Precision(4, 3), 0, "ptq").path.name
+    'lenet5-W4A3-ptq-seed0.safetensors'
     """
 
     dataset: str
     network: str
     precision: Precision | None
     seed: int
+    recipe: str = "qat"
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORKS:
+        if self.network not in MODELS:
             raise ValueError(
-                f"expected a network among {sorted(NETWORKS)}, received {self.network!r}; use one"
+                f"expected a network among {sorted(MODELS)}, received {self.network!r}; use one"
             )
 
     @property
     def path(self) -> Path:
         """Relative to the folder of the checkpoints."""
-        precision = self.precision or "float"
-        return Path(self.dataset) / f"{self.network}-{precision}-seed{self.seed}.safetensors"
+        recipe = "" if self.precision is None or self.recipe == "qat" else f"-{self.recipe}"
+        name = f"{self.network}-{self.precision or 'float'}{recipe}-seed{self.seed}.safetensors"
+        return Path(self.dataset) / name
 
 
-def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Signed codes as a dense stream of `bits`-bit numbers, most significant bit first.
-
-    Examples
-    --------
-    >>> unpack_codes(pack_codes(np.array([-3, 0, 3], np.int8), 3), 3, (3,))
-    array([-3,  0,  3], dtype=int8)
-    """
-    unsigned = (codes.astype(np.int16).ravel() + 2 ** (bits - 1)).clip(0, 2**bits - 1)
-    if bits == 1:  # -1 and +1 are stored as 0 and 1
-        unsigned = (codes.ravel() > 0).astype(np.int16)
-    return np.packbits(np.unpackbits(unsigned.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :])
-
-
-def unpack_codes(stream: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Inverse of `pack_codes`.
-
-    Examples
-    --------
-    >>> unpack_codes(np.array([0b01101100], np.uint8), 2, (4,))
-    array([-1,  0,  1, -2], dtype=int8)
-    """
-    digits = np.unpackbits(stream, count=bits * int(np.prod(shape))).reshape(-1, bits)
-    unsigned = digits.astype(np.int16) @ (1 << np.arange(bits - 1, -1, -1))
-    signed = 2 * unsigned - 1 if bits == 1 else unsigned - 2 ** (bits - 1)
-    return signed.astype(np.int8).reshape(shape)
-
-
-def save(network: Network, name: CheckpointName, metadata: Mapping[str, str], folder: Path) -> None:
+def save(
+    network: nn.Module | QuantizedNetwork,
+    name: CheckpointName,
+    metadata: Mapping[str, str],
+    folder: Path,
+) -> None:
     """Write one trained network; `metadata` says how it was trained and how well it does.
 
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
-    >>> from nvlib.network import LENET5
     >>> name = CheckpointName("mine", "lenet5", None, 0)
     >>> with TemporaryDirectory() as folder:
-    ...     save(Network(LENET5), name, {"epochs": "0"}, Path(folder))
-    ...     read_metadata(Path(folder) / name.path)
+    ...     save(MODELS["lenet5"](), name, {"epochs": "0"}, Path(folder))
+    ...     read_metadata((Path(folder) / name.path).read_bytes())
     {'epochs': '0'}
     """
-    tensors: dict[str, np.ndarray] = {}
-    if name.precision is None:
-        for key, value in network.state_dict().items():
-            if key.startswith(("weights", "biases")):
-                tensors[key] = value.numpy().astype(np.float32)
-    else:
-        for layer in freeze(network).layers:
-            prefix = layer.spec.name
-            tensors[f"{prefix}.codes"] = pack_codes(layer.codes, name.precision.weight_bits)
-            tensors[f"{prefix}.bias"] = layer.bias.astype(np.float32)
-            scales = [layer.weight_scale, layer.input_scale]
-            tensors[f"{prefix}.scales"] = np.array(scales, np.float32)
-    write_whole(folder / name.path, lambda path: save_file(tensors, path, dict(metadata)))
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """What was written beside the tensors.
-
-    Examples
-    --------
-    >>> read_metadata(CHECKPOINTS / "embedded/lenet5-W4A3-seed0.safetensors")["epochs"]
-    '40'
-    """
-    with safe_open(path, "numpy") as stream:
-        return dict(stream.metadata() or {})
+    path = folder / name.path
+    if isinstance(network, QuantizedNetwork):
+        network.save(path, metadata)
+        return
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    content = save_tensors(state, dict(metadata))
+    write_whole(path, lambda place: place.write_bytes(content))
 
 
 def write_manifest(folder: Path) -> None:
@@ -140,8 +112,11 @@ def write_manifest(folder: Path) -> None:
     """
     entries = {}
     for path in sorted(folder.glob("*/*.safetensors")):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        entries[path.relative_to(folder).as_posix()] = {"sha256": digest, **read_metadata(path)}
+        content = path.read_bytes()
+        words = read_metadata(content)
+        words.pop("nvlib", None)  # the network itself
+        digest = hashlib.sha256(content).hexdigest()
+        entries[path.relative_to(folder).as_posix()] = {"sha256": digest, **words}
     write_text(folder / MANIFEST, json.dumps(entries, indent=1, sort_keys=True) + "\n")
 
 
@@ -174,8 +149,8 @@ def read_manifest(folder: Path = CHECKPOINTS) -> dict[str, dict[str, str]]:
     return manifest
 
 
-def verified_tensors(relative: Path, folder: Path = CHECKPOINTS) -> dict[str, np.ndarray]:
-    """Tensors of a checkpoint, `relative` to its folder, if its hash is the manifest's.
+def verified_content(name: CheckpointName, folder: Path = CHECKPOINTS) -> bytes:
+    """Content of a checkpoint's file, if its hash is the manifest's.
 
     Raises
     ------
@@ -184,11 +159,10 @@ def verified_tensors(relative: Path, folder: Path = CHECKPOINTS) -> dict[str, np
 
     Examples
     --------
-    >>> tensors = verified_tensors(Path("embedded/lenet5-W4A3-seed0.safetensors"))
-    >>> tensors["fc3.bias"].shape
-    (10,)
+    >>> len(verified_content(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))) < 2**16
+    True
     """
-    path, key = folder / relative, relative.as_posix()
+    path, key = folder / name.path, name.path.as_posix()
     entry = read_manifest(folder).get(key)
     if entry is None or not path.is_file():
         raise CheckpointError(
@@ -203,7 +177,7 @@ def verified_tensors(relative: Path, folder: Path = CHECKPOINTS) -> dict[str, np
             f"{path}: expected SHA-256 {entry['sha256']}, found {digest}; "
             "the file was altered, restore it from git"
         )
-    return load_tensors(content)
+    return content
 
 
 def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> QuantizedNetwork:
@@ -222,49 +196,30 @@ def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> Quantize
     """
     if name.precision is None:
         raise ValueError(f"expected a quantized checkpoint, received {name}; use load_float")
-    tensors = verified_tensors(name.path, folder)
-    layers = []
-    for spec in NETWORKS[name.network]:
-        stream = tensors[f"{spec.name}.codes"]
-        weight_scale, input_scale = tensors[f"{spec.name}.scales"].astype(np.float64)
-        layers.append(
-            QuantizedLayer(
-                spec,
-                unpack_codes(stream, name.precision.weight_bits, spec.weight_shape),
-                float(weight_scale),
-                float(input_scale),
-                tensors[f"{spec.name}.bias"].astype(np.float64),
-            )
-        )
-    return QuantizedNetwork(name.precision, tuple(layers))
+    return QuantizedNetwork.load(verified_content(name, folder))
 
 
-def load_float(name: CheckpointName, folder: Path = CHECKPOINTS) -> Network:
+def load_float(name: CheckpointName, folder: Path = CHECKPOINTS) -> nn.Module:
     """A float network, verified against the manifest.
 
     Examples
     --------
     >>> network = load_float(CheckpointName("embedded", "lenet5", None, 0))
-    >>> network(torch.zeros(2, 1, 28, 28)).shape
+    >>> network(torch.zeros(2, 28, 28)).shape
     torch.Size([2, 10])
     """
-    return _float_network(name, verified_tensors(name.path, folder))
+    return with_state(name, verified_content(name, folder))
 
 
-def load_unlisted_float(name: CheckpointName, folder: Path) -> Network:
-    """A float network that was just trained, before there is a manifest.
+def with_state(name: CheckpointName, content: bytes) -> nn.Module:
+    """A float network with the state that a file holds, for one that has no manifest yet.
 
     Examples
     --------
-    >>> name = CheckpointName("embedded", "lenet5", None, 0)
-    >>> load_unlisted_float(name, CHECKPOINTS).precision is None
-    True
+    >>> name = CheckpointName("embedded", "wide", None, 0)
+    >>> type(with_state(name, verified_content(name))).__name__
+    'Wide'
     """
-    return _float_network(name, load_tensors((folder / name.path).read_bytes()))
-
-
-def _float_network(name: CheckpointName, tensors: dict[str, np.ndarray]) -> Network:
-    network = Network(NETWORKS[name.network])
-    state = {key: torch.from_numpy(value) for key, value in tensors.items()}
-    network.load_state_dict(state, strict=False)
-    return network.eval()
+    model = MODELS[name.network]()
+    model.load_state_dict(load_tensors(content))
+    return model.eval()

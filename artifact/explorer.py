@@ -14,11 +14,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from artifact import data
-from artifact.checkpoints import CheckpointName, read_manifest
+from artifact.checkpoints import CheckpointName, load_float, read_manifest
 from artifact.figures import COLOURS, COMPONENT_COLOURS, PAGE, new_figure
+from artifact.recipes import CALIBRATION_IMAGES
 from artifact.statistics import wilson_interval
 from artifact.studies import common
-from nvlib.arrays import Hardware
 from nvlib.checks import require_integer, require_number
 from nvlib.chip import Chip
 from nvlib.converters import Adc
@@ -33,10 +33,13 @@ from nvlib.energy import (
     efficiency_gain,
     inference_energy,
 )
-from nvlib.mapping import Mapping
-from nvlib.network import QuantizedNetwork, quantized_logits
+from nvlib.events import LayerEvents
+from nvlib.hardware import Hardware
+from nvlib.mapping import ArrayMapping
+from nvlib.network import QuantizedNetwork
+from nvlib.quantization import quantize
 from nvlib.quantizers import MAX_BITS, Precision
-from nvlib.sparsity import ALL_POLICIES, LayerEvents, count_events
+from nvlib.sparsity import ALL_POLICIES
 
 EVENT_IMAGES = 20
 ROWS = (32, 64, 128, 256)
@@ -85,9 +88,9 @@ class Setting:
         return Precision(self.weight_bits, self.activation_bits)
 
     @property
-    def mapping(self) -> Mapping:
+    def mapping(self) -> ArrayMapping:
         """Square arrays, bit-serial inputs."""
-        return Mapping(rows=self.rows, columns=self.rows, cell_bits=self.cell_bits)
+        return ArrayMapping(rows=self.rows, columns=self.rows, cell_bits=self.cell_bits)
 
     @property
     def law(self) -> AdcLaw:
@@ -122,23 +125,23 @@ class Evaluation:
 
 @lru_cache(maxsize=64)
 def _network(dataset: str, precision: Precision) -> tuple[QuantizedNetwork, str]:
-    name = CheckpointName(dataset, "lenet5", precision, 0).path.as_posix()
-    training = "qat" if name in read_manifest() else "ptq"
-    words = {"qat": "trained with quantization", "ptq": "quantized after training"}[training]
-    return common.network(dataset, str(precision), training=training), words
+    if CheckpointName(dataset, "lenet5", precision, 0).path.as_posix() in read_manifest():
+        return common.network(dataset, str(precision)), "trained with quantization"
+    floating = load_float(CheckpointName(dataset, "lenet5", None, 0))
+    images = data.load(dataset).train_images[:CALIBRATION_IMAGES]
+    return quantize(floating, images, precision, input_max=1.0), "quantized after training"
 
 
 @lru_cache(maxsize=64)
 def _events(dataset: str, precision: Precision, hardware: Hardware) -> list[LayerEvents]:
     images = data.load(dataset).test_images[:EVENT_IMAGES]
-    return count_events(Chip(_network(dataset, precision)[0], hardware), images)
+    return Chip(_network(dataset, precision)[0], hardware).events(images)
 
 
 @lru_cache(maxsize=64)
 def _ideal_correct(dataset: str, precision: Precision, images: int) -> int:
     pixels, labels = common.test_images(dataset, images)
-    logits = quantized_logits(_network(dataset, precision)[0], pixels)
-    return int((logits.argmax(axis=1) == labels).sum())
+    return int((_network(dataset, precision)[0].predict(pixels) == labels).sum())
 
 
 @lru_cache(maxsize=256)

@@ -19,21 +19,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from artifact import data, training
+from artifact import data
 from artifact.checkpoints import CheckpointName, load_float, load_quantized
-from nvlib.arrays import Hardware
-from nvlib.chip import Chip
-from nvlib.converters import Adc
-from nvlib.devices import DeviceModel, RangeVariation
-from nvlib.mapping import Mapping
-from nvlib.network import quantized_logits
-from nvlib.quantizers import Precision
+from nvlib import Adc, ArrayMapping, Chip, DeviceModel, Hardware, Precision, RangeVariation
 
 CHIPS = {
-    "w4a3_serial_3bit_cells": ("W4A3", Mapping(cell_bits=3)),
-    "w4a3_serial_1bit_cells": ("W4A3", Mapping(cell_bits=1)),
-    "w8a8_serial_2bit_cells": ("W8A8", Mapping(cell_bits=2)),
-    "w4a3_oneshot": ("W4A3", Mapping(cell_bits=3, dac_bits=3)),
+    "w4a3_serial_3bit_cells": ("W4A3", ArrayMapping(cell_bits=3)),
+    "w4a3_serial_1bit_cells": ("W4A3", ArrayMapping(cell_bits=1)),
+    "w8a8_serial_2bit_cells": ("W8A8", ArrayMapping(cell_bits=2)),
+    "w4a3_oneshot": ("W4A3", ArrayMapping(cell_bits=3, dac_bits=3)),
 }
 DEVICES = DeviceModel(effects=(RangeVariation(0.02),))
 TORCH_BATCHES = (100, 250, 500, 1000, 2000)
@@ -43,7 +37,7 @@ def contestants(digits: data.Dataset, images: np.ndarray, threads: int) -> dict[
     """What is timed, by name; each classifies all images."""
     name = digits.name
     floating = load_float(CheckpointName(name, "lenet5", None, 0))
-    tensor = training.to_tensor(images)
+    tensor = torch.from_numpy(images.astype(np.float32))
 
     def run_float(batch: int) -> None:
         with torch.inference_mode():
@@ -54,7 +48,7 @@ def contestants(digits: data.Dataset, images: np.ndarray, threads: int) -> dict[
     runs: dict[str, Callable] = {
         f"float_torch_{batch}": lambda batch=batch: run_float(batch) for batch in TORCH_BATCHES
     }
-    runs["quantized_torch"] = lambda: quantized_logits(quantized, images)
+    runs["quantized_torch"] = lambda: quantized.logits(images)
     for key, (precision, mapping) in CHIPS.items():
         network = load_quantized(CheckpointName(name, "lenet5", Precision.parse(precision), 0))
         chip = Chip(network, Hardware(mapping, DEVICES, Adc(bits=8)))

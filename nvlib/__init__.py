@@ -4,15 +4,61 @@ A simulator of the system in Bao et al., Front. Electron. 2022,
 doi:10.3389/felec.2022.954661: quantizers, crossbar arrays with imperfect
 devices and converters, and a counter of the energy that sparsity spares.
 
-Start with `nvlib.chip.Chip`; `nvlib.layer_report` says what a chip costs, `nvlib.measured` reads
-your own devices, `nvlib.finetune` trains for them. What makes the paper's figures is `artifact`.
+A network becomes a `Chip`; `report` says what it costs, `fine_tune` trains it for its devices,
+`read_device` reads your own. What makes the paper's figures is the package `artifact`.
 """
 
-#: Modules to build on. The others are the kernel behind them.
-API = (
-    "arrays", "calibration", "checks", "chip", "converters", "devices", "energy", "files",
-    "finetune", "graph", "layer_report", "mapping", "measured", "network", "noise", "quantizers",
-    "reference", "sparsity", "tracing", "training",
-)  # fmt: skip
+from importlib.resources import files as _files
 
-__version__ = "0.1.0"
+from nvlib.calibration import calibrate
+from nvlib.chip import Chip
+from nvlib.converters import Adc, Dac, Nonlinearity
+from nvlib.devices import (
+    DeviceModel,
+    LevelMeans,
+    LevelVariation,
+    LognormalVariation,
+    ProportionalVariation,
+    RangeVariation,
+    ReadNoise,
+    RetentionDrift,
+    StuckCells,
+    StuckMap,
+)
+from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
+from nvlib.hardware import Hardware, SenseColumn
+from nvlib.mapping import ArrayMapping
+from nvlib.measured import read_adc, read_dac, read_device
+from nvlib.network import QuantizedNetwork
+from nvlib.quantization import FakeQuantized, quantize
+from nvlib.quantizers import Precision
+from nvlib.report import report
+from nvlib.sparsity import ALL_POLICIES, ActiveRowBound, ColumnBound, SignSkip, ZeroSkip
+from nvlib.training import Recipe, fine_tune, train
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "ArrayMapping", "Chip", "ColumnBound", "Dac",
+    "DeviceModel", "EnergyTable", "FakeQuantized", "Hardware", "LevelMeans", "LevelVariation",
+    "LognormalVariation", "Nonlinearity", "Precision", "ProportionalVariation", "QuantizedNetwork",
+    "RangeVariation", "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip",
+    "StuckCells", "StuckMap", "ZeroSkip", "adc_saving", "calibrate", "efficiency_gain",
+    "example_network", "fine_tune", "inference_energy", "quantize", "read_adc", "read_dac",
+    "read_device", "report", "train",
+]  # fmt: skip
+
+
+def example_network() -> QuantizedNetwork:
+    """LeNet-5 at W4A3, trained on MNIST digits (28, 28) of pixels from 0 to 255.
+
+    Examples
+    --------
+    >>> example_network().image_shape
+    (28, 28)
+    """
+    return QuantizedNetwork.load(_files("nvlib").joinpath("lenet5-W4A3.safetensors").read_bytes())
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -10,14 +10,13 @@ device: 2^-14 to 2^-11 of a level on 128 rows of cells of 1 to 3 bits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nvlib.checks import require
-from nvlib.converters import Adc, Dac
-from nvlib.devices import DeviceModel
-from nvlib.mapping import MappedLayer, Mapping, count_arrays, map_weights
+from nvlib.hardware import Hardware
+from nvlib.mapping import ArrayMapping, MappedLayer, count_arrays, map_weights
 from nvlib.network import QuantizedLayer
 from nvlib.quantizers import Precision
 
@@ -28,61 +27,6 @@ NONIDEAL_DRIVE_BITS = 8
 TABLE_STEPS_PER_LSB = 128
 
 
-@dataclass(frozen=True)
-class SenseColumn:
-    """A column of cells at G_on in every array, whose current counts the active rows.
-
-    Its own converter reads whole rows; the bound it sets may be widened by guard rows,
-    because its cells vary and its reading is noisy like any other.
-
-    Parameters
-    ----------
-    guard_rows : int
-        Added to the count before it limits a conversion.
-    """
-
-    guard_rows: int = 0
-
-    def __post_init__(self) -> None:
-        require(
-            type(self.guard_rows) is int and self.guard_rows >= 0, "guard_rows",
-            "an integer of at least 0", self.guard_rows, "choose one",
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Everything about a chip but its weights and its seed.
-
-    Parameters
-    ----------
-    mapping : Mapping
-    devices : DeviceModel
-    adc : Adc
-    dac : Dac
-    sense : SenseColumn, optional
-        Where given, conversions really stop at the bound that the column measures.
-    """
-
-    mapping: Mapping = Mapping()
-    devices: DeviceModel = DeviceModel()
-    adc: Adc = Adc()
-    dac: Dac = Dac()
-    sense: SenseColumn | None = None
-
-    def __post_init__(self) -> None:
-        removed = self.devices.pedestal_removed or self.mapping.scheme != "offset"
-        require(
-            removed, "pedestal_removed", "True with offset columns", False,
-            "only a differential pair cancels the pedestal digitally",
-        )  # fmt: skip
-        require(
-            self.sense is None or (self.adc.linear and self.adc.full_scale is None),
-            "sense", "linear converters of full scale", self.adc,
-            "a bound on the sum bounds the code only where the code is the sum over the LSB",
-        )  # fmt: skip
-
-
 @dataclass(frozen=True, eq=False)
 class LayerArrays:
     """The arrays of one layer on one chip.
@@ -90,8 +34,9 @@ class LayerArrays:
     Attributes
     ----------
     layer : QuantizedLayer
-    mapping : Mapping
-    precision : Precision
+    mapping : ArrayMapping
+    groups : int
+        Groups of a grouped convolution on the diagonal of the matrix, which is zero elsewhere.
     mapped : MappedLayer
         What was asked of the cells.
     conductance : ndarray of int64, shape (K, B, M)
@@ -120,8 +65,8 @@ class LayerArrays:
     """
 
     layer: QuantizedLayer
-    mapping: Mapping
-    precision: Precision
+    mapping: ArrayMapping
+    groups: int
     mapped: MappedLayer
     conductance: np.ndarray
     reference: np.ndarray | None
@@ -155,32 +100,74 @@ class LayerArrays:
         return self.cell_noise_steps > 0 or self.adc_noise_steps > 0
 
 
+def parts_of(layer: QuantizedLayer, rows: int) -> list[tuple[slice, int, QuantizedLayer]]:
+    """A layer as matrices without groups: (input channels, groups, layer) of each.
+
+    Groups of a convolution share arrays of so many rows, on the diagonal, where they fit.
+
+    Examples
+    --------
+    >>> spec = LayerSpec("depthwise", 4, 4, kernel=(3, 3), groups=4)
+    >>> codes, shape = np.ones(spec.weight_shape, np.int8), (4, 8, 8)
+    >>> depthwise = QuantizedLayer(spec, Precision(4, 3), codes, 1.0, 1.0, np.zeros(4), shape)
+    >>> [(groups, part.matrix.shape) for _, groups, part in parts_of(depthwise, rows=32)]
+    [(3, (27, 3)), (1, (9, 1))]
+    """
+    spec, groups = layer.spec, layer.spec.groups
+    if groups == 1:
+        return [(slice(0, spec.inputs), 1, layer)]
+    inputs, outputs = spec.inputs // groups, spec.outputs // groups
+    # A binary weight cannot be zero, so such groups do not share.
+    together = 1 if layer.precision.weight_bits == 1 else max(rows // spec.rows, 1)
+    found = []
+    for first in range(0, groups, together):
+        count = min(together, groups - first)
+        block = np.zeros((count * outputs, count * inputs, *spec.kernel), np.int8)
+        for g in range(count):
+            place = slice(g * outputs, (g + 1) * outputs), slice(g * inputs, (g + 1) * inputs)
+            block[place] = layer.codes[(first + g) * outputs : (first + g + 1) * outputs]
+        channels = slice(first * inputs, (first + count) * inputs)
+        name = spec.name if count == groups else f"{spec.name}[{first}:{first + count}]"
+        part = replace(
+            layer,
+            spec=replace(spec, name=name, inputs=count * inputs, outputs=count * outputs, groups=1),
+            codes=block,
+            bias=layer.bias[first * outputs : (first + count) * outputs],
+            input_shape=(count * inputs, *layer.input_shape[1:]),
+        )
+        found.append((channels, count, part))
+    return found
+
+
 def write_layer(
     layer: QuantizedLayer,
     number: int,
-    precision: Precision,
     hardware: Hardware,
     seeds: np.random.SeedSequence,
+    groups: int = 1,
 ) -> LayerArrays:
     """Program one layer.
 
     Parameters
     ----------
     layer : QuantizedLayer
+        Without groups; see `parts_of`.
     number : int
         Place of the layer in the network, for per-layer full scales.
     seeds : SeedSequence
         Of this chip and layer; every purpose spawns a generator of its own.
+    groups : int
+        How many share the matrix.
 
     Examples
     --------
-    >>> from nvlib.network import LayerSpec
     >>> spec, codes = LayerSpec("fc", 3, 2), np.array([[1, -2, 3], [0, 3, -1]], np.int8)
-    >>> layer = QuantizedLayer(spec, codes, 1.0, 1.0, np.zeros(2))
-    >>> arrays = write_layer(layer, 0, Precision(3, 2), Hardware(), np.random.SeedSequence(0))
+    >>> layer = QuantizedLayer(spec, Precision(3, 2), codes, 1.0, 1.0, np.zeros(2), (3,))
+    >>> arrays = write_layer(layer, 0, Hardware(), np.random.SeedSequence(0))
     >>> arrays.conductance.shape, arrays.planes, arrays.lsb  # 2 slices of 2 polarities
     ((3, 4, 2), 2, 1.0)
     """
+    precision = layer.precision
     mapping, devices, adc = hardware.mapping, hardware.devices, hardware.adc
     cells, extra, converters, drivers = (np.random.default_rng(seed) for seed in seeds.spawn(4))
     mapped = map_weights(layer.matrix, precision, mapping)
@@ -240,7 +227,7 @@ def write_layer(
     return LayerArrays(
         layer=layer,
         mapping=mapping,
-        precision=precision,
+        groups=groups,
         mapped=mapped,
         conductance=conductance,
         reference=None if reference is None else to_steps(reference),

@@ -2,25 +2,94 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import nn
 
-from nvlib.arrays import Hardware, LayerArrays, write_layer
-from nvlib.checks import require_integer
+from nvlib import converters, devices, hardware, mapping, storage
+from nvlib.arrays import LayerArrays, parts_of, write_layer
+from nvlib.chain import fuse
+from nvlib.checks import require, require_integer
 from nvlib.compiled import COMPILED
-from nvlib.graph import GraphNetwork, QuantizedGraph
-from nvlib.network import QuantizedNetwork
-from nvlib.noise import access_key, image_keys
+from nvlib.events import LayerEvents, count
+from nvlib.hardware import Hardware
+from nvlib.kernel import CompiledReader
+from nvlib.network import QuantizedLayer, QuantizedNetwork, rectified
+from nvlib.noise import ReadKeys, image_keys
+from nvlib.quantization import FakeQuantized, quantize
 from nvlib.quantizers import Precision
-from nvlib.reading import CompiledReader, ReferenceReader
+from nvlib.reference import ReferenceReader
+from nvlib.steps import IMAGES
 
 IMAGE_BLOCK = 64  # images that pass through the layers together, on one thread
+EVENT_BLOCK = 100  # images that are counted together
+#: Classes that a chip's file can hold in its hardware.
+STORABLE = {
+    name: kind
+    for module in (converters, devices, hardware, mapping)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type)
+}
+
+#: (number of the arrays, their input codes): told of every read, where asked for.
+Observer = Callable[[int, np.ndarray], None]
+
+
+class Reader(Protocol):
+    """Reads the arrays of one layer: `CompiledReader` and `ReferenceReader`, to the same bits."""
+
+    arrays: LayerArrays
+
+    def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Products (N, outputs[, H, W]) in LSB of input codes (N, inputs[, H, W])."""
+        ...
+
+
+class ArrayLayer:
+    """One layer of a network on its arrays: real inputs to real outputs.
+
+    Parameters
+    ----------
+    layer : QuantizedLayer
+    parts : sequence of (slice, int, Reader)
+        Input channels that each group of arrays takes, its number on the chip, its reader.
+    """
+
+    def __init__(self, layer: QuantizedLayer, parts: Sequence[tuple[slice, int, Reader]]) -> None:
+        self.layer = layer
+        self.parts = tuple(parts)
+
+    def read(
+        self, values: torch.Tensor, keys: ReadKeys, observe: Observer | None = None
+    ) -> torch.Tensor:
+        """Outputs (N, outputs[, H, W]) of inputs (N, inputs[, H, W]), in double precision."""
+        require(
+            len(values) == len(keys.images), f"input of {self.layer.spec.name}",
+            f"one row for each of {len(keys.images)} images", len(values),
+            "keep the images on the first axis; a Linear takes no tokens folded into it",
+        )  # fmt: skip
+        signed_codes = self.layer.input_codes(values).numpy()
+        outputs = []
+        for channels, number, reader in self.parts:
+            products: Any = 0
+            for phase in (0, 1) if self.layer.signed else (0,):
+                codes = signed_codes[:, channels] * (-1 if phase else 1)
+                codes = codes.clip(0).astype(np.uint8)
+                if observe is not None:
+                    observe(number, codes)
+                found = reader(codes, keys.of(number, *(phase,) * phase))
+                products = products - found if phase else found
+            outputs.append(reader.arrays.layer.real(products, reader.arrays.lsb))
+        return torch.from_numpy(np.ascontiguousarray(np.concatenate(outputs, axis=1)))
 
 
 class Chip:
@@ -32,8 +101,10 @@ class Chip:
 
     Parameters
     ----------
-    network : QuantizedNetwork or QuantizedGraph
-    hardware : Hardware
+    network : QuantizedNetwork
+        From `nvlib.quantize`, `nvlib.fine_tune` or a file.
+    hardware : Hardware, optional
+        128 x 128 ideal arrays with converters that lose nothing by default.
     seed : int
         Which chip.
     compiled : bool
@@ -43,38 +114,47 @@ class Chip:
 
     Examples
     --------
-    >>> from artifact.checkpoints import CheckpointName, load_quantized
-    >>> from artifact.data import load_embedded
-    >>> from nvlib.quantizers import Precision
-    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
-    >>> chip = Chip(network, Hardware(), seed=0)
-    >>> digits = load_embedded()
-    >>> bool((chip.predict(digits.test_images[:50]) == digits.test_labels[:50]).mean() > 0.9)
-    True
+    >>> noisy = Hardware(devices=DeviceModel(effects=(RangeVariation(0.05),)), adc=Adc(bits=8))
+    >>> chip = Chip(network, noisy, seed=1)
+    >>> chip.predict(images[:4]).shape, chip(images[:4]).shape
+    ((4,), (4, 10))
     """
 
     def __init__(
         self,
-        network: QuantizedNetwork | QuantizedGraph,
-        hardware: Hardware,
+        network: QuantizedNetwork,
+        hardware: Hardware | None = None,
         seed: int = 0,
         compiled: bool = COMPILED,
         device: str = "cpu",
     ) -> None:
+        require(
+            isinstance(network, QuantizedNetwork), "network", "a QuantizedNetwork",
+            type(network).__name__, "make one with quantize(), or use Chip.from_torch",
+        )  # fmt: skip
+        hardware = Hardware() if hardware is None else hardware
+        require(
+            isinstance(hardware, Hardware), "hardware", "a Hardware", hardware,
+            "write Hardware(...)",
+        )  # fmt: skip
         require_integer("seed", seed, 0, 2**63)
-        self.network = network
-        self.hardware = hardware
-        self.seed = seed
-        self._reader = (
-            CompiledReader
-            if compiled and device == "cpu"
-            else partial(ReferenceReader, device=device)
+        self.network, self.hardware, self.seed = network, hardware, seed
+        self._compiled, self._device = compiled and device == "cpu", device
+        parts = [
+            (layer, channels, groups, part)
+            for layer in network.layers
+            for channels, groups, part in parts_of(layer, hardware.mapping.rows)
+        ]
+        seeds = np.random.SeedSequence(seed).spawn(len(parts))
+        #: What was written, in the order of the layers.
+        self.arrays: tuple[LayerArrays, ...] = tuple(
+            write_layer(part, number, hardware, seeds[number], groups)
+            for number, (_, _, groups, part) in enumerate(parts)
         )
-        seeds = np.random.SeedSequence(seed).spawn(len(network.layers))
-        self.layers: tuple[LayerArrays, ...] = tuple(
-            write_layer(layer, number, network.precisions[number], hardware, seeds[number])
-            for number, layer in enumerate(network.layers)
-        )
+        self._parts = [
+            (layer.spec.name, channels, number)
+            for number, (layer, channels, _, _) in enumerate(parts)
+        ]
 
     @classmethod
     def from_torch(
@@ -82,12 +162,10 @@ class Chip:
         model: nn.Module,
         images: Any,
         hardware: Hardware | None = None,
-        precision: Precision | None = None,
+        precision: Precision | str | None = None,
         *,
-        overrides: Mapping[str, Precision] | None = None,
-        method: str = "mse",
-        digital: Sequence[str] = (),
         seed: int = 0,
+        **choices: Any,
     ) -> Chip:
         """Write any torch network onto arrays, quantized after training.
 
@@ -95,21 +173,17 @@ class Chip:
         ----------
         model : torch.nn.Module
             Of Conv2d, Linear, BatchNorm, ReLU, ReLU6, pooling, flatten, dropout, additions and
-            concatenations; or a `GraphNetwork` that is quantized already, whose precisions and
-            scales are kept.
+            concatenations.
         images : Tensor or ndarray, shape (N, ...)
             For calibration, as the model takes them; some hundred training images.
         hardware : Hardware, optional
-            128 x 128 arrays with converters that lose nothing by default. For converters of
-            fewer bits, choose their full scale with `nvlib.calibration`.
-        precision : Precision, optional
+            For converters of fewer bits, choose their full scale with `nvlib.calibrate`.
+        precision : Precision or str, optional
             W8A8 by default.
-        overrides, method
-            See `nvlib.graph.GraphNetwork.quantize`.
-        digital : sequence of str
-            Paths of modules that stay digital.
         seed : int
             Which chip.
+        **choices
+            Of the quantization; see `nvlib.quantize`.
 
         Raises
         ------
@@ -118,77 +192,61 @@ class Chip:
 
         Examples
         --------
-        >>> import torch
         >>> model = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.Flatten(),
         ...                       nn.Linear(36, 10))
-        >>> images = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-        >>> chip = Chip.from_torch(model, images)
-        >>> [layer.layer.spec.name for layer in chip.layers], chip.logits(images).shape
+        >>> pixels = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> small = Chip.from_torch(model, pixels, precision="W4A3")
+        >>> [arrays.layer.spec.name for arrays in small.arrays], small(pixels).shape
         (['0', '3'], (32, 10))
         """
-        hardware = hardware or Hardware()
-        network = model if isinstance(model, GraphNetwork) else GraphNetwork(model, digital)
-        if not network.precisions:
-            network.quantize(images, precision or Precision(8, 8), overrides, method)
-        elif precision is not None or overrides or digital:
-            raise ValueError(
-                "expected no precision, overrides or digital for a network that is quantized "
-                f"already, received {precision}, {overrides}, {digital}; leave them out, or pass "
-                "the float network"
-            )
-        return cls(network.freeze(hardware.mapping.rows), hardware, seed)
+        require(
+            not isinstance(model, FakeQuantized), "model", "a float network",
+            "one that is quantized already", "use Chip(model.freeze(), hardware)",
+        )  # fmt: skip
+        return cls(quantize(model, images, precision or "W8A8", **choices), hardware, seed)
 
     @cached_property
-    def _readers(self) -> list:
-        sides = self.network.input_sides
-        return [self._reader(arrays, *side) for arrays, side in zip(self.layers, sides)]
+    def readers(self) -> tuple[Reader, ...]:
+        """A reader for each of `arrays`, laid out at the first use."""
+        reader = CompiledReader if self._compiled else partial(ReferenceReader, device=self._device)
+        return tuple(reader(arrays) for arrays in self.arrays)
 
-    def products(
-        self, number: int, codes: np.ndarray, keys: np.ndarray | None = None
+    @cached_property
+    def _program(self) -> tuple:
+        """Steps, and layers on their arrays by name; chains of layers fused where compiled."""
+        layers = {}
+        for layer in self.network.layers:
+            own = [part for part in self._parts if part[0] == layer.spec.name]
+            parts = [(channels, number, self.readers[number]) for _, channels, number in own]
+            layers[layer.spec.name] = ArrayLayer(layer, parts)
+        steps = self.network.steps
+        return fuse(steps, layers) if self._compiled else (steps, layers)
+
+    def _forward(
+        self, images: np.ndarray, access: int = 0, observe: Observer | None = None
     ) -> np.ndarray:
-        """What the arrays of one layer give, in LSB of that layer.
-
-        Parameters
-        ----------
-        number : int
-            Of the layer.
-        codes : ndarray of uint8, shape (N, inputs[, H, W])
-        keys : ndarray of uint64, shape (N,), optional
-            Of the images, for read noise.
-
-        Returns
-        -------
-        ndarray of int, shape (N, outputs[, H, W])
-        """
-        reader = self._readers[number]
-        spec, side = reader.arrays.layer.spec, reader.input_shape
-        codes = np.asarray(codes)
-        if codes.dtype != np.uint8 or codes.shape[1:] != side:
-            raise ValueError(
-                f"{spec.name}: expected uint8 codes of shape (N, {', '.join(map(str, side))}), "
-                f"received {codes.dtype} of shape {codes.shape}; quantize the layer's input first"
-            )
-        precision = reader.arrays.precision
-        if codes.size and codes.max() > precision.activation_max:
-            raise ValueError(
-                f"{spec.name}: expected codes from 0 to {precision.activation_max}, received "
-                f"{codes.max()}; quantize at {precision}"
-            )
-        if keys is None:
-            keys = np.zeros(len(codes), np.uint64)
-        out = reader.read(reader.pad(codes), keys ^ access_key(self.seed, number, 0))
-        out = out[:, :, : spec.outputs].transpose(0, 2, 1)
-        if spec.kernel:
-            return out.reshape(len(codes), spec.outputs, *reader.output_sides)
-        return out[:, :, 0]
+        """Output for a block of images, one step after the other."""
+        names = np.zeros(len(images), np.uint64)
+        if any(arrays.noisy for arrays in self.arrays):
+            names = image_keys(images)
+        keys = ReadKeys(names, self.seed, access)
+        steps, layers = self._program
+        on_arrays = {
+            name: partial(layer.read, keys=keys, observe=observe) for name, layer in layers.items()
+        }
+        values = {IMAGES: torch.from_numpy(images).double()}
+        with torch.no_grad():
+            for step in steps:
+                step.run(values, on_arrays)
+        return values[steps[-1].name].numpy()
 
     def logits(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:
-        """Real outputs of the last layer.
+        """Real outputs of the network.
 
         Parameters
         ----------
-        images : ndarray, shape (N, 28, 28)
-            Pixels from 0 to 255; of a chip made by `from_torch`, what its network takes.
+        images : ndarray or Tensor, shape (N, ...)
+            As the network takes them.
         threads : int, optional
             As many as there are cores by default; the result does not depend on it.
         access : int
@@ -199,37 +257,148 @@ class Chip:
         ndarray of float64, shape (N, classes)
         """
         images = self.network.check(images)
-        assert self._readers  # laid out before threads need them
+        assert self._program  # laid out before threads need them
         if not len(images):  # the shape of nothing is that of something
-            return self._run(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
+            return self._forward(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
         blocks = [images[i : i + IMAGE_BLOCK] for i in range(0, len(images), IMAGE_BLOCK)]
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            return np.concatenate(list(pool.map(lambda block: self._run(block, access), blocks)))
+            return np.concatenate(
+                list(pool.map(lambda block: self._forward(block, access), blocks))
+            )
+
+    __call__ = logits
 
     def predict(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:
         """Class of each image; see `logits`."""
         return self.logits(images, threads, access).argmax(axis=1)
 
     def layer_codes(self, images: Any) -> list[np.ndarray]:
-        """Input codes of each layer, (N, inputs[, H, W]), as this chip makes them.
+        """Input codes of each of `arrays`, (N, inputs[, H, W]), as this chip makes them.
 
-        A layer that reads twice (signed inputs) has the codes of both reads, (2 N, ...).
+        Arrays that read twice (signed inputs) have the codes of both reads, (2 N, ...).
         """
-        met: list[list[np.ndarray]] = [[] for _ in self.layers]
-        self._run(self.network.check(images), 0, met)
+        met: list[list[np.ndarray]] = [[] for _ in self.arrays]
+        images = self.network.check(images)
+        self._forward(images, observe=lambda number, codes: met[number].append(codes))
         return [np.concatenate(codes) for codes in met]
 
-    def _run(
-        self, images: np.ndarray, access: int, met: list[list[np.ndarray]] | None = None
+    def events(
+        self,
+        images: Any,
+        orders: Sequence[np.ndarray] | None = None,
+        column_sums: bool = False,
+    ) -> list[LayerEvents]:
+        """Pass images through the chip and count what each of its arrays does.
+
+        Parameters
+        ----------
+        images : ndarray or Tensor, shape (N, ...)
+        orders : sequence of ndarray of int, shape (K,), optional
+            Row order of each layer, as from `sparsity.active_rows_first`, in place of the
+            natural one.
+        column_sums : bool
+            Count the ideal sums of the columns too.
+
+        Examples
+        --------
+        >>> events = chip.events(images[:2])
+        >>> events[0].accesses, events[0].images  # 784 positions x 3 planes x 1 tile, of 2 images
+        (4704, 2)
+        """
+        images = self.network.check(images)
+        require(len(images) > 0, "images", "at least one", 0, "pass some")
+        relu = rectified(self.network)
+        total: dict[int, LayerEvents] = {}
+
+        def observe(number: int, codes: np.ndarray) -> None:
+            order = None if orders is None else orders[number]
+            found = count(
+                self.arrays[number], codes, self._parts[number][0] in relu, order, column_sums
+            )
+            total[number] = total[number] + found if number in total else found
+
+        for start in range(0, len(images), EVENT_BLOCK):
+            self._forward(images[start : start + EVENT_BLOCK], observe=observe)
+        # A signed layer reads each image twice.
+        return [replace(total[number], images=len(images)) for number in range(len(self.arrays))]
+
+    def products(
+        self, number: int, codes: np.ndarray, keys: np.ndarray | None = None
     ) -> np.ndarray:
-        """Logits of a block of images; `met` takes every layer's input codes."""
-        keys, readers = np.zeros(len(images), np.uint64), self._readers
-        if any(arrays.noisy for arrays in self.layers):
-            keys = image_keys(images)
+        """What the arrays of one layer give, in LSB of that layer.
 
-        def read(number: int, codes: np.ndarray, *phase: int) -> np.ndarray:
-            if met is not None:
-                met[number].append(readers[number].unpad(codes))
-            return readers[number].read(codes, keys ^ access_key(self.seed, number, access, *phase))
+        Parameters
+        ----------
+        number : int
+            Of the arrays.
+        codes : ndarray of uint8, shape (N, inputs[, H, W])
+        keys : ndarray of uint64, shape (N,), optional
+            Of the images, for read noise.
 
-        return self.network.run(images, readers, read)
+        Returns
+        -------
+        ndarray of int64, shape (N, outputs[, H, W])
+        """
+        layer, codes = self.arrays[number].layer, np.asarray(codes)
+        most = layer.precision.activation_max
+        require(
+            not codes.size or codes.max() <= most, layer.spec.name, f"codes from 0 to {most}",
+            codes.max(initial=0), f"quantize at {layer.precision}",
+        )  # fmt: skip
+        names = np.zeros(len(codes), np.uint64) if keys is None else keys
+        return self.readers[number](codes, ReadKeys(names, self.seed, 0).of(number))
+
+    def __reduce__(self) -> tuple:
+        return Chip, (self.network, self.hardware, self.seed, self._compiled, self._device)
+
+    def digest(self) -> str:
+        """SHA-256 of everything that was written and drawn."""
+        digest = hashlib.sha256()
+        for arrays in self.arrays:
+            for state in (arrays.conductance, arrays.reference, arrays.sense, arrays.drive,
+                          arrays.curves):  # fmt: skip
+                digest.update(b"" if state is None else np.ascontiguousarray(state).tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+        """Write the chip to one file: network, hardware and seed, from which it is made again.
+
+        Raises
+        ------
+        ValueError
+            If the hardware has an effect of the user's own class; pickle the chip then.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     chip.save(f"{folder}/chip.safetensors")
+        ...     again = Chip.load(f"{folder}/chip.safetensors")
+        >>> bool((again(images[:2]) == chip(images[:2])).all())
+        True
+        """
+        facts, tensors = self.network.parts()
+        facts |= {"hardware": storage.plain(self.hardware, STORABLE), "seed": self.seed,
+                  "digest": self.digest()}  # fmt: skip
+        storage.write(Path(path), facts, tensors, metadata or {})
+
+    @classmethod
+    def load(cls, source: str | Path | bytes) -> Chip:
+        """Read a chip that `save` wrote, from a file or its content.
+
+        Raises
+        ------
+        ValueError
+            If that is no chip, or this machine would write other cells than the one that saved it.
+        """
+
+        def make(facts: Any, tensors: Mapping[str, np.ndarray]) -> Chip:
+            network = QuantizedNetwork.of_parts(facts, tensors)
+            chip = cls(network, storage.restored(facts["hardware"], STORABLE), facts["seed"])
+            require(
+                chip.digest() == facts["digest"], "chip", "cells as they were saved",
+                "others from the same seed", "load it with the version of numpy that saved it",
+            )  # fmt: skip
+            return chip
+
+        return storage.read(source, make)

@@ -17,7 +17,8 @@ import numpy as np
 import yaml
 
 from nvlib.checks import require, require_number
-from nvlib.sparsity import LayerEvents, Policy, SignSkip
+from nvlib.events import LayerEvents
+from nvlib.sparsity import Policy, SignSkip, conversions
 
 UNITS = {
     "read_voltage": "V",
@@ -198,9 +199,8 @@ def inference_energy(
 
     Examples
     --------
-    >>> from nvlib.sparsity import ALL_POLICIES, example_events
     >>> table = EnergyTable.load()
-    >>> energy = inference_energy(example_events(), ALL_POLICIES, 8, AdcLaw(), table)
+    >>> energy = inference_energy(chip.events(images[:2]), ALL_POLICIES, 8, AdcLaw(), table)
     >>> sorted(energy) == sorted(COMPONENTS), energy["adc"] > 0
     (True, True)
     """
@@ -210,7 +210,7 @@ def inference_energy(
     for event in events:
         mapping, arrays = event.arrays.mapping, event.column_tiles
         unit = step / mapping.digit_max**2  # the largest digit drives the read voltage
-        counts = event.conversions(policies, adc_bits)
+        counts = conversions(event, policies, adc_bits)
         rows = [tile.stop - tile.start for tile in mapping.tiles(len(event.drive_events))]
         driven = int(event.digit_sums.sum(axis=(1, 2)) @ rows)
         columns = event.accesses * event.columns
@@ -264,12 +264,12 @@ def operations(events: list[LayerEvents]) -> int:
 
     Examples
     --------
-    >>> from nvlib.sparsity import example_events
-    >>> operations(example_events())  # of LeNet-5: 416,520 multiplications and additions
+    >>> operations(chip.events(images[:2]))  # of LeNet-5: 416,520 multiplications and additions
     833040
     """
-    layers = [(event.positions, event.arrays.layer) for event in events]
-    return 2 * sum(count * layer.matrix.size // layer.spec.groups for count, layer in layers)
+    return 2 * sum(
+        event.positions * event.arrays.layer.matrix.size // event.arrays.groups for event in events
+    )
 
 
 def tops_per_watt(events: list[LayerEvents], energy: dict[str, float]) -> float:
@@ -277,8 +277,7 @@ def tops_per_watt(events: list[LayerEvents], energy: dict[str, float]) -> float:
 
     Examples
     --------
-    >>> from nvlib.sparsity import example_events
-    >>> round(tops_per_watt(example_events(), {"adc": 833040.0}), 6)
+    >>> round(tops_per_watt(chip.events(images[:2]), {"adc": 833040.0}), 6)
     1.0
     """
     return operations(events) / sum(energy.values())

@@ -24,7 +24,7 @@ SCHEMES = ("differential", "signed-digit", "offset")
 
 
 @dataclass(frozen=True)
-class Mapping:
+class ArrayMapping:
     """How a layer is laid onto arrays.
 
     Parameters
@@ -75,7 +75,7 @@ class Mapping:
 
         Examples
         --------
-        >>> Mapping(rows=128).tiles(150)
+        >>> ArrayMapping(rows=128).tiles(150)
         [slice(0, 128, None), slice(128, 150, None)]
         """
         starts = range(0, inputs, self.rows)
@@ -101,19 +101,19 @@ class MappedLayer:
     offset: int
 
 
-def slices_per_weight(precision: Precision, mapping: Mapping) -> int:
+def slices_per_weight(precision: Precision, mapping: ArrayMapping) -> int:
     """Cells that one weight (of one polarity) is spread over.
 
     Examples
     --------
-    >>> slices_per_weight(Precision(4, 3), Mapping(cell_bits=2))  # 3 magnitude bits
+    >>> slices_per_weight(Precision(4, 3), ArrayMapping(cell_bits=2))  # 3 magnitude bits
     2
     """
     bits = precision.weight_bits - (mapping.scheme == "differential")
     return -(-max(bits, 1) // mapping.cell_bits)
 
 
-def map_weights(codes: np.ndarray, precision: Precision, mapping: Mapping) -> MappedLayer:
+def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) -> MappedLayer:
     """Cut a matrix of weight codes into levels.
 
     Parameters
@@ -127,7 +127,7 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: Mapping) -> Ma
 
     Examples
     --------
-    >>> mapped = map_weights(np.array([[-5]]), Precision(4, 3), Mapping(cell_bits=2))
+    >>> mapped = map_weights(np.array([[-5]]), Precision(4, 3), ArrayMapping(cell_bits=2))
     >>> mapped.levels[0, :, 0], mapped.coefficients
     (array([0, 1, 0, 1], dtype=uint8), array([ 1, -1,  4, -4]))
     """
@@ -193,13 +193,13 @@ class ArrayCount:
 
 
 def count_arrays(
-    inputs: int, outputs: int, precision: Precision, mapping: Mapping, sense_columns: int = 0
+    inputs: int, outputs: int, precision: Precision, mapping: ArrayMapping, sense_columns: int = 0
 ) -> ArrayCount:
     """Arrays of a layer; a reference column and `sense_columns` are reserved in each.
 
     Examples
     --------
-    >>> count_arrays(150, 16, Precision(4, 3), Mapping())  # 16 outputs x 3 slices x 2 polarities
+    >>> count_arrays(150, 16, Precision(4, 3), ArrayMapping())  # 16 outputs x 3 slices x 2 signs
     ArrayCount(row_tiles=2, column_tiles=1, cells=14400)
     """
     pairs = mapping.scheme != "offset"

@@ -1,31 +1,29 @@
-"""Feed-forward networks of quantized layers: as trained, and as written to a chip.
+"""A quantized network: layers of integer codes, and the digital steps between them.
 
-`Network` is the torch module that is trained. `QuantizedNetwork` is what is
-left of it for the hardware: integer weight codes, scales and digital biases.
-Its arithmetic between arrays, `requantize`, is shared by every engine, so
-that they can only differ in how they multiply.
+The one form in which a network is stored, written onto arrays and computed exactly. Steps stand
+in the order of evaluation; a step is a layer that arrays multiply, or a digital operation of
+torch in double precision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from nvlib.quantizers import (
-    Precision,
-    fake_quantize_activation,
-    fake_quantize_weight,
-    fit_scale,
-    weight_codes,
-)
+from nvlib import steps, storage
+from nvlib.checks import require
+from nvlib.quantizers import Precision, to_codes
+from nvlib.steps import IMAGES, Step, is_relu, values_of
+
+#: Codes multiplied and summed in float32 are exact below this.
+FLOAT32_EXACT = 2**24
 
 
 @dataclass(frozen=True)
@@ -35,14 +33,13 @@ class LayerSpec:
     Attributes
     ----------
     name : str
+        Path of the module in its network.
     inputs, outputs : int
         Channels of a convolution, features of a linear layer.
     kernel, padding, stride, dilation : tuple of int
         Height and width, in pixels.
-    pool : int
-        Side of the max-pooling window after the layer; 1 is none.
     groups : int
-        Groups of a grouped convolution on the diagonal of the matrix, which is zero elsewhere.
+        Groups of a grouped convolution.
 
     Examples
     --------
@@ -58,21 +55,20 @@ class LayerSpec:
     padding: tuple[int, int] = (0, 0)
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
-    pool: int = 1
     groups: int = 1
 
     @property
     def rows(self) -> int:
-        """Rows K of the layer's K x M matrix."""
-        return self.inputs * prod(self.kernel)
+        """Inputs K that one output sums over."""
+        return self.inputs // self.groups * prod(self.kernel)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """Shape of the weight tensor."""
-        return (self.outputs, self.inputs, *self.kernel)
+        return (self.outputs, self.inputs // self.groups, *self.kernel)
 
     def output_sides(self, height: int, breadth: int) -> tuple[int, int]:
-        """Height and width that a convolution gives, before pooling; 1 x 1 for a linear layer."""
+        """Height and width that a convolution gives; 1 x 1 for a linear layer."""
         if not self.kernel:
             return 1, 1
         down, across = (
@@ -84,111 +80,6 @@ class LayerSpec:
         return down, across
 
 
-LENET5 = (
-    LayerSpec("conv1", 1, 6, kernel=(5, 5), padding=(2, 2), pool=2),
-    LayerSpec("conv2", 6, 16, kernel=(5, 5), pool=2),
-    LayerSpec("fc1", 400, 120),
-    LayerSpec("fc2", 120, 84),
-    LayerSpec("fc3", 84, 10),
-)
-#: Twice to three times the channels, and one layer less: how far do results hang on the network?
-WIDE = (
-    LayerSpec("conv1", 1, 16, kernel=(5, 5), padding=(2, 2), pool=2),
-    LayerSpec("conv2", 16, 32, kernel=(5, 5), pool=2),
-    LayerSpec("fc1", 800, 128),
-    LayerSpec("fc2", 128, 10),
-)
-NETWORKS = {"lenet5": LENET5, "wide": WIDE}
-
-
-def multiply(weight: torch.Tensor, inputs: torch.Tensor, spec: LayerSpec) -> torch.Tensor:
-    """The layer's linear part, without bias: (N, inputs, ...) -> (N, outputs, ...).
-
-    Examples
-    --------
-    >>> multiply(torch.ones(1, 2), torch.tensor([[3.0, 4.0]]), LayerSpec("fc", 2, 1))
-    tensor([[7.]])
-    """
-    if spec.kernel:
-        return F.conv2d(
-            inputs, weight, stride=spec.stride, padding=spec.padding, dilation=spec.dilation
-        )
-    return F.linear(inputs.flatten(1), weight)
-
-
-class Network(nn.Module):
-    """A network in training: float, or quantized with learned scales.
-
-    Parameters
-    ----------
-    specs : tuple of LayerSpec
-    precision : Precision, optional
-        None trains in floating point.
-    """
-
-    def __init__(self, specs: tuple[LayerSpec, ...], precision: Precision | None = None) -> None:
-        super().__init__()
-        self.specs = specs
-        self.precision = precision
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        # Logarithms keep the scales positive and make Adam's steps relative to them.
-        self.log_weight_scales = nn.ParameterList()
-        self.log_input_scales = nn.ParameterList()
-        for spec in specs:
-            weight = torch.empty(spec.weight_shape)
-            nn.init.kaiming_uniform_(weight, nonlinearity="relu")
-            self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(torch.zeros(spec.outputs)))
-            self.log_weight_scales.append(nn.Parameter(torch.zeros(())))
-            self.log_input_scales.append(nn.Parameter(torch.zeros(())))
-
-    @torch.no_grad()
-    def quantize_from(self, trained: Network, images: torch.Tensor) -> None:
-        """Start from a float network: its weights, and scales of the smallest squared error.
-
-        Activation scales fit what `images` (N, 1, H, W), in [0, 1], cause in the float
-        network; the clip of the images themselves is 1, and stays so.
-        """
-        assert self.precision is not None
-        self.load_state_dict(trained.state_dict())
-        most = self.precision.activation_max
-        x = images
-        for i in range(len(self.specs)):
-            if i:
-                x = F.relu(x)
-                self.log_input_scales[i].copy_(fit_scale(x, 0, most).log())
-            else:
-                self.log_input_scales[i].fill_(1 / most).log_()
-            weight, limit = self.weights[i], self.precision.weight_max
-            binary = self.precision.weight_bits == 1
-            scale = weight.abs().mean() if binary else fit_scale(weight, -limit, limit)
-            self.log_weight_scales[i].copy_(scale.log())
-            x = self._layer(i, weight, x)
-        self.log_input_scales[0].requires_grad_(False)
-
-    def _layer(self, i: int, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        spec, bias = self.specs[i], self.biases[i]
-        x = multiply(weight, x, spec) + (bias[:, None, None] if spec.kernel else bias)
-        return F.max_pool2d(x, spec.pool) if spec.pool > 1 else x
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes) of images (N, 1, H, W) in [0, 1]."""
-        x = images
-        for i, weight in enumerate(self.weights):
-            if self.precision is not None:
-                bits = self.precision
-                scale = self.log_weight_scales[i].exp()
-                weight = fake_quantize_weight(weight, scale, bits.weight_bits)
-                # Quantizing clips at 0, so it is the ReLU of the layer before.
-                scale = self.log_input_scales[i].exp()
-                x = fake_quantize_activation(x, scale, bits.activation_bits)
-            elif i:
-                x = F.relu(x)
-            x = self._layer(i, weight, x)
-        return x
-
-
 @dataclass(frozen=True, eq=False)
 class QuantizedLayer:
     """One layer as the hardware sees it.
@@ -196,308 +87,279 @@ class QuantizedLayer:
     Attributes
     ----------
     spec : LayerSpec
+    precision : Precision
     codes : ndarray of int8, shape ``spec.weight_shape``
     weight_scale, input_scale : float
         Real value of one step of a weight or input code.
     bias : ndarray of float64, shape (outputs,)
         Digital, in units of the layer's real output.
+    input_shape : tuple of int
+        (inputs, height, width) of a convolution, (inputs,) of a linear layer.
+    signed : bool
+        Inputs can be negative, so arrays read twice: their positive part, and their negative part.
     """
 
     spec: LayerSpec
+    precision: Precision
     codes: np.ndarray
     weight_scale: float
     input_scale: float
     bias: np.ndarray
+    input_shape: tuple[int, ...]
+    signed: bool = False
 
     def __post_init__(self) -> None:
-        if self.codes.shape != self.spec.weight_shape or self.codes.dtype != np.int8:
-            raise ValueError(
-                f"{self.spec.name}: expected int8 weight codes of shape {self.spec.weight_shape}, "
-                f"received {self.codes.dtype} of shape {self.codes.shape}; check the checkpoint"
-            )
-        if self.bias.shape != (self.spec.outputs,) or not np.isfinite(self.bias).all():
-            raise ValueError(
-                f"{self.spec.name}: expected {self.spec.outputs} finite biases, "
-                f"received shape {self.bias.shape}; check the checkpoint"
-            )
-        for name in ("weight_scale", "input_scale"):
-            scale = getattr(self, name)
-            if not (np.isfinite(scale) and scale > 0):
-                raise ValueError(
-                    f"{self.spec.name}: expected a positive finite {name}, received {scale}; "
-                    "check the checkpoint"
-                )
+        name, spec = self.spec.name, self.spec
+        require(
+            self.codes.shape == spec.weight_shape and self.codes.dtype == np.int8, name,
+            f"int8 weight codes of shape {spec.weight_shape}",
+            f"{self.codes.dtype} of shape {self.codes.shape}", "check the checkpoint",
+        )  # fmt: skip
+        largest = int(np.abs(self.codes.astype(int)).max(initial=0))
+        require(
+            largest <= self.precision.weight_max, name,
+            f"weight codes within +-{self.precision.weight_max} at {self.precision}", largest,
+            "the checkpoint belongs to another precision",
+        )  # fmt: skip
+        require(
+            self.bias.shape == (spec.outputs,) and bool(np.isfinite(self.bias).all()), name,
+            f"{spec.outputs} finite biases", f"shape {self.bias.shape}", "check the checkpoint",
+        )  # fmt: skip
+        for scale in (self.weight_scale, self.input_scale):
+            require(
+                bool(np.isfinite(scale)) and scale > 0, name, "positive finite scales", scale,
+                "check the checkpoint",
+            )  # fmt: skip
+        require(
+            len(self.input_shape) == (3 if spec.kernel else 1)
+            and self.input_shape[0] == spec.inputs,
+            name, f"inputs of {spec.inputs} channels or features", self.input_shape,
+            "check the checkpoint",
+        )  # fmt: skip
 
     @property
     def matrix(self) -> np.ndarray:
-        """Weight codes as the K x M matrix that is written to arrays."""
+        """Weight codes as a K x M matrix, K inputs that each of M outputs sums over."""
         return self.codes.reshape(self.spec.outputs, -1).T
+
+    @property
+    def gain(self) -> float:
+        """Real output of one unit of the integer product."""
+        return self.weight_scale * self.input_scale
+
+    def input_codes(self, values: torch.Tensor) -> torch.Tensor:
+        """Integer codes of real inputs, in their dtype; of both signs where the layer is signed.
+
+        Values (N, ...) of another shape than `input_shape` are refused.
+        """
+        require(
+            tuple(values.shape[1:]) == self.input_shape, f"input of {self.spec.name}",
+            f"shape (N, {', '.join(map(str, self.input_shape))}) as in calibration",
+            tuple(values.shape), "give images of the shape that the network was quantized with",
+        )  # fmt: skip
+        most = self.precision.activation_max
+        return to_codes(values, self.input_scale, -most if self.signed else 0, most)
+
+    def real(self, products: np.ndarray | torch.Tensor, lsb: float = 1.0) -> Any:
+        """Real outputs of products (N, outputs[, H, W]), counted in multiples of `lsb`."""
+        bias = self.bias[:, None, None] if self.spec.kernel else self.bias
+        return products * (self.gain * lsb) + bias
+
+    def multiply(self, values: torch.Tensor) -> torch.Tensor:
+        """What ideal arrays give, in double precision, computed without any hardware."""
+        codes, weight = self.input_codes(values), torch.from_numpy(self.codes)
+        largest = int(np.abs(self.matrix.astype(np.int64)).sum(axis=0).max(initial=0))
+        small = largest * self.precision.activation_max < FLOAT32_EXACT
+        dtype = torch.float32 if small else torch.float64
+        codes, weight = codes.to(dtype), weight.to(dtype)
+        if self.spec.kernel:
+            window = self.spec.stride, self.spec.padding, self.spec.dilation, self.spec.groups
+            products = F.conv2d(codes, weight, None, *window)
+        else:
+            products = F.linear(codes, weight)
+        return torch.from_numpy(self.real(products.double().numpy()))
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedNetwork:
-    """Layers of integer codes at one precision."""
+    """Layers of integer codes and the digital steps between them; made by `nvlib.quantize`.
 
-    precision: Precision
-    layers: tuple[QuantizedLayer, ...]
+    Attributes
+    ----------
+    steps : tuple of Step
+        In order; the last one gives the output.
+    layers : tuple of QuantizedLayer
+        In the order of their steps.
+    image_shape : tuple of int
+        Of one image, as in calibration.
+    """
 
-    def __post_init__(self) -> None:
-        for layer in self.layers:
-            largest = int(np.abs(layer.codes.astype(int)).max(initial=0))
-            if largest > self.precision.weight_max:
-                raise ValueError(
-                    f"{layer.spec.name}: expected weight codes within "
-                    f"+-{self.precision.weight_max} at {self.precision}, received {largest}; "
-                    "the checkpoint belongs to another precision"
-                )
-
-    @property
-    def specs(self) -> tuple[LayerSpec, ...]:
-        """Shapes of the layers."""
-        return tuple(layer.spec for layer in self.layers)
+    steps: tuple[Step, ...] = field(repr=False)
+    layers: tuple[QuantizedLayer, ...] = field(repr=False)
+    image_shape: tuple[int, ...]
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """Precision of each layer."""
-        return (self.precision,) * len(self.layers)
+        return tuple(layer.precision for layer in self.layers)
 
     @property
-    def input_sides(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each layer's input."""
-        found, sides = [], (28, 28)
-        for spec in self.specs:
-            found.append(sides if spec.kernel else (1, spec.inputs))
-            height, breadth = spec.output_sides(*sides)
-            sides = height // spec.pool, breadth // spec.pool
-        return tuple(found)
+    def precision(self) -> Precision:
+        """The precision of all layers.
 
-    @property
-    def rectified(self) -> tuple[bool, ...]:
-        """Whether a ReLU, and nothing else, stands behind each layer."""
-        return (True,) * (len(self.layers) - 1) + (False,)
+        Raises
+        ------
+        ValueError
+            If they differ.
+        """
+        found = dict.fromkeys(self.precisions)
+        require(
+            len(found) == 1, "precision", "one for all layers", ", ".join(map(str, found)),
+            "use precisions, one for each layer",
+        )  # fmt: skip
+        return next(iter(found))
 
-    def check(self, images: np.ndarray) -> np.ndarray:
-        """Images that the network takes; see `check_images`."""
-        return check_images(images)
+    def check(self, images: Any) -> np.ndarray:
+        """Images (N, ...) of the calibration's shape, as float32; refuse anything else."""
+        images = as_images(images).numpy()
+        require(
+            images.shape[1:] == self.image_shape, "images",
+            f"shape (N, {', '.join(map(str, self.image_shape))}) as in calibration", images.shape,
+            "reshape them",
+        )  # fmt: skip
+        return images
 
-    def run(self, images: np.ndarray, readers: Sequence[Any], read: Callable) -> np.ndarray:
-        """Logits of images, whose layers are read by arrays.
+    @torch.no_grad()
+    def logits(self, images: Any, batch: int = 500) -> np.ndarray:
+        """Output in exact integer arithmetic, without any hardware.
 
         Parameters
         ----------
-        images : ndarray, shape (N, 28, 28)
-        readers : sequence of reader
-            Of `nvlib.reading`, one for each layer.
-        read : callable
-            (number of the layer, codes in its reader's form) -> products.
+        images : ndarray or Tensor, shape (N, ...)
+
+        Returns
+        -------
+        ndarray of float64, shape (N, ...)
         """
-        most = self.precision.activation_max
-        codes = readers[0].pad(image_codes(images, self.precision))
-        for number, following in enumerate(readers[1:]):
-            codes = readers[number].hand_over(read(number, codes), following, most)
-        last = readers[-1].arrays
-        products = read(len(readers) - 1, codes)[:, 0, : last.layer.spec.outputs]
-        gain, offset = requantization(last.layer, 1.0)
-        return products * (gain * last.lsb) + offset
+        images = self.check(images)
+        layers = {layer.spec.name: layer.multiply for layer in self.layers}
+        found = []
+        for start in range(0, max(len(images), 1), batch):
+            values = {IMAGES: torch.from_numpy(images[start : start + batch]).double()}
+            for step in self.steps:
+                step.run(values, layers)
+            found.append(values[self.steps[-1].name].numpy())
+        return np.concatenate(found)
+
+    def predict(self, images: Any) -> np.ndarray:
+        """Class of each image; see `logits`."""
+        return self.logits(images).argmax(axis=1)
+
+    def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+        """Write the network, and words about it, to one safetensors file; `load` reads it."""
+        storage.write(Path(path), *self.parts(), metadata or {})
+
+    def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Facts for JSON, and tensors: what `save` writes and `of_parts` reads.
+
+        Examples
+        --------
+        >>> facts, tensors = network.parts()
+        >>> len(facts["layers"]), tensors["fc3.codes"].shape  # 4-bit codes are packed
+        (5, (420,))
+        """
+        facts, tensors = steps.written(self.steps)
+        layers = []
+        for layer in self.layers:
+            name = layer.spec.name
+            tensors[f"{name}.codes"] = storage.pack_codes(layer.codes, layer.precision.weight_bits)
+            short = layer.bias.astype(np.float32)
+            tensors[f"{name}.bias"] = short if (short == layer.bias).all() else layer.bias
+            layers.append(
+                {"spec": asdict(layer.spec), "precision": str(layer.precision),
+                 "weight_scale": layer.weight_scale, "input_scale": layer.input_scale,
+                 "input_shape": layer.input_shape, "signed": layer.signed}
+            )  # fmt: skip
+        return {"steps": facts, "layers": layers, "image_shape": self.image_shape}, tensors
+
+    @classmethod
+    def of_parts(
+        cls, facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    ) -> QuantizedNetwork:
+        """Inverse of `parts`."""
+        layers = []
+        for fact in facts["layers"]:
+            given: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in fact["spec"].items()
+            }
+            spec = LayerSpec(**given)
+            precision = Precision.parse(fact["precision"])
+            stream = tensors[f"{spec.name}.codes"]
+            codes = storage.unpack_codes(stream, precision.weight_bits, spec.weight_shape)
+            layers.append(
+                QuantizedLayer(
+                    spec, precision, codes, fact["weight_scale"], fact["input_scale"],
+                    tensors[f"{spec.name}.bias"].astype(np.float64), tuple(fact["input_shape"]),
+                    fact["signed"],
+                )
+            )  # fmt: skip
+        return cls(steps.read(facts["steps"], tensors), tuple(layers), tuple(facts["image_shape"]))
+
+    @classmethod
+    def load(cls, source: str | Path | bytes) -> QuantizedNetwork:
+        """Read a network that `save` wrote, from a file or its content.
+
+        Raises
+        ------
+        ValueError
+            If that is no network.
+        """
+        return storage.read(source, cls.of_parts)
 
 
-def freeze(network: Network) -> QuantizedNetwork:
-    """Integer codes and scales of a trained quantized network.
+def rectified(network: QuantizedNetwork) -> frozenset[str]:
+    """Names of the layers behind which a ReLU stands, and nothing else.
 
     Examples
     --------
-    >>> trained = Network(LENET5, Precision(4, 3))  # not trained yet, in truth
-    >>> frozen = freeze(trained)
-    >>> str(frozen.precision), frozen.layers[-1].codes.dtype
-    ('W4A3', dtype('int8'))
+    >>> sorted(rectified(network))
+    ['conv1', 'conv2', 'fc1', 'fc2']
     """
-    if network.precision is None:
-        raise ValueError(
-            "expected a network trained at a precision, received a float one; "
-            "train it with a Precision first"
-        )
-    layers = []
-    for i, spec in enumerate(network.specs):
-        scale = network.log_weight_scales[i].detach().exp()
-        codes = weight_codes(network.weights[i].detach(), scale, network.precision.weight_bits)
-        layers.append(
-            QuantizedLayer(
-                spec,
-                codes.numpy().astype(np.int8),
-                float(scale),
-                float(network.log_input_scales[i].detach().exp()),
-                network.biases[i].detach().numpy().astype(np.float64),
-            )
-        )
-    return QuantizedNetwork(network.precision, tuple(layers))
+    takers: dict[str, list[Step]] = {}
+    for step in network.steps:
+        for name in values_of((step.args, step.kwargs)):
+            takers.setdefault(name, []).append(step)
+    return frozenset(
+        str(step.target)
+        for step in network.steps
+        if step.kind == "layer"
+        and takers.get(step.name)
+        and all(is_relu(taker) for taker in takers[step.name])
+    )
 
 
-def check_images(images: np.ndarray) -> np.ndarray:
-    """Images (N, 28, 28), pixels 0 to 255; refuse anything else.
+def as_images(images: Any) -> torch.Tensor:
+    """Finite images (N, ...) as a float32 tensor.
 
     Raises
     ------
     ValueError
-        If the shape differs, or a pixel is not a number from 0 to 255.
+        If they have no axis beside the images', or hold NaN or infinity.
 
     Examples
     --------
-    >>> check_images(np.zeros((2, 28, 28), np.uint8)).shape
-    (2, 28, 28)
+    >>> as_images([[0.0, 1.0]])
+    tensor([[0., 1.]])
     """
-    images = np.asarray(images)
-    if images.ndim != 3 or images.shape[1:] != (28, 28):
-        raise ValueError(
-            f"expected images of shape (N, 28, 28), received {images.shape}; "
-            "reshape them, one grey channel"
-        )
-    if images.dtype != np.uint8:
-        if not np.isfinite(images).all():
-            raise ValueError("expected finite pixels, received NaN or infinity; clean the images")
-        if images.size and (images.min() < 0 or images.max() > 255):
-            raise ValueError(
-                f"expected pixels from 0 to 255, received {images.min()} to {images.max()}; "
-                "scale the images"
-            )
+    if not isinstance(images, torch.Tensor):
+        images = torch.from_numpy(np.array(images, np.float32))  # a copy: the user's may be frozen
+    images = images.detach().cpu().float().contiguous()
+    require(
+        images.ndim >= 2, "images", "shape (N, ...)", tuple(images.shape), "stack them into a batch"
+    )
+    require(
+        bool(torch.isfinite(images).all()), "images", "finite values", "NaN or infinity",
+        "clean the images",
+    )  # fmt: skip
     return images
-
-
-def image_codes(images: np.ndarray, precision: Precision) -> np.ndarray:
-    """Input codes of the first layer: uint8, shape (N, 1, 28, 28).
-
-    Examples
-    --------
-    >>> image_codes(np.full((1, 28, 28), 255, np.uint8), Precision(4, 3)).max()
-    np.uint8(7)
-    """
-    images = check_images(images)
-    if images.dtype == np.uint8:
-        table = np.rint(np.arange(256) * precision.activation_max / 255).astype(np.uint8)
-        return table[images[:, None]]
-    return np.rint(images[:, None] * precision.activation_max / 255).astype(np.uint8)
-
-
-def requantize(
-    products: np.ndarray,
-    layer: QuantizedLayer,
-    following: QuantizedLayer,
-    activation_max: int,
-    lsb: float = 1.0,
-) -> np.ndarray:
-    """Digital part between two arrays: pool, scale, add the bias, ReLU, quantize.
-
-    Parameters
-    ----------
-    products : ndarray, shape (N, outputs[, H, W])
-        What the layer's arrays gave, in multiples of `lsb`.
-    lsb : float
-        In units of the integer product.
-
-    Returns
-    -------
-    ndarray of uint8
-        Codes that enter the `following` layer.
-
-    Examples
-    --------
-    >>> first, second = LayerSpec("a", 2, 2), LayerSpec("b", 2, 1)
-    >>> codes = np.zeros((2, 2), np.int8)
-    >>> layer = QuantizedLayer(first, codes, 0.5, 1.0, np.array([0.0, 1.0]))
-    >>> following = QuantizedLayer(second, codes[:1], 1.0, 0.5, np.zeros(1))
-    >>> requantize(np.array([[6, -9]]), layer, following, 7)  # 6 x 0.5 / 0.5, and a ReLU
-    array([[6, 0]], dtype=uint8)
-    """
-    # Scales are positive, so the maximum may be taken before them.
-    pooled = max_pool(products, layer.spec.pool)
-    gain, offset = requantization(layer, following.input_scale)
-    if pooled.ndim == 4:
-        offset = offset[:, None, None]
-    codes = np.rint(np.clip(pooled * (gain * lsb) + offset, 0, activation_max)).astype(np.uint8)
-    return codes if following.spec.kernel else codes.reshape(len(codes), -1)
-
-
-def requantization(layer: QuantizedLayer, next_scale: float) -> tuple[float, np.ndarray]:
-    """Gain and per-channel offset that turn products into units of `next_scale`.
-
-    Examples
-    --------
-    >>> layer = QuantizedLayer(
-    ...     LayerSpec("fc", 1, 1), np.zeros((1, 1), np.int8), 0.5, 0.25, np.array([1.0])
-    ... )
-    >>> requantization(layer, 0.125)
-    (1.0, array([8.]))
-    """
-    return layer.weight_scale * layer.input_scale / next_scale, layer.bias / next_scale
-
-
-def max_pool(values: np.ndarray, side: int) -> np.ndarray:
-    """Maximum over windows of side x side pixels; (N, C, H, W) -> (N, C, H/side, W/side).
-
-    Examples
-    --------
-    >>> max_pool(np.arange(16).reshape(1, 1, 4, 4), 2)[0, 0]
-    array([[ 5,  7],
-           [13, 15]])
-    """
-    if side == 1:
-        return values
-    corners = [values[..., y::side, x::side] for y in range(side) for x in range(side)]
-    return reduce(np.maximum, corners)  # much faster than a maximum over reshaped axes
-
-
-def quantized_logits(network: QuantizedNetwork, images: np.ndarray, batch: int = 500) -> np.ndarray:
-    """Logits of the integer network in torch, without any hardware.
-
-    Codes are small integers and every sum stays below 2^24, so float32 is exact
-    and the order of the additions does not matter.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (N, 28, 28)
-
-    Returns
-    -------
-    ndarray of float64, shape (N, 10)
-
-    Examples
-    --------
-    >>> from artifact.checkpoints import CheckpointName, load_quantized
-    >>> from nvlib.quantizers import Precision
-    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
-    >>> quantized_logits(network, np.zeros((3, 28, 28), np.uint8)).shape
-    (3, 10)
-    """
-    check_exact(network)
-    weights = [torch.from_numpy(layer.codes.astype(np.float32)) for layer in network.layers]
-    results = []
-    for start in range(0, len(images), batch):
-        codes = image_codes(images[start : start + batch], network.precision)
-        for i, layer in enumerate(network.layers):
-            products = multiply(weights[i], torch.from_numpy(codes.astype(np.float32)), layer.spec)
-            if i + 1 < len(network.layers):
-                codes = requantize(
-                    products.numpy(), layer, network.layers[i + 1], network.precision.activation_max
-                )
-        gain, offset = requantization(network.layers[-1], 1.0)
-        results.append(products.numpy().astype(np.float64) * gain + offset)
-    return np.concatenate(results)
-
-
-def check_exact(network: QuantizedNetwork) -> None:
-    """Refuse a network whose integer products may not fit float32's 24 bits.
-
-    Examples
-    --------
-    >>> from artifact.checkpoints import CheckpointName, load_quantized
-    >>> from nvlib.quantizers import Precision
-    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
-    >>> check_exact(network)
-    """
-    for layer in network.layers:
-        column = np.abs(layer.matrix.astype(int)).sum(axis=0).max()
-        if column * network.precision.activation_max >= 2**24:
-            raise ValueError(
-                f"{layer.spec.name}: expected integer products below 2^24, "
-                f"may reach {column * network.precision.activation_max}; "
-                "use fewer bits or a smaller layer"
-            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,26 +57,51 @@ def normal(key, counter, quantiles):
 
 
 def image_keys(images: np.ndarray) -> np.ndarray:
-    """A 64-bit name of each image, made from its pixels alone.
+    """A 64-bit name of each image, made from its values alone, whatever their dtype.
 
     Examples
     --------
-    >>> keys = image_keys(np.zeros((2, 28, 28), np.uint8))
-    >>> bool(keys[0] == keys[1])
-    True
+    >>> pixels = np.array([[0, 7], [7, 0]])
+    >>> keys = image_keys(pixels.astype(np.uint8))
+    >>> bool(keys[0] == keys[1]), bool((keys == image_keys(pixels.astype(np.float64))).all())
+    (False, True)
     """
-    digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
-    return np.frombuffer(b"".join(digests), np.uint64)
+    with np.errstate(invalid="ignore"):  # values that are no bytes differ from what they become
+        small = images.astype(np.uint8)
+    whole = (small == images).reshape(len(images), -1).all(axis=1)
+    names = [
+        hashlib.blake2b(one.tobytes() if fits else np.float32(other).tobytes(), digest_size=8)
+        for one, other, fits in zip(small, images, whole, strict=True)
+    ]
+    return np.frombuffer(b"".join(name.digest() for name in names), np.uint64)
 
 
-def access_key(*parts: int) -> np.uint64:
-    """A 64-bit key of a chip, layer and access.
+class ReadKeys(NamedTuple):
+    """What the noise of a reading hangs on, beside the position and the column.
 
-    Examples
-    --------
-    >>> bool(access_key(0, 1, 0) == access_key(0, 2, 0))  # another layer
-    False
+    Attributes
+    ----------
+    images : ndarray of uint64, shape (N,)
+        Names of the images.
+    seed : int
+        Of the chip.
+    access : int
+        Which reading of the images.
     """
-    text = " ".join(map(str, parts)).encode()
-    digest = hashlib.blake2b(text, digest_size=8).digest()
-    return np.uint64(int.from_bytes(digest, "little"))
+
+    images: np.ndarray
+    seed: int
+    access: int
+
+    def of(self, layer: int, *phase: int) -> np.ndarray:
+        """Keys (N,) of one layer's read; a signed input is read in two phases.
+
+        Examples
+        --------
+        >>> keys = ReadKeys(np.zeros(1, np.uint64), seed=0, access=0)
+        >>> bool(keys.of(1)[0] == keys.of(2)[0])  # another layer
+        False
+        """
+        text = " ".join(map(str, (self.seed, layer, self.access, *phase))).encode()
+        digest = hashlib.blake2b(text, digest_size=8).digest()
+        return self.images ^ np.uint64(int.from_bytes(digest, "little"))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -50,9 +51,11 @@ class Precision:
                 )
 
     @classmethod
-    def parse(cls, name: str) -> Precision:
-        """Read a name such as ``"W4A3"``."""
-        match = re.fullmatch(r"W(\d+)A(\d+)", name)
+    def parse(cls, name: str | Precision) -> Precision:
+        """Read a name such as ``"W4A3"``; a precision stays what it is."""
+        if isinstance(name, Precision):
+            return name
+        match = re.fullmatch(r"W(\d{1,3})A(\d{1,3})", str(name))
         if match is None:
             raise ValueError(
                 f"expected a precision such as 'W4A3', received {name!r}; "
@@ -74,6 +77,19 @@ class Precision:
         return f"W{self.weight_bits}A{self.activation_bits}"
 
 
+def to_codes(values: torch.Tensor, scale: Any, lower: int, upper: int) -> torch.Tensor:
+    """Nearest integer codes in [lower, upper], in the dtype of `values`; halves go to even.
+
+    A `lower` of 0 clips what is negative, so it is the ReLU too.
+
+    Examples
+    --------
+    >>> to_codes(torch.tensor([-1.0, 0.3, 0.8, 9.0]), 0.5, 0, 3)
+    tensor([0., 1., 2., 3.])
+    """
+    return (values / scale).clamp(lower, upper).round()
+
+
 def weight_codes(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
     """Integer codes of `weight`, in the dtype of `weight`.
 
@@ -87,29 +103,7 @@ def weight_codes(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.
     if bits == 1:
         return torch.where(weight < 0, -1.0, 1.0).to(weight.dtype)
     limit = 2 ** (bits - 1) - 1
-    return torch.clamp(weight / scale, -limit, limit).round()
-
-
-def activation_codes(activation: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
-    """Integer codes of `activation`; negative values become 0, so this is the ReLU too.
-
-    Examples
-    --------
-    >>> activation_codes(torch.tensor([-1.0, 0.3, 0.8, 9.0]), torch.tensor(0.5), 2)
-    tensor([0., 1., 2., 3.])
-    """
-    return torch.clamp(activation / scale, 0, 2**bits - 1).round()
-
-
-def dequantize(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Real numbers that the codes stand for.
-
-    Examples
-    --------
-    >>> dequantize(torch.tensor([-3.0, 2.0]), torch.tensor(0.5))
-    tensor([-1.5000,  1.0000])
-    """
-    return codes * scale
+    return to_codes(weight, scale, -limit, limit)
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -120,10 +114,8 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, value, scale, lower, upper, binary):
-        ratio = value / scale
-        signs = torch.where(value < 0, -1.0, 1.0).to(value.dtype)
-        codes = signs if binary else ratio.clamp(lower, upper).round()
-        ctx.save_for_backward(ratio, codes)
+        codes = weight_codes(value, scale, 1) if binary else to_codes(value, scale, lower, upper)
+        ctx.save_for_backward(value / scale, codes)
         ctx.lower, ctx.upper, ctx.binary = lower, upper, binary
         return codes * scale
 
@@ -132,11 +124,9 @@ class _StraightThrough(torch.autograd.Function):
         ratio, codes = ctx.saved_tensors
         # A binary weight has no clipped range: its gradient passes everywhere.
         inside = ctx.binary | ((ratio >= ctx.lower) & (ratio <= ctx.upper))
-        grad_value = grad * inside
         # Clipped values are code * scale; of the others only the rounding error moves with scale.
         moving = codes if ctx.binary else codes - ratio * inside
-        grad_scale = (grad * moving).sum()
-        return grad_value, grad_scale, None, None, None
+        return grad * inside, (grad * moving).sum(), None, None, None
 
 
 def fake_quantize_weight(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
@@ -170,7 +160,7 @@ def fake_quantize_activation(
 
 
 def fit_scale(values: torch.Tensor, lower: int, upper: int) -> torch.Tensor:
-    """Scale of the smallest squared error for codes in [lower, upper]; where training starts.
+    """Scale of the smallest squared error for codes in [lower, upper].
 
     Examples
     --------
@@ -180,7 +170,7 @@ def fit_scale(values: torch.Tensor, lower: int, upper: int) -> torch.Tensor:
     largest = values.abs().max()
     candidates = [largest / upper * k / 100 for k in range(100, 1, -1)]
     errors = [
-        ((values / scale).clamp(lower, upper).round() * scale - values).square().mean()
+        (to_codes(values, scale, lower, upper) * scale - values).square().mean()
         for scale in candidates
     ]
     return candidates[int(torch.stack(errors).argmin())]

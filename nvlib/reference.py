@@ -1,6 +1,6 @@
 """The read of an array, line by line: what the fast kernel computes, to the same bits.
 
-Slow and obvious, in torch, on any device. `nvlib.crossbar` is tested against it,
+Slow and obvious, in torch, on any device. `nvlib.kernel` is tested against it,
 notebooks show it, and chips are read by it where Numba is absent.
 """
 
@@ -8,34 +8,32 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from nvlib.arrays import LayerArrays
+from nvlib.events import unfold, walk
 from nvlib.noise import NORMAL_QUANTILES, normal
 
 
-def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
-    """Input codes of every position: (N, inputs[, H, W]) -> (N, positions, K).
+class ReferenceReader:
+    """Reads the arrays of one layer with torch.
 
-    Examples
-    --------
-    >>> from artifact.checkpoints import CheckpointName, load_quantized
-    >>> from nvlib.quantizers import Precision
-    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
-    >>> from nvlib.arrays import Hardware
-    >>> from nvlib.chip import Chip
-    >>> first = Chip(network, Hardware()).layers[0]
-    >>> unfold(np.zeros((2, 1, 28, 28), np.uint8), first).shape  # 5 x 5 pixels of each position
-    (2, 784, 25)
+    Parameters
+    ----------
+    arrays : LayerArrays
+    device : str
+        Where torch multiplies. Column sums are exact integers in float64 on any of them.
     """
-    spec = arrays.layer.spec
-    if not spec.kernel:
-        return codes[:, None, :]
-    columns = F.unfold(
-        torch.from_numpy(codes.astype(np.float64)), spec.kernel, spec.dilation, spec.padding,
-        spec.stride,
-    )  # fmt: skip
-    return columns.numpy().astype(np.uint8).transpose(0, 2, 1)
+
+    def __init__(self, arrays: LayerArrays, device: str = "cpu") -> None:
+        self.arrays = arrays
+        self.device = device
+
+    def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Products (N, outputs[, H, W]) of codes (N, inputs[, H, W]), in LSB."""
+        products = read_layer(self.arrays, codes, keys, self.device).transpose(0, 2, 1)
+        spec, (_, *sides) = self.arrays.layer.spec, self.arrays.layer.input_shape
+        shape = spec.output_sides(*sides) if spec.kernel else ()
+        return products.reshape(len(codes), spec.outputs, *shape)
 
 
 def read_layer(
@@ -58,14 +56,8 @@ def read_layer(
 
     Examples
     --------
-    >>> from artifact.checkpoints import CheckpointName, load_quantized
-    >>> from nvlib.quantizers import Precision
-    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
-    >>> from nvlib.arrays import Hardware
-    >>> from nvlib.chip import Chip
-    >>> last = Chip(network, Hardware()).layers[-1]
-    >>> codes = np.ones((1, 84), np.uint8)
-    >>> products = read_layer(last, codes, np.zeros(1, np.uint64))[0, 0]
+    >>> last = chip.arrays[-1]
+    >>> products = read_layer(last, np.ones((1, 84), np.uint8), np.zeros(1, np.uint64))[0, 0]
     >>> bool((products == last.layer.matrix.sum(axis=0)).all())  # ideal arrays are exact
     True
     """
@@ -76,28 +68,27 @@ def read_layer(
     cells += [column[:, None] for column in (arrays.reference, arrays.sense) if column is not None]
     conductance = torch.from_numpy(np.hstack(cells).astype(np.float64)).to(device)
     columns = per_output * outputs + (arrays.reference is not None)  # that get a code
-    tiles = mapping.tiles(rows)
+    tiles = len(mapping.tiles(rows))
     total = np.zeros((*inputs.shape[:2], columns), np.int64)
-    for plane in range(arrays.planes):
-        shift = plane * mapping.dac_bits
-        drive = arrays.drive[plane][(inputs >> shift) & mapping.digit_max]  # (N, P, K)
+    for read in walk(arrays, inputs):
+        drive = arrays.drive[read.plane][read.digits]  # (N, P, rows)
         volts = torch.from_numpy(drive.astype(np.float64)).to(device)
-        for number, tile in enumerate(tiles):
-            current = (volts[..., tile] @ conductance[tile]).cpu().numpy()  # (N, P, columns)
-            top = np.full((*inputs.shape[:2], 1), arrays.code_max)
-            if arrays.sense is not None:
-                assert arrays.limits is not None
-                lsb = mapping.level_max << (arrays.grid_bits + arrays.drive_bits)
-                count = (current[..., -1:].astype(np.int64) + lsb // 2) // lsb
-                top = arrays.limits[np.clip(count, 0, len(arrays.limits) - 1)]
-                current = current[..., :-1]
-            if arrays.noisy:
-                squared = (drive[..., tile].astype(np.float64) ** 2).sum(-1)  # (N, P)
-                read = (np.arange(inputs.shape[1]) * arrays.planes + plane) * len(tiles) + number
-                draw = _noise(keys, read, per_output * outputs + 1)[..., :columns]
-                cell, adc = arrays.cell_noise_steps, arrays.adc_noise_steps
-                current = current + np.rint(np.sqrt(cell**2 * squared + adc**2)[..., None] * draw)
-            total += _convert(arrays, current, top, number) << shift
+        current = (volts @ conductance[read.rows]).cpu().numpy()  # (N, P, columns)
+        top = np.full((*inputs.shape[:2], 1), arrays.code_max)
+        if arrays.sense is not None:
+            assert arrays.limits is not None
+            lsb = mapping.level_max << (arrays.grid_bits + arrays.drive_bits)
+            count = (current[..., -1:].astype(np.int64) + lsb // 2) // lsb
+            top = arrays.limits[np.clip(count, 0, len(arrays.limits) - 1)]
+            current = current[..., :-1]
+        if arrays.noisy:
+            squared = (drive.astype(np.float64) ** 2).sum(-1)  # (N, P)
+            place = (np.arange(inputs.shape[1]) * arrays.planes + read.plane) * tiles + read.tile
+            draw = _noise(keys, place, per_output * outputs + 1)[..., :columns]
+            cell, adc = arrays.cell_noise_steps, arrays.adc_noise_steps
+            current = current + np.rint(np.sqrt(cell**2 * squared + adc**2)[..., None] * draw)
+        codes_of_read = _convert(arrays, current, top, read.tile)
+        total += codes_of_read << (read.plane * mapping.dac_bits)
     products = np.zeros((*inputs.shape[:2], outputs), np.int64)
     for k, coefficient in enumerate(arrays.mapped.coefficients):
         products += coefficient * total[..., k * outputs : (k + 1) * outputs]

@@ -16,17 +16,14 @@ read decides the output: one tile, one plane, one slice, a ReLU behind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import Protocol
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 
-from nvlib.arrays import Hardware, LayerArrays
 from nvlib.chip import Chip
-from nvlib.network import LayerSpec, requantization
-from nvlib.quantizers import Precision
-from nvlib.reference import unfold
+from nvlib.events import LayerEvents
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +73,7 @@ class ActiveRowBound:
     Parameters
     ----------
     guard_rows : int
-        Added to the sum, as in `nvlib.arrays.SenseColumn`, for cells that vary.
+        Added to the sum, as in `nvlib.hardware.SenseColumn`, for cells that vary.
     """
 
     guard_rows: int = 0
@@ -136,97 +133,48 @@ def resolved_bits(bound: np.ndarray, lsb: float, adc_bits: int) -> np.ndarray:
     return np.ceil(np.log2(largest + 1)).astype(np.int64)
 
 
-@dataclass(frozen=True, eq=False)
-class LayerEvents:
-    """What one layer did while a number of images passed; counts are exact integers.
+def conversions(event: LayerEvents, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
+    """Conversions of a layer by resolved bits alone; see `conversions_by_column`.
 
-    Attributes
-    ----------
-    arrays : LayerArrays
-    images : int
-    positions : int
-        Output positions of one image.
-    digit_sums : ndarray of int64, shape (tiles, planes, rows x digit_max + 1)
-        How many accesses met each sum of digits.
-    drive_events : ndarray of int64, shape (K,)
-        Times that a row was driven.
-    squared_digits : ndarray of int64, shape (K,)
-        Sum of the squares of the digits that a row was driven with.
-    zero_outputs : ndarray of int64, shape (rows x digit_max + 1, M), or None
-        How often, at each sum of digits, an output's ReLU gives zero; None where one read does
-        not decide that: several tiles, planes or slices, offset columns, no ReLU.
+    Returns
+    -------
+    ndarray of int64, shape (adc_bits + 1,)
+
+    Examples
+    --------
+    >>> event = chip.events(images[:1])[-1]
+    >>> int(conversions(event, (), 8)[8]) == event.accesses * event.columns
+    True
     """
-
-    arrays: LayerArrays
-    images: int
-    positions: int
-    digit_sums: np.ndarray
-    drive_events: np.ndarray
-    squared_digits: np.ndarray
-    zero_outputs: np.ndarray | None = None
-
-    def __add__(self, other: LayerEvents) -> LayerEvents:
-        return LayerEvents(
-            self.arrays,
-            self.images + other.images,
-            self.positions,
-            self.digit_sums + other.digit_sums,
-            self.drive_events + other.drive_events,
-            self.squared_digits + other.squared_digits,
-            None if self.zero_outputs is None else self.zero_outputs + other.zero_outputs,
-        )
-
-    @property
-    def accesses(self) -> int:
-        """Reads of a tile, active or not."""
-        return int(self.digit_sums.sum())
-
-    @property
-    def active_accesses(self) -> int:
-        """Reads of a tile in which some row is driven."""
-        return int(self.digit_sums[..., 1:].sum())
-
-    @cached_property
-    def column_tiles(self) -> int:
-        """Arrays side by side."""
-        return int(self.arrays.column_tile.max()) + 1
-
-    @property
-    def columns(self) -> int:
-        """Columns that are converted in each access."""
-        per_output, outputs = self.arrays.mapped.levels.shape[1:]
-        return per_output * outputs + (self.arrays.mapped.offset > 0) * self.column_tiles
-
-    def conversions_by_column(self, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
-        """Conversions by input plane, column of an output, and resolved bits.
-
-        Parameters
-        ----------
-        policies : tuple of Policy
-            None resolves every bit of every conversion.
-        adc_bits : int
-
-        Returns
-        -------
-        ndarray of int64, shape (planes, B, adc_bits + 1)
-            Columns are slices x polarities as in `MappedLayer.coefficients`, and last the
-            reference column where there is one. Entry b counts the conversions of b bits;
-            entry 0 those spared.
-        """
-        return _conversions(self, policies, adc_bits)
-
-    def conversions(self, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
-        """Conversions by resolved bits alone, (adc_bits + 1,); see `conversions_by_column`."""
-        return self.conversions_by_column(policies, adc_bits).sum(axis=(0, 1))
-
-    @property
-    def squared_read(self) -> float:
-        """Sum over accesses and cells of digit^2 x conductance, in level steps."""
-        return float(self.squared_digits @ self.arrays.on_conductance)
+    return conversions_by_column(event, policies, adc_bits).sum(axis=(0, 1))
 
 
 @lru_cache(maxsize=64)
-def _conversions(event: LayerEvents, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
+def conversions_by_column(
+    event: LayerEvents, policies: tuple[Policy, ...], adc_bits: int
+) -> np.ndarray:
+    """Conversions of a layer by input plane, column of an output, and resolved bits.
+
+    Parameters
+    ----------
+    event : LayerEvents
+    policies : tuple of Policy
+        None resolves every bit of every conversion.
+    adc_bits : int
+
+    Returns
+    -------
+    ndarray of int64, shape (planes, B, adc_bits + 1)
+        Columns are slices x polarities as in `MappedLayer.coefficients`, and last the
+        reference column where there is one. Entry b counts the conversions of b bits;
+        entry 0 those spared.
+
+    Examples
+    --------
+    >>> event = chip.events(images[:1])[-1]
+    >>> conversions_by_column(event, ALL_POLICIES, 8).shape  # 3 planes; 3 slices of 2 polarities
+    (3, 6, 9)
+    """
     arrays, mapping = event.arrays, event.arrays.mapping
     per_output, outputs = arrays.mapped.levels.shape[1:]
     offset = arrays.mapped.offset > 0
@@ -262,57 +210,7 @@ def _conversions(event: LayerEvents, policies: tuple[Policy, ...], adc_bits: int
     return counts
 
 
-def count_events(
-    chip: Chip, images: np.ndarray, orders: list[np.ndarray] | None = None
-) -> list[LayerEvents]:
-    """Pass images through a chip and count what every layer does.
-
-    Parameters
-    ----------
-    chip : Chip
-    images : ndarray of uint8, shape (N, 28, 28)
-    orders : list of ndarray of int, shape (K,), optional
-        Row order of each layer, as from `active_rows_first`, in place of the natural one.
-
-    Examples
-    --------
-    >>> events = example_events()
-    >>> events[0].accesses, events[0].images  # 784 positions x 3 planes x 1 tile, of 2 images
-    (4704, 2)
-    """
-    total: list[LayerEvents] = []
-    unordered: list[np.ndarray | None] = [None] * len(chip.layers)
-    for start in range(0, len(images), 100):
-        block = images[start : start + 100]
-        events = [
-            replace(layer_events(arrays, codes, relu, order), images=len(block))
-            for arrays, codes, relu, order in zip(
-                chip.layers,
-                chip.layer_codes(block),
-                chip.network.rectified,
-                orders or unordered,
-            )
-        ]
-        total = [a + b for a, b in zip(total, events, strict=True)] if total else events
-    return total
-
-
-def example_events() -> list[LayerEvents]:
-    """Events of two digits on the shipped W4A3 network, for examples and first steps.
-
-    Examples
-    --------
-    >>> len(example_events())
-    5
-    """
-    from artifact.checkpoints import CheckpointName, load_quantized
-    from artifact.data import load_embedded
-
-    name = CheckpointName("embedded", "lenet5", Precision(4, 3), 0)
-    return count_events(Chip(load_quantized(name), Hardware()), load_embedded().test_images[:2])
-
-
-def active_rows_first(chip: Chip, images: np.ndarray) -> list[np.ndarray]:
+def active_rows_first(chip: Chip, images: Any) -> list[np.ndarray]:
     """Row orders that put rows which are often active into the same tiles.
 
     The other tiles then have fewer active rows, or none. Products do not change, since digital
@@ -320,97 +218,12 @@ def active_rows_first(chip: Chip, images: np.ndarray) -> list[np.ndarray]:
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (N, 28, 28)
+    images : ndarray or Tensor, shape (N, ...)
         Training images.
 
     Examples
     --------
-    >>> from artifact.checkpoints import CheckpointName, load_quantized
-    >>> from nvlib.quantizers import Precision
-    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
-    >>> from nvlib.arrays import Hardware
-    >>> orders = active_rows_first(Chip(network, Hardware()), np.full((1, 28, 28), 255, np.uint8))
-    >>> [len(order) for order in orders]
+    >>> [len(order) for order in active_rows_first(chip, images[:2])]
     [25, 150, 400, 120, 84]
     """
-    events = count_events(chip, images)
-    return [np.argsort(-event.drive_events, kind="stable") for event in events]
-
-
-def layer_events(
-    arrays: LayerArrays, codes: np.ndarray, relu: bool = True, order: np.ndarray | None = None
-) -> LayerEvents:
-    """What one layer does when it reads `codes` (N, inputs[, H, W]); `relu` follows it.
-
-    Examples
-    --------
-    >>> from artifact.checkpoints import CheckpointName, load_quantized
-    >>> from nvlib.quantizers import Precision
-    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
-    >>> from nvlib.arrays import Hardware
-    >>> last = Chip(network, Hardware()).layers[-1]
-    >>> layer_events(last, np.ones((1, 84), np.uint8)).digit_sums.argmax(axis=-1)
-    array([[84,  0,  0]])
-    """
-    inputs = unfold(codes, arrays)  # (N, P, K)
-    if order is not None:
-        inputs, arrays = inputs[..., order], reordered(arrays, order)
-    mapping = arrays.mapping
-    tiles = mapping.tiles(inputs.shape[-1])
-    sums = np.zeros((len(tiles), arrays.planes, mapping.rows * mapping.digit_max + 1), np.int64)
-    driven = np.zeros(inputs.shape[-1], np.int64)
-    squared = np.zeros(inputs.shape[-1], np.int64)
-    for plane in range(arrays.planes):
-        digits = (inputs >> (plane * mapping.dac_bits)) & mapping.digit_max
-        driven += np.count_nonzero(digits, axis=(0, 1))
-        if mapping.dac_bits == 1:
-            squared = driven
-        else:
-            squared = squared + (digits.astype(np.int64) ** 2).sum(axis=(0, 1))
-        for number, tile in enumerate(tiles):
-            met = digits[..., tile].sum(axis=-1, dtype=np.int64).ravel()
-            sums[number, plane] += np.bincount(met, minlength=sums.shape[-1])
-    images, positions = inputs.shape[:2]
-    one_pair = arrays.mapped.levels.shape[1] == 2 and not arrays.mapped.offset
-    decides = relu and one_pair and len(tiles) == arrays.planes == 1
-    zeros = _zero_outputs(arrays, inputs) if decides else None
-    return LayerEvents(arrays, images, positions, sums, driven, squared, zeros)
-
-
-def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:
-    """The same arrays with their rows in another order: row i holds what row order[i] held.
-
-    Examples
-    --------
-    >>> from artifact.checkpoints import CheckpointName, load_quantized
-    >>> from nvlib.quantizers import Precision
-    >>> network = load_quantized(CheckpointName("embedded", "lenet5", Precision(4, 3), 0))
-    >>> from nvlib.arrays import Hardware
-    >>> last = Chip(network, Hardware()).layers[-1]
-    >>> turned = reordered(last, np.arange(84)[::-1])
-    >>> bool((turned.conductance[0] == last.conductance[83]).all())
-    True
-    """
-    matrix = arrays.layer.matrix[order]
-    spec = LayerSpec(arrays.layer.spec.name, *matrix.shape)
-    return replace(
-        arrays,
-        layer=replace(arrays.layer, spec=spec, codes=np.ascontiguousarray(matrix.T)),
-        mapped=replace(arrays.mapped, levels=arrays.mapped.levels[order]),
-        conductance=arrays.conductance[order],
-        reference=None if arrays.reference is None else arrays.reference[order],
-        sense=None if arrays.sense is None else arrays.sense[order],
-        on_conductance=arrays.on_conductance[order],
-    )
-
-
-def _zero_outputs(arrays: LayerArrays, inputs: np.ndarray) -> np.ndarray:
-    """How often each output is not above zero, by the sum of the digits."""
-    layer = arrays.layer
-    gain, offset = requantization(layer, 1.0)
-    flat = inputs.reshape(-1, inputs.shape[-1]).astype(np.float64)
-    zero = flat @ layer.matrix.astype(np.float64) * gain + offset <= 0  # (reads, M)
-    met = flat.sum(axis=1).astype(np.int64)
-    counts = np.zeros((arrays.mapping.rows * arrays.mapping.digit_max + 1, zero.shape[1]), np.int64)
-    np.add.at(counts, met, zero)
-    return counts
+    return [np.argsort(-event.drive_events, kind="stable") for event in chip.events(images)]

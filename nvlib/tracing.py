@@ -6,29 +6,19 @@ Any network that `torch.fx` can trace is taken, if it is built of what is listed
 from __future__ import annotations
 
 import copy
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
-from torch.nn import functional as F
+
+from nvlib.steps import FUNCTIONS, IMAGES, METHODS, MODULES, Step, Value, values_of
 
 #: Modules whose products arrays compute.
 ARRAY_MODULES = (nn.Conv2d, nn.Linear)
 #: Modules that digital logic computes between arrays.
-DIGITAL_MODULES = (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.MaxPool2d, nn.AvgPool2d,
-    nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Dropout, nn.Dropout2d, nn.Identity,
-)  # fmt: skip
-#: Their functional forms, residual additions, concatenations, and what reshaping needs.
-DIGITAL_FUNCTIONS = {
-    operator.add, operator.iadd, torch.add, torch.cat, torch.concat, torch.flatten, torch.relu,
-    F.relu, F.relu6, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d,
-    F.dropout, F.dropout2d, operator.getitem, getattr,
-}  # fmt: skip
-DIGITAL_METHODS = {"add", "add_", "relu", "relu_", "flatten", "view", "reshape", "size"}
+DIGITAL_MODULES = tuple(kind for kind in MODULES.values() if kind not in ARRAY_MODULES)
 
 
 class _Tracer(fx.Tracer):
@@ -145,8 +135,8 @@ def _strange(node: fx.Node, traced: fx.GraphModule, digital: Sequence[str]) -> s
             return ""
         return f"{type(module).__name__} at '{node.target}'"
     known: dict[str, Callable[[Any], bool]] = {
-        "call_function": lambda target: target in DIGITAL_FUNCTIONS,
-        "call_method": lambda target: target in DIGITAL_METHODS,
+        "call_function": lambda target: target in FUNCTIONS.values(),
+        "call_method": lambda target: target in METHODS,
         "get_attr": lambda target: False,
     }
     if known.get(node.op, lambda target: True)(node.target):
@@ -196,25 +186,57 @@ def _write_shared_modules_twice(traced: fx.GraphModule) -> None:
     traced.recompile()
 
 
-class Executor(fx.Interpreter):
-    """Runs a graph, but for its array modules, which `layer` computes.
+def array_paths(traced: fx.GraphModule, digital: Sequence[str] = ()) -> tuple[str, ...]:
+    """Paths of the modules that go onto arrays, in order.
+
+    Examples
+    --------
+    >>> array_paths(trace(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU())))
+    ('1',)
+    """
+    return tuple(
+        str(node.target)
+        for node in traced.graph.nodes
+        if node.op == "call_module"
+        and str(node.target) not in digital
+        and isinstance(traced.get_submodule(str(node.target)), ARRAY_MODULES)
+    )
+
+
+def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, ...]:
+    """A traced network as steps, its digital modules in double precision.
 
     Parameters
     ----------
     traced : GraphModule
-    places : collection of str
-        Paths of the modules that go onto arrays.
-    layer : callable
-        (path, input) -> product with its bias.
+    on_arrays : collection of str
+        Paths of the modules that are layers.
+
+    Examples
+    --------
+    >>> steps_of(trace(nn.Sequential(nn.Linear(4, 3), nn.ReLU())), {"0"})[0].kind
+    'layer'
     """
-
-    def __init__(self, traced: fx.GraphModule, places: Any, layer: Callable) -> None:
-        super().__init__(traced)
-        self._places = places
-        self._layer = layer
-
-    def call_module(self, target: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """The module's output; fx calls this for each one."""
-        if target in self._places:
-            return self._layer(target, *args, **kwargs)
-        return super().call_module(target, args, kwargs)
+    nodes = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
+    (given,) = (node for node in traced.graph.nodes if node.op == "placeholder")
+    names = {node: IMAGES if node is given else node.name for node in [given, *nodes]}
+    last: dict[str, int] = {}
+    steps = []
+    for place, node in enumerate(nodes):
+        args, kwargs = (
+            fx.node.map_arg(part, lambda other: Value(names[other]))  # type: ignore
+            for part in (node.args, node.kwargs)
+        )
+        last |= dict.fromkeys(values_of((args, kwargs)), place)
+        kind, target = node.op.removeprefix("call_"), node.target
+        if kind == "module" and target in on_arrays:
+            kind = "layer"
+        elif kind == "module":
+            target = copy.deepcopy(traced.get_submodule(str(target))).double()
+        steps.append(Step(names[node], kind, target, tuple(args), dict(kwargs)))
+    gone: dict[int, list[str]] = {}
+    for name, place in last.items():
+        gone.setdefault(place, []).append(name)
+    return tuple(
+        replace(step, forget=tuple(gone.get(place, ()))) for place, step in enumerate(steps)
+    )

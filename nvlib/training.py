@@ -1,15 +1,24 @@
-"""Training of a torch network, in place."""
+"""Training of a torch network: in floating point, with quantization in the loop, with devices."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from nvlib.arrays import held_codes
 from nvlib.checks import require
+from nvlib.hardware import Hardware
+from nvlib.network import QuantizedNetwork, as_images
+from nvlib.quantization import FakeQuantized
+from nvlib.quantizers import Precision
+
+CALIBRATION_IMAGES = 512
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,8 @@ class Recipe:
 
     epochs: int
     batch: int = 128
-    learning_rate: float = 2e-3
-    shift: int = 2
+    learning_rate: float = 1e-3
+    shift: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1 or self.learning_rate <= 0 or self.shift < 0:
@@ -40,7 +49,11 @@ class Recipe:
             )
 
 
-def fit(
+#: Of `fine_tune`.
+TUNING = Recipe(epochs=3)
+
+
+def train(
     network: nn.Module,
     images: torch.Tensor,
     labels: torch.Tensor,
@@ -73,7 +86,7 @@ def fit(
     --------
     >>> network, images = nn.Linear(2, 2), torch.eye(2).repeat(64, 1)
     >>> recipe = Recipe(epochs=50, batch=64, learning_rate=0.1, shift=0)
-    >>> fit(network, images, torch.arange(128) % 2, recipe, seed=0, progress=False)
+    >>> train(network, images, torch.arange(128) % 2, recipe, seed=0, progress=False)
     >>> network(torch.eye(2)).argmax(dim=1)
     tensor([0, 1])
     """
@@ -101,6 +114,102 @@ def fit(
             bar.update()
     bar.close()
     network.to("cpu")
+
+
+def fine_tune(
+    model: nn.Module,
+    images: Any,
+    labels: Any,
+    precision: Precision | str,
+    *,
+    hardware: Hardware | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: bool = True,
+    **choices: Any,
+) -> QuantizedNetwork:
+    """Train a float network on with quantization in the loop, and freeze it for a chip.
+
+    Batch normalization is folded first, and dropout is off.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A trained network; it is copied.
+    images : Tensor or ndarray, shape (N, ...)
+    labels : Tensor or ndarray of int, shape (N,)
+    precision : Precision or str
+    hardware : Hardware, optional
+        Where given, training meets its imperfect devices (noise-aware training).
+    recipe : Recipe, optional
+        Three epochs by default.
+    seed : int
+        Of the order of the images, and of the devices.
+    device : str
+        Where torch computes, such as "cuda".
+    **choices
+        Of the quantization; see `nvlib.quantize`.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label for each image, or what `quantize` refuses.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> pixels = torch.rand(64, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    >>> recipe = Recipe(epochs=2, batch=16)
+    >>> tuned = fine_tune(model, pixels, pixels.sum((1, 2, 3)) > 2, "W4A3", recipe=recipe,
+    ...                   progress=False)
+    >>> str(tuned.precision)
+    'W4A3'
+    """
+    images = as_images(images)
+    labels = torch.as_tensor(labels).to(torch.int64)
+    require(
+        labels.shape == (len(images),), "labels", f"shape ({len(images)},)", tuple(labels.shape),
+        "give one class for each image",
+    )  # fmt: skip
+    network = FakeQuantized(model, images[:CALIBRATION_IMAGES], precision, **choices)
+    if hardware is not None:
+        errors = WriteErrors(hardware, seed)
+        for layer in network.layers.values():
+            layer.disturb = errors
+    name = f"{'noise-aware' if hardware is not None else 'fine-tune'} {precision}"
+    train(network, images, labels, recipe or TUNING, seed, device, progress, name)
+    return network.freeze()
+
+
+class WriteErrors:
+    """What a new chip would change at every step of the training: noise-aware training.
+
+    The weights of each step are those that freshly written cells hold; gradients go to the
+    weights that were asked for (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9).
+
+    Parameters
+    ----------
+    hardware : Hardware
+        Its mapping and devices; read noise and converters are left out.
+    seed : int
+
+    Examples
+    --------
+    >>> errors = WriteErrors(Hardware(), seed=0)
+    >>> errors(torch.tensor([[1.0, -2.0]]), Precision(3, 3))  # ideal devices make none
+    tensor([[0., 0.]])
+    """
+
+    def __init__(self, hardware: Hardware, seed: int) -> None:
+        self.hardware = hardware
+        self.generator = np.random.default_rng(seed)
+
+    def __call__(self, codes: torch.Tensor, precision: Precision) -> torch.Tensor:
+        """Errors of weight codes (outputs, ...), in codes."""
+        asked = codes.cpu().numpy().reshape(len(codes), -1).T
+        held = held_codes(asked, precision, self.hardware, self.generator)
+        return torch.from_numpy((held - asked).T.reshape(codes.shape)).to(codes)
 
 
 def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:

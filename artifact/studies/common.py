@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from artifact import data
-from artifact.checkpoints import CheckpointName, load_float, load_quantized, read_manifest
+from artifact.checkpoints import CheckpointName, load_quantized, read_manifest
 from artifact.paths import CHECKPOINTS, ROOT
-from artifact.retraining import SEEDS
-from artifact.training import to_tensor
-from nvlib.arrays import Hardware
-from nvlib.calibration import CALIBRATION_IMAGES, calibrated_full_scale
-from nvlib.checks import require
-from nvlib.chip import Chip
-from nvlib.converters import Adc
-from nvlib.mapping import Mapping
-from nvlib.network import Network, QuantizedNetwork, freeze
-from nvlib.quantizers import Precision
+from artifact.recipes import CALIBRATION_IMAGES, SEEDS
+from nvlib import Adc, ArrayMapping, Chip, Hardware, Precision, QuantizedNetwork, calibrate
 
 #: Where the shipped networks lie, relative to the artifact, as points name it.
 SHIPPED = CHECKPOINTS.relative_to(ROOT).as_posix()
@@ -36,18 +27,11 @@ def network(
 
     Parameters
     ----------
-    training : {"qat", "ptq"}
-        Trained with quantization in the loop, or the float network quantized afterwards.
+    training : str
+        Recipe of the quantization; see `artifact.recipes`.
     """
-    require(training in ("qat", "ptq"), "training", "qat or ptq", training, "use one")
-    wanted, folder = Precision.parse(precision), Path(ROOT / checkpoints)
-    if training == "qat":
-        return load_quantized(CheckpointName(dataset, architecture, wanted, seed), folder)
-    floating = load_float(CheckpointName(dataset, architecture, None, seed), folder)
-    quantized = Network(floating.specs, wanted)
-    images = data.load(dataset).train_images[:CALIBRATION_IMAGES]
-    quantized.quantize_from(floating, to_tensor(images))
-    return freeze(quantized)
+    name = CheckpointName(dataset, architecture, Precision.parse(precision), seed, training)
+    return load_quantized(name, Path(ROOT / checkpoints))
 
 
 def training_seeds(dataset: str, precision: str, checkpoints: str = SHIPPED) -> tuple[int, ...]:
@@ -78,9 +62,7 @@ def test_images(dataset: str, images: int) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=64)
 def calibrated(net: QuantizedNetwork, hardware: Hardware, dataset: str) -> Hardware:
     """The same hardware with the full scale of its converters set on training images."""
-    images = data.load(dataset).train_images[:CALIBRATION_IMAGES]
-    scales = calibrated_full_scale(net, hardware, images)
-    return replace(hardware, adc=replace(hardware.adc, full_scale=scales))
+    return calibrate(net, hardware, data.load(dataset).train_images[:CALIBRATION_IMAGES])
 
 
 def adc_bits_of(precision: str) -> int:
@@ -95,7 +77,7 @@ def adc_bits_of(precision: str) -> int:
 
 def default_hardware(net: QuantizedNetwork, dataset: str, rows: int = 128) -> Hardware:
     """128 x 128 arrays of 1-bit cells, bit-serial inputs, differential pairs, B = W bits."""
-    mapping = Mapping(rows=rows, columns=rows)
+    mapping = ArrayMapping(rows=rows, columns=rows)
     hardware = Hardware(mapping, adc=Adc(bits=adc_bits_of(str(net.precision))))
     return calibrated(net, hardware, dataset)
 

@@ -9,18 +9,16 @@ import pandas as pd
 
 from artifact.checkpoints import CheckpointName, read_manifest
 from artifact.paths import ROOT
-from artifact.retraining import SEEDS
+from artifact.recipes import SEEDS
 from artifact.statistics import mean_interval, wilson_interval
 from artifact.studies import common
 from artifact.sweep import Point
-from nvlib.arrays import Hardware
 from nvlib.chip import Chip
 from nvlib.converters import Adc
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
+from nvlib.hardware import Hardware
 from nvlib.mapping import count_arrays
-from nvlib.network import quantized_logits
 from nvlib.quantizers import MAX_BITS, Precision
-from nvlib.sparsity import count_events
 
 #: Points below the floating-point network that the compromise may lose.
 RULE_POINTS = 0.3
@@ -69,7 +67,7 @@ def cost_point(
     """
     net = common.network(dataset, precision, seed, checkpoints)
     pixels, labels = common.test_images(dataset, images)
-    ideal = int((quantized_logits(net, pixels).argmax(axis=1) == labels).sum())
+    ideal = int((net.predict(pixels) == labels).sum())
     enough = 8
     for bits in range(5, 0, -1):
         hardware = common.calibrated(net, Hardware(adc=Adc(bits=bits)), dataset)
@@ -77,10 +75,11 @@ def cost_point(
             break
         enough = bits
     hardware = common.calibrated(net, Hardware(adc=Adc(bits=enough)), dataset)
-    events = count_events(Chip(net, hardware), pixels[:cost_images])
+    events = Chip(net, hardware).events(pixels[:cost_images])
     energy = inference_energy(events, (), enough, AdcLaw(), EnergyTable.load())
     counts = [
-        count_arrays(spec.rows, spec.outputs, net.precision, hardware.mapping) for spec in net.specs
+        count_arrays(layer.spec.rows, layer.spec.outputs, net.precision, hardware.mapping)
+        for layer in net.layers
     ]
     return {
         "adc_bits": enough, "energy_nj": sum(energy.values()) / 1000,
@@ -188,8 +187,8 @@ def quantized_point(
 ) -> Point:
     """Right answers of the integer network, without hardware."""
     pixels, labels = common.test_images(dataset, images)
-    logits = quantized_logits(common.network(dataset, precision, seed, checkpoints), pixels)
-    return {"correct": int((logits.argmax(axis=1) == labels).sum())}
+    classes = common.network(dataset, precision, seed, checkpoints).predict(pixels)
+    return {"correct": int((classes == labels).sum())}
 
 
 def chip_point(dataset: str, precision: str, seed: int, images: int, checkpoints: str) -> Point:

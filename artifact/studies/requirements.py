@@ -24,7 +24,6 @@ from artifact.paths import POINTS
 from artifact.statistics import jackknife_half_width, mean_interval
 from artifact.studies import common
 from artifact.sweep import Point, cached
-from nvlib.arrays import Hardware
 from nvlib.checks import require_integer
 from nvlib.chip import Chip
 from nvlib.converters import Adc, Dac, Nonlinearity
@@ -36,8 +35,9 @@ from nvlib.devices import (
     RetentionDrift,
     StuckCells,
 )
-from nvlib.mapping import Mapping
-from nvlib.network import QuantizedNetwork, quantized_logits
+from nvlib.hardware import Hardware
+from nvlib.mapping import ArrayMapping
+from nvlib.network import QuantizedNetwork
 from nvlib.quantizers import Precision
 
 #: Tolerated losses that the search brackets, in points; the middle one is the default.
@@ -99,7 +99,7 @@ def _cells(effect: Callable, size: float, *_) -> Hardware:
 
 
 def _cell_per_weight(size: float, network: QuantizedNetwork, _: str) -> Hardware:
-    mapping = Mapping(cell_bits=max(network.precision.weight_bits - 1, 1))
+    mapping = ArrayMapping(cell_bits=max(network.precision.weight_bits - 1, 1))
     return Hardware(mapping, DeviceModel(effects=(RangeVariation(size),)))
 
 
@@ -133,13 +133,13 @@ def _bent_8_bit_adc(size: float, *_) -> Hardware:
 
 
 def _bent_dac(error: str, size: float, network: QuantizedNetwork, _: str) -> Hardware:
-    mapping = Mapping(dac_bits=network.precision.activation_bits)
+    mapping = ArrayMapping(dac_bits=network.precision.activation_bits)
     return Hardware(mapping, dac=Dac(_bent(error, size * mapping.digit_max)))
 
 
 def _rows(size: float, network: QuantizedNetwork, _: str) -> Hardware:
     bits = common.adc_bits_of(str(network.precision))
-    return Hardware(Mapping(rows=int(size)), adc=Adc(bits=bits))
+    return Hardware(ArrayMapping(rows=int(size)), adc=Adc(bits=bits))
 
 
 def _calibrated_rows(size: float, network: QuantizedNetwork, dataset: str) -> Hardware:
@@ -274,7 +274,7 @@ def _ideal(
     seeds = common.training_seeds(dataset, precision, checkpoints)
     net = common.network(dataset, precision, seeds[trial % len(seeds)], checkpoints, training)
     if kind is None:  # an ideal chip equals the integer network
-        right = int((quantized_logits(net, pixels).argmax(axis=1) == labels).sum())
+        right = int((net.predict(pixels) == labels).sum())
     else:
         ideal = Chip(net, kind.hardware(0.0, net, dataset), trial)
         right = common.correct(ideal, pixels, labels)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import torch
 
-from artifact import data, residual
+from artifact import data, recipes
+from artifact.checkpoints import CheckpointName, load_float, load_quantized
+from artifact.models import Residual
 from artifact.paths import EXAMPLES, ROOT
 from artifact.statistics import mean_interval, wilson_interval
 from artifact.studies import common
 from artifact.sweep import Point
-from artifact.training import to_tensor
-from nvlib.arrays import Hardware
 from nvlib.chip import Chip
-from nvlib.finetune import CALIBRATION_IMAGES
-from nvlib.graph import GraphNetwork
-from nvlib.layer_report import LayerReport, layer_report
-from nvlib.mapping import Mapping
+from nvlib.hardware import Hardware
+from nvlib.mapping import ArrayMapping
 from nvlib.measured import read_device
+from nvlib.network import QuantizedNetwork
+from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
+from nvlib.report import LayerReport
+from nvlib.report import report as layer_report
+from nvlib.tracing import array_paths, trace
+from nvlib.training import CALIBRATION_IMAGES
 
 BATCH = 100
+TRAININGS = ("float", "fine-tuned", "noise-aware")
 #: Ways from the float network to W4A3, each without hardware: (training, method, wide layers).
 STEPS = {
     "floating point": ("float", "none", ""),
@@ -46,38 +50,37 @@ def paths() -> tuple[str, ...]:
     >>> len(paths()), paths()[0]
     (10, 'stem')
     """
-    return GraphNetwork(residual.ResidualNetwork()).paths
+    return array_paths(trace(Residual()))
 
 
 @lru_cache(maxsize=32)
 def network(
     dataset: str, training: str, method: str, wide: str, narrow: str, checkpoints: str
-) -> torch.nn.Module:
+) -> QuantizedNetwork:
     """A network by plain parameters: as trained, or the float one quantized afterwards.
 
     Parameters
     ----------
     method : str
-        Of the calibration; "none" leaves the network in floating point.
+        Of the calibration.
     wide : str
         Layers at W8A8 in place of W4A3, with spaces between.
     narrow : str
         Where given, this layer alone has W4A3 and all others W8A8.
     """
-    trained = residual.load(dataset, training, ROOT / checkpoints)
-    if training != "float" or method == "none":
-        return trained
-    quantized = GraphNetwork(trained)
-    precision, others = residual.PRECISION, dict.fromkeys(wide.split(), Precision(8, 8))
+    precision, folder = recipes.RESIDUAL, ROOT / checkpoints
+    if training != "float":
+        return load_quantized(CheckpointName(dataset, "residual", precision, 0, training), folder)
+    others = dict.fromkeys(wide.split(), Precision(8, 8))
     if narrow:
-        precision, others = Precision(8, 8), {narrow: residual.PRECISION}
-    quantized.quantize(_calibration(dataset), precision, others, method)
-    return quantized
+        precision, others = Precision(8, 8), {narrow: precision}
+    floating = load_float(CheckpointName(dataset, "residual", None, 0), folder)
+    images = _inputs(data.load(dataset).train_images[:CALIBRATION_IMAGES])
+    return quantize(floating, images, precision, overrides=others, method=method)
 
 
-@lru_cache(maxsize=2)
-def _calibration(dataset: str) -> torch.Tensor:
-    return to_tensor(data.load(dataset).train_images[:CALIBRATION_IMAGES])
+def _inputs(images: np.ndarray) -> np.ndarray:
+    return recipes.inputs("residual", images)
 
 
 def step_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
@@ -103,15 +106,17 @@ def step_point(
     """Right answers of the network itself, without hardware, in double precision."""
     if narrow == "none":  # what the layers alone are compared with
         narrow, wide = "", " ".join(paths())
-    net = network(dataset, training, method, wide, narrow, checkpoints)
     pixels, labels = common.test_images(dataset, images)
-    net = deepcopy(net).double()  # rounding cannot change a class on another machine
-    hits = 0
-    for start in range(0, images, BATCH):
-        inputs = to_tensor(pixels[start : start + BATCH]).double()
-        classes = net(inputs).argmax(dim=1).numpy()
-        hits += int((classes == labels[start : start + BATCH]).sum())
-    return {"correct": hits}
+    if method == "none":
+        name = CheckpointName(dataset, "residual", None, 0)
+        net = load_float(name, ROOT / checkpoints).double()
+        blocks = torch.from_numpy(_inputs(pixels)).double().split(BATCH)
+        classes = np.concatenate([net(block).argmax(dim=1).numpy() for block in blocks])
+    else:
+        classes = network(dataset, training, method, wide, narrow, checkpoints).predict(
+            _inputs(pixels)
+        )
+    return {"correct": int((classes == labels).sum())}
 
 
 def chip_points(
@@ -121,7 +126,7 @@ def chip_points(
     return [
         {"dataset": dataset, "training": training, "sigma": sigma, "seed": seed, "images": images,
          "checkpoints": checkpoints}
-        for training in residual.TRAININGS
+        for training in TRAININGS
         for sigma in SIGMAS
         for seed in range(chips if sigma else 1)
     ]  # fmt: skip
@@ -132,7 +137,7 @@ def chip_point(
 ) -> Point:
     """Right answers of one chip at W4A3."""
     net = network(dataset, training, "mse", "", "", checkpoints)
-    chip = Chip.from_torch(net, _calibration(dataset), residual.worn_hardware(sigma), seed=seed)
+    chip = Chip(net, recipes.varied_hardware(sigma), seed)
     return _right(chip, dataset, images)
 
 
@@ -143,7 +148,7 @@ def device_points(
     return [
         {"dataset": dataset, "training": training, "seconds": seconds, "seed": seed,
          "images": images, "checkpoints": checkpoints}
-        for training in residual.TRAININGS[1:]
+        for training in TRAININGS[1:]
         for seconds in (20.0, 1e4, 1e6, 1e8)
         for seed in range(chips)
     ]  # fmt: skip
@@ -154,21 +159,21 @@ def device_point(
 ) -> Point:
     """Right answers of one chip of the cells measured in ``examples/device.csv``."""
     device, _ = read_device(EXAMPLES / "device.csv")
-    hardware = Hardware(Mapping(cell_bits=device.cell_bits), device.model(seconds))
+    hardware = Hardware(ArrayMapping(cell_bits=device.cell_bits), device.model(seconds))
     net = network(dataset, training, "mse", "", "", checkpoints)
-    return _right(Chip.from_torch(net, _calibration(dataset), hardware, seed=seed), dataset, images)
+    return _right(Chip(net, hardware, seed), dataset, images)
 
 
 def _right(chip: Chip, dataset: str, images: int) -> Point:
     pixels, labels = common.test_images(dataset, images)
-    return {"correct": int((chip.predict(to_tensor(pixels), threads=1) == labels).sum())}
+    return {"correct": int((chip.predict(_inputs(pixels), threads=1) == labels).sum())}
 
 
 def report(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> LayerReport:
     """Layer by layer, what the fine-tuned network costs on ideal arrays."""
     net = network(dataset, "fine-tuned", "mse", "", "", checkpoints)
     pixels, labels = common.test_images(dataset, images)
-    return layer_report(Chip.from_torch(net, _calibration(dataset)), to_tensor(pixels), labels)
+    return layer_report(Chip(net), _inputs(pixels), labels)
 
 
 def step_summary(table: pd.DataFrame) -> pd.DataFrame:

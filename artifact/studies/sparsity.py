@@ -15,8 +15,6 @@ from artifact.paths import EXPECTED
 from artifact.statistics import mean_interval
 from artifact.studies import common
 from artifact.sweep import Point
-from nvlib.arrays import Hardware, SenseColumn
-from nvlib.calibration import column_sums
 from nvlib.chip import Chip
 from nvlib.converters import Adc
 from nvlib.devices import DeviceModel, RangeVariation
@@ -32,17 +30,17 @@ from nvlib.energy import (
     inference_energy,
     operations,
 )
-from nvlib.mapping import Mapping
+from nvlib.hardware import Hardware, SenseColumn
+from nvlib.mapping import ArrayMapping
 from nvlib.network import QuantizedNetwork
 from nvlib.sparsity import (
     ALL_POLICIES,
     ActiveRowBound,
     ColumnBound,
-    LayerEvents,
     SignSkip,
     ZeroSkip,
     active_rows_first,
-    count_events,
+    conversions_by_column,
     resolved_bits,
 )
 
@@ -84,7 +82,7 @@ def saving_point(
     law, table = AdcLaw(), EnergyTable.load()
     savings, gains, energies, layers = [], [], [], []
     for block in np.array_split(pixels, BLOCKS):
-        events = count_events(chip, block)
+        events = chip.events(block)
         before = inference_energy(events, (), bits, law, table)
         after = inference_energy(events, ALL_POLICIES, bits, law, table)
         savings.append(adc_saving(before, after))
@@ -113,7 +111,7 @@ def saving_point(
         **{f"before {k} (pJ)": v for k, v in before.items()},
         **{f"after {k} (pJ)": v for k, v in after.items()},
         **{f"{when} {layer.layer.spec.name} ADC (pJ)": float(value)
-           for layer, row in zip(chip.layers, by_layer, strict=True)
+           for layer, row in zip(chip.arrays, by_layer, strict=True)
            for when, value in zip(("before", "after"), row, strict=True)},
     }  # fmt: skip
 
@@ -149,7 +147,7 @@ def zeros_point(
     chip = _default_chip(dataset, precision, array_size, checkpoints)
     bits, (pixels, _) = common.adc_bits_of(precision), common.test_images(dataset, images)
     layers = []
-    events = count_events(chip, pixels)
+    events = chip.events(pixels)
     codes = chip.layer_codes(pixels)
     for event, inputs in zip(events, codes, strict=True):
         spec, levels = event.arrays.layer.spec, event.arrays.mapped.levels
@@ -163,8 +161,8 @@ def zeros_point(
              "zero bits by plane": [float(((inputs >> p) & 1 == 0).mean()) for p in range(planes)],
              "active rows": np.trim_zeros(sums, "b").tolist(),
              "coefficients": event.arrays.mapped.coefficients.tolist(),
-             "resolved before": event.conversions_by_column((), bits).tolist(),
-             "resolved after": event.conversions_by_column(ALL_POLICIES, bits).tolist()}
+             "resolved before": conversions_by_column(event, (), bits).tolist(),
+             "resolved after": conversions_by_column(event, ALL_POLICIES, bits).tolist()}
         )  # fmt: skip
     return {"layers": layers}
 
@@ -234,9 +232,9 @@ def region_point(
     net = common.network(dataset, precision, 0, checkpoints, "qat", network)
     bits = common.adc_bits_of(precision) if adc_rule == "B = W" else int(adc_rule[-1])
     dac_bits = {"bit-serial": 1, "2 bits": 2, "one shot": net.precision.activation_bits}[inputs]
-    hardware = Hardware(Mapping(cell_bits=cell_bits, dac_bits=dac_bits), adc=Adc(bits=bits))
+    hardware = Hardware(ArrayMapping(cell_bits=cell_bits, dac_bits=dac_bits), adc=Adc(bits=bits))
     chip = Chip(net, common.calibrated(net, hardware, dataset))
-    events = count_events(chip, common.test_images(dataset, images)[0])
+    events = chip.events(common.test_images(dataset, images)[0])
     table, results = EnergyTable.load(), []
     for design, partial in itertools.product(DESIGN_LAWS, PARTIAL_LAWS):
         law = AdcLaw(design, partial)
@@ -300,7 +298,7 @@ def tornado_point(
 ) -> Point:
     """Net saving and gain over the range of one constant or law, the others at the default."""
     chip = _default_chip(dataset, precision, 128, checkpoints)
-    events = count_events(chip, common.test_images(dataset, images)[0])
+    events = chip.events(common.test_images(dataset, images)[0])
     bits, table = common.adc_bits_of(precision), EnergyTable.load()
 
     def numbers(law: AdcLaw, values: EnergyTable) -> tuple[float, float]:
@@ -359,7 +357,7 @@ def guard_point(
         - common.correct(Chip(net, sensed, seed), pixels, labels)
         for seed in range(chips if sigma else 1)
     ]
-    events = count_events(Chip(net, Hardware(adc=Adc(bits=8))), pixels[:20])
+    events = Chip(net, Hardware(adc=Adc(bits=8))).events(pixels[:20])
     policies = (ZeroSkip(), ActiveRowBound(guard_rows), ColumnBound())
     law, table = AdcLaw(), EnergyTable.load()
     before, after = (inference_energy(events, p, 8, law, table) for p in ((), policies))
@@ -403,43 +401,41 @@ def beyond_point(dataset: str, precision: str, option: str, images: int, checkpo
     law, table = AdcLaw(), EnergyTable.load()
     counted = pixels[: max(images // 5, 1)]
     baseline = Chip(net, common.default_hardware(net, dataset))
-    mapping, policies = Mapping(), ALL_POLICIES
+    mapping, policies = ArrayMapping(), ALL_POLICIES
     if option.startswith("clip to"):
         parts = {"3/4": 0.75, "1/2": 0.5, "1/4": 0.25}
         net = clipped(net, int(parts[option.split()[-1]] * (net.precision.weight_max + 1)) - 1)
     elif option.endswith("weights"):
-        mapping = Mapping(scheme=option.split()[0])
+        mapping = ArrayMapping(scheme=option.split()[0])
     elif option.startswith("one shot"):
         w, a = net.precision.weight_bits, net.precision.activation_bits
-        mapping = Mapping(cell_bits=w - 1, dac_bits=a)
+        mapping = ArrayMapping(cell_bits=w - 1, dac_bits=a)
         policies += (SignSkip(),) if "sign" in option else ()
     hardware = common.calibrated(net, Hardware(mapping, adc=Adc(bits=bits)), dataset)
     chip = Chip(net, hardware)
     if option.startswith("one shot"):
         baseline = chip
-    before = inference_energy(count_events(baseline, counted), (), bits, law, table)
+    before = inference_energy(baseline.events(counted), (), bits, law, table)
     orders = None
     if option == "active rows first":
         orders = active_rows_first(chip, data.load(dataset).train_images[:200])
-    events = count_events(chip, counted, orders)
+    events = chip.events(counted, orders)
     after = inference_energy(events, policies, bits, law, table)
     if option.startswith("oracle"):
-        after |= {"adc": _oracle_pj(net, hardware, counted, events, bits, law, table),
-                  "detection": 0.0}  # fmt: skip
+        after |= {"adc": _oracle_pj(chip, counted, bits, law, table), "detection": 0.0}  # fmt: skip
     return {
         "accuracy": common.correct(chip, pixels, labels) / images,
         "adc_saving": adc_saving(before, after), "efficiency_gain": efficiency_gain(before, after),
     }  # fmt: skip
 
 
-def _oracle_pj(
-    net: QuantizedNetwork, hardware: Hardware, images: np.ndarray, events: list[LayerEvents],
-    bits: int, law: AdcLaw, table: EnergyTable,
-) -> float:  # fmt: skip
+def _oracle_pj(chip: Chip, images: np.ndarray, bits: int, law: AdcLaw, table: EnergyTable) -> float:
     """ADC energy of an inference if each conversion took just the bits of its code."""
+    ideal = Chip(chip.network, Hardware(chip.hardware.mapping)).events(images, column_sums=True)
     total = 0.0
-    for event, histogram in zip(events, column_sums(net, hardware, images), strict=True):
-        needed = resolved_bits(np.arange(len(histogram)), event.arrays.lsb, bits)
-        counts = np.bincount(needed, histogram, minlength=bits + 1)
+    for arrays, event in zip(chip.arrays, ideal, strict=True):
+        assert event.column_sums is not None
+        needed = resolved_bits(np.arange(len(event.column_sums)), arrays.lsb, bits)
+        counts = np.bincount(needed, event.column_sums, minlength=bits + 1)
         total += law.conversions_pj(counts, bits, table)
     return total / len(images)

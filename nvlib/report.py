@@ -20,9 +20,10 @@ from nvlib.energy import (
     inference_energy,
     tops_per_watt,
 )
+from nvlib.events import LayerEvents
 from nvlib.files import write_text
 from nvlib.mapping import count_arrays
-from nvlib.sparsity import ALL_POLICIES, LayerEvents, Policy, count_events
+from nvlib.sparsity import ALL_POLICIES, Policy, conversions
 
 ENERGY_IMAGES = 50
 
@@ -88,7 +89,7 @@ class LayerReport:
         write_text(Path(path), self.layers.to_csv(index=False, lineterminator="\n"))
 
 
-def layer_report(
+def report(
     chip: Chip,
     images: Any,
     labels: Any = None,
@@ -117,13 +118,9 @@ def layer_report(
 
     Examples
     --------
-    >>> import torch
-    >>> from torch import nn
-    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2))
-    >>> images = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    >>> report = layer_report(Chip.from_torch(model, images), images)
-    >>> report.layers[["layer", "matrix", "arrays", "reads"]].values.tolist()
-    [['1', '16 x 8', 1, 8], ['3', '8 x 2', 1, 8], ['network', '', 2, 16]]
+    >>> table = report(chip, images[:4]).layers
+    >>> table[["layer", "matrix", "arrays", "reads"]].values.tolist()[-2:]
+    [['fc3', '84 x 10', 1, 3], ['network', '', 16, 2665]]
     """
     law, table = law or AdcLaw(), table or EnergyTable.load()
     images = chip.network.check(images)
@@ -139,7 +136,7 @@ def layer_report(
         accuracy = right / len(images)
         found = binomtest(right, len(images)).proportion_ci(method="wilson")
         interval = float(found.low), float(found.high)
-    events = count_events(chip, images[:ENERGY_IMAGES])
+    events = chip.events(images[:ENERGY_IMAGES])
     mapping = chip.hardware.mapping
     bits = chip.hardware.adc.resolution(mapping.largest_sum)
 
@@ -150,7 +147,7 @@ def layer_report(
 
     def costs(some: list[LayerEvents]) -> dict[str, Any]:
         before, after = energy(some, ()), energy(some, policies)
-        done = sum(int(event.conversions(policies, bits)[1:].sum()) for event in some)
+        done = sum(int(conversions(event, policies, bits)[1:].sum()) for event in some)
         used = [_arrays(chip, event) for event in some]
         cells = sum(arrays for arrays, _ in used) * mapping.rows * mapping.columns
         return {
@@ -171,7 +168,7 @@ def layer_report(
         names = {
             "layer": layer.spec.name,
             "matrix": matrix,
-            "precision": str(event.arrays.precision),
+            "precision": str(layer.precision),
         }
         rows.append(names | costs([event]))
     rows.append({"layer": "network", "matrix": "", "precision": ""} | costs(events))
@@ -182,10 +179,12 @@ def layer_report(
 
 def _arrays(chip: Chip, event: LayerEvents) -> tuple[int, int]:
     """Arrays of a layer, and cells that hold weights of the network."""
-    spec, precision = event.arrays.layer.spec, event.arrays.precision
+    spec, precision = event.arrays.layer.spec, event.arrays.layer.precision
     sense = int(chip.hardware.sense is not None)
-    count = count_arrays(spec.rows, spec.outputs, precision, event.arrays.mapping, sense)
-    return count.arrays, count.cells // spec.groups
+    count = count_arrays(
+        len(event.arrays.conductance), spec.outputs, precision, event.arrays.mapping, sense
+    )
+    return count.arrays, count.cells // event.arrays.groups
 
 
 def _reads(event: LayerEvents) -> int:

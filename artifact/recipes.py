@@ -1,0 +1,209 @@
+"""Which networks the artifact ships, and how to train them all again.
+
+One recipe for all precisions: "qat" trains on from the float network with quantization in the
+loop, "ptq" quantizes it without training. The residual network has recipes of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from torch import nn
+from tqdm.auto import tqdm
+
+from artifact import checkpoints, data
+from artifact.checkpoints import CheckpointName
+from artifact.data import Dataset
+from artifact.models import MODELS
+from nvlib import (
+    DeviceModel,
+    Hardware,
+    Precision,
+    QuantizedNetwork,
+    RangeVariation,
+    Recipe,
+    fine_tune,
+    quantize,
+    train,
+)
+from nvlib.quantizers import MAX_BITS
+
+#: Precisions that are studied in depth, with several training seeds.
+STUDIED = tuple(map(Precision.parse, ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2")))
+#: Precisions that the wide network is trained at, and others are quantized after training.
+COMPARED = tuple(map(Precision.parse, ("W8A8", "W4A3")))
+SEEDS = (0, 1, 2, 3, 4)
+#: Precision of the residual network, and the programming error that its noise-aware training meets.
+RESIDUAL = Precision(4, 3)
+SIGMA = 0.15
+
+RECIPES = {
+    "float": Recipe(epochs=15, learning_rate=2e-3, shift=2),
+    "qat": Recipe(epochs=6, learning_rate=1e-3, shift=2),
+    "residual float": Recipe(epochs=10, learning_rate=4e-3, shift=2),
+    "fine-tuned": Recipe(epochs=4, learning_rate=1e-3, shift=2),
+    "noise-aware": Recipe(epochs=4, learning_rate=1e-3, shift=2),
+}
+#: The embedded sample is fifteen times smaller, so it is seen more often.
+EMBEDDED_TIMES = {"float": 4, "qat": 20 / 3}
+EMBEDDED_RESIDUAL_TIMES = 6
+#: Training images that scales are fitted to.
+CALIBRATION_IMAGES = 64
+
+
+def recipe_of(name: CheckpointName, digits: Dataset) -> Recipe:
+    """How a network is trained.
+
+    Examples
+    --------
+    >>> recipe_of(CheckpointName("embedded", "lenet5", None, 0), data.load_embedded()).epochs
+    60
+    """
+    kind = "float" if name.precision is None else name.recipe
+    times = EMBEDDED_TIMES.get(kind, EMBEDDED_RESIDUAL_TIMES)
+    if name.network == "residual":
+        kind, times = kind.replace("float", "residual float"), EMBEDDED_RESIDUAL_TIMES
+    recipe = RECIPES[kind]
+    return recipe if digits.comparable else replace(recipe, epochs=round(times * recipe.epochs))
+
+
+def inputs(network: str, images: np.ndarray) -> np.ndarray:
+    """Images of a data set as a network takes them.
+
+    Examples
+    --------
+    >>> inputs("residual", np.full((2, 28, 28), 255, np.uint8)).shape
+    (2, 1, 28, 28)
+    """
+    if network == "residual":
+        return images[:, None].astype(np.float32) / 255
+    return images
+
+
+def varied_hardware(sigma: float = SIGMA) -> Hardware:
+    """128 x 128 arrays whose cells have a programming error of `sigma` of their range.
+
+    Examples
+    --------
+    >>> varied_hardware(0.1).devices.effects
+    (RangeVariation(sigma=0.1),)
+    """
+    return Hardware(devices=DeviceModel(effects=(RangeVariation(sigma),) if sigma else ()))
+
+
+def shipped(dataset: str) -> list[CheckpointName]:
+    """Checkpoints of the artifact, float networks first: the others start from them."""
+    seeds = SEEDS if dataset == "mnist" else SEEDS[:1]
+    grid = [Precision(w, a) for w in range(1, MAX_BITS + 1) for a in range(1, MAX_BITS + 1)]
+    names = [CheckpointName(dataset, "lenet5", None, seed) for seed in seeds]
+    names += [CheckpointName(dataset, network, None, 0) for network in ("wide", "residual")]
+    names += [CheckpointName(dataset, "lenet5", precision, 0) for precision in STUDIED]
+    if dataset == "mnist":
+        names += [CheckpointName(dataset, "lenet5", p, 0) for p in grid if p not in STUDIED]
+        names += [CheckpointName(dataset, "lenet5", p, s) for s in SEEDS[1:] for p in STUDIED]
+    names += [CheckpointName(dataset, "lenet5", p, s, "ptq") for s in seeds for p in COMPARED]
+    names += [CheckpointName(dataset, "wide", precision, 0) for precision in COMPARED]
+    names += [
+        CheckpointName(dataset, "residual", RESIDUAL, 0, recipe)
+        for recipe in ("fine-tuned", "noise-aware")
+    ]
+    return names
+
+
+def trained(
+    name: CheckpointName, digits: Dataset, start: nn.Module | None, progress: bool = False
+) -> nn.Module | QuantizedNetwork:
+    """Train one network; quantized ones start from a float one.
+
+    One seed gives one network on one machine, not the same bits on every machine.
+    """
+    images = inputs(name.network, digits.train_images)
+    labels = torch.from_numpy(digits.train_labels.astype(np.int64))
+    if start is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(name.seed)
+            model = MODELS[name.network]()
+        pixels = torch.from_numpy(images).float()
+        train(model, pixels, labels, recipe_of(name, digits), name.seed, fastest(), progress)
+        return model.eval()
+    assert name.precision is not None
+    # What the first layer of LeNet-5 meets ends at 1, whatever the images at hand reach.
+    known = {} if name.network == "residual" else {"input_max": 1.0}
+    if name.recipe == "ptq":
+        return quantize(start, images[:CALIBRATION_IMAGES], name.precision, **known)
+    return fine_tune(
+        start, images, labels, name.precision, recipe=recipe_of(name, digits), seed=name.seed,
+        hardware=varied_hardware() if name.recipe == "noise-aware" else None,
+        device=fastest(), progress=progress, **known,
+    )  # fmt: skip
+
+
+def train_one(name: CheckpointName, folder: Path, progress: bool = False) -> None:
+    """Train and save one network, unless it is there already."""
+    if (folder / name.path).is_file():
+        return
+    torch.set_num_threads(1)  # networks are trained side by side, one thread each
+    digits, start = data.load(name.dataset), None
+    if name.precision is not None:
+        floating = CheckpointName(name.dataset, name.network, None, name.seed)
+        train_one(floating, folder, progress)
+        start = checkpoints.with_state(floating, (folder / floating.path).read_bytes())
+    network = trained(name, digits, start, progress)
+    recipe = {} if name.recipe == "ptq" and start else asdict(recipe_of(name, digits))
+    metadata = {
+        "dataset": name.dataset, "network": name.network, "precision": str(name.precision or
+        "float"), "recipe": name.recipe, "seed": str(name.seed),
+        "test_accuracy": f"{accuracy(name.network, network, digits):.4f}",
+        "test_images": str(len(digits.test_images)), "torch": torch.__version__,
+        **{key: str(value) for key, value in recipe.items()},
+    }  # fmt: skip
+    checkpoints.save(network, name, metadata, folder)
+
+
+def train_all(names: list[CheckpointName], folder: Path, jobs: int) -> None:
+    """Train what is missing of `names`, float networks first, and write the manifest."""
+    waves = (
+        [name for name in names if name.precision is None],
+        [name for name in names if name.precision is not None],
+    )
+    with tqdm(total=len(names), desc="networks", unit="network") as bar:
+        for wave in waves:
+            tasks = (delayed(train_one)(name, folder) for name in wave)
+            for _ in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
+                bar.update()
+    checkpoints.write_manifest(folder)
+
+
+def fastest() -> str:
+    """Where networks train fastest: "cuda" where there is one, else "cpu".
+
+    Examples
+    --------
+    >>> fastest() in ("cpu", "cuda")
+    True
+    """
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@torch.no_grad()
+def accuracy(kind: str, network: nn.Module | QuantizedNetwork, digits: Dataset) -> float:
+    """Share of the test images that a network of a kind classifies rightly, without hardware.
+
+    Examples
+    --------
+    >>> digits = data.load_embedded()
+    >>> network = checkpoints.load_float(CheckpointName("embedded", "lenet5", None, 0))
+    >>> accuracy("lenet5", network, digits) > 0.95
+    True
+    """
+    images = inputs(kind, digits.test_images)
+    if isinstance(network, QuantizedNetwork):
+        classes = network.predict(images)
+    else:
+        blocks = torch.from_numpy(images).float().split(1000)
+        classes = np.concatenate([network(block).argmax(1).numpy() for block in blocks])
+    return float((classes == digits.test_labels).mean())

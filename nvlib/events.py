@@ -1,0 +1,224 @@
+"""What a read takes, counted exactly: one walk over input planes and row tiles for all who ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from nvlib.arrays import LayerArrays
+from nvlib.network import LayerSpec
+
+
+class Read(NamedTuple):
+    """One read of the arrays of a row tile, in one input plane.
+
+    Attributes
+    ----------
+    plane, tile : int
+    rows : slice
+        Of the layer's matrix.
+    digits : ndarray of uint8, shape (N, positions, rows)
+        That drive them.
+    """
+
+    plane: int
+    tile: int
+    rows: slice
+    digits: np.ndarray
+
+
+def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
+    """Input codes of every position: (N, inputs[, H, W]) -> (N, positions, K).
+
+    Examples
+    --------
+    >>> unfold(np.zeros((2, 1, 28, 28), np.uint8), chip.arrays[0]).shape  # 5 x 5 pixels of each
+    (2, 784, 25)
+    """
+    spec = arrays.layer.spec
+    if not spec.kernel:
+        return codes[:, None, :]
+    values = torch.from_numpy(codes.astype(np.float64))
+    columns = F.unfold(values, spec.kernel, spec.dilation, spec.padding, spec.stride)
+    return columns.numpy().astype(np.uint8).transpose(0, 2, 1)
+
+
+def walk(arrays: LayerArrays, inputs: np.ndarray) -> Iterator[Read]:
+    """Reads of input codes (N, positions, K): planes one after the other, tiles within.
+
+    Examples
+    --------
+    >>> reads = walk(chip.arrays[1], np.zeros((1, 100, 150), np.uint8))
+    >>> [(read.plane, read.rows.stop) for read in reads]  # 3 bits; 150 rows are two tiles
+    [(0, 128), (0, 150), (1, 128), (1, 150), (2, 128), (2, 150)]
+    """
+    mapping = arrays.mapping
+    tiles = mapping.tiles(inputs.shape[-1])
+    for plane in range(arrays.planes):
+        digits = (inputs >> (plane * mapping.dac_bits)) & mapping.digit_max
+        for number, rows in enumerate(tiles):
+            yield Read(plane, number, rows, digits[..., rows])
+
+
+@dataclass(frozen=True, eq=False)
+class LayerEvents:
+    """What one layer did while a number of images passed; counts are exact integers.
+
+    Attributes
+    ----------
+    arrays : LayerArrays
+    images : int
+    positions : int
+        Output positions of one image.
+    digit_sums : ndarray of int64, shape (tiles, planes, rows x digit_max + 1)
+        How many accesses met each sum of digits.
+    drive_events : ndarray of int64, shape (K,)
+        Times that a row was driven.
+    squared_digits : ndarray of int64, shape (K,)
+        Sum of the squares of the digits that a row was driven with.
+    zero_outputs : ndarray of int64, shape (rows x digit_max + 1, M), or None
+        How often, at each sum of digits, an output's ReLU gives zero; None where one read does
+        not decide that: several tiles, planes or slices, offset columns, no ReLU.
+    column_sums : ndarray of int64, shape (largest_sum + 1,), or None
+        How often each ideal column sum occurs in accesses with an active row, where asked for.
+    """
+
+    arrays: LayerArrays
+    images: int
+    positions: int
+    digit_sums: np.ndarray
+    drive_events: np.ndarray
+    squared_digits: np.ndarray
+    zero_outputs: np.ndarray | None = None
+    column_sums: np.ndarray | None = None
+
+    def __add__(self, other: LayerEvents) -> LayerEvents:
+        def total(name: str) -> Any:
+            mine = getattr(self, name)
+            return None if mine is None else mine + getattr(other, name)
+
+        counted = ("images", "digit_sums", "drive_events", "squared_digits", "zero_outputs",
+                   "column_sums")  # fmt: skip
+        return replace(self, **{name: total(name) for name in counted})
+
+    @property
+    def accesses(self) -> int:
+        """Reads of a tile, active or not."""
+        return int(self.digit_sums.sum())
+
+    @property
+    def active_accesses(self) -> int:
+        """Reads of a tile in which some row is driven."""
+        return int(self.digit_sums[..., 1:].sum())
+
+    @cached_property
+    def column_tiles(self) -> int:
+        """Arrays side by side."""
+        return int(self.arrays.column_tile.max()) + 1
+
+    @property
+    def columns(self) -> int:
+        """Columns that are converted in each access."""
+        per_output, outputs = self.arrays.mapped.levels.shape[1:]
+        return per_output * outputs + (self.arrays.mapped.offset > 0) * self.column_tiles
+
+    @property
+    def squared_read(self) -> float:
+        """Sum over accesses and cells of digit^2 x conductance, in level steps."""
+        return float(self.squared_digits @ self.arrays.on_conductance)
+
+
+def count(
+    arrays: LayerArrays,
+    codes: np.ndarray,
+    relu: bool = False,
+    order: np.ndarray | None = None,
+    column_sums: bool = False,
+) -> LayerEvents:
+    """What one layer does when it reads `codes` (N, inputs[, H, W]).
+
+    Parameters
+    ----------
+    relu : bool
+        Whether a ReLU follows the layer.
+    order : ndarray of int, shape (K,), optional
+        Rows of the matrix in the order in which they are written to the arrays.
+    column_sums : bool
+        Count the ideal sums of the columns too.
+
+    Examples
+    --------
+    >>> count(chip.arrays[-1], np.ones((1, 84), np.uint8)).digit_sums.argmax(axis=-1)
+    array([[84,  0,  0]])
+    """
+    inputs = unfold(codes, arrays)  # (N, P, K)
+    if order is not None:
+        inputs, arrays = inputs[..., order], reordered(arrays, order)
+    mapping = arrays.mapping
+    tiles, most = len(mapping.tiles(inputs.shape[-1])), mapping.rows * mapping.digit_max
+    sums = np.zeros((tiles, arrays.planes, most + 1), np.int64)
+    driven, squared = np.zeros((2, inputs.shape[-1]), np.int64)
+    histogram = np.zeros(mapping.largest_sum + 1, np.int64) if column_sums else None
+    levels = torch.from_numpy(arrays.mapped.levels.astype(np.float32)).flatten(1)
+    for read in walk(arrays, inputs):
+        times = np.count_nonzero(read.digits, axis=(0, 1))
+        driven[read.rows] += times
+        if mapping.dac_bits > 1:
+            times = (read.digits.astype(np.int64) ** 2).sum(axis=(0, 1))
+        squared[read.rows] += times
+        met = read.digits.sum(axis=-1, dtype=np.int64).ravel()
+        sums[read.tile, read.plane] += np.bincount(met, minlength=most + 1)
+        if histogram is not None:
+            active = torch.from_numpy(read.digits.reshape(len(met), -1)[met > 0]).float()
+            found = (active @ levels[read.rows]).flatten().to(torch.int64)
+            histogram += torch.bincount(found, minlength=len(histogram)).numpy()
+    one_pair = arrays.mapped.levels.shape[1] == 2 and not arrays.mapped.offset
+    decides = relu and one_pair and tiles == arrays.planes == 1
+    zeros = _zero_outputs(arrays, inputs) if decides else None
+    images, positions = inputs.shape[:2]
+    return LayerEvents(arrays, images, positions, sums, driven, squared, zeros, histogram)
+
+
+def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:
+    """The same arrays with their rows in another order: row i holds what row order[i] held.
+
+    Examples
+    --------
+    >>> last = chip.arrays[-1]
+    >>> turned = reordered(last, np.arange(84)[::-1])
+    >>> bool((turned.conductance[0] == last.conductance[83]).all())
+    True
+    """
+    matrix = arrays.layer.matrix[order]
+    layer = replace(
+        arrays.layer,
+        spec=LayerSpec(arrays.layer.spec.name, *matrix.shape),
+        codes=np.ascontiguousarray(matrix.T),
+        input_shape=matrix.shape[:1],
+    )
+    return replace(
+        arrays,
+        layer=layer,
+        mapped=replace(arrays.mapped, levels=arrays.mapped.levels[order]),
+        conductance=arrays.conductance[order],
+        reference=None if arrays.reference is None else arrays.reference[order],
+        sense=None if arrays.sense is None else arrays.sense[order],
+        on_conductance=arrays.on_conductance[order],
+    )
+
+
+def _zero_outputs(arrays: LayerArrays, inputs: np.ndarray) -> np.ndarray:
+    """How often each output is not above zero, by the sum of the digits."""
+    layer = arrays.layer
+    flat = inputs.reshape(-1, inputs.shape[-1]).astype(np.float64)
+    zero = flat @ layer.matrix.astype(np.float64) * layer.gain + layer.bias <= 0  # (reads, M)
+    met = flat.sum(axis=1).astype(np.int64)
+    counts = np.zeros((arrays.mapping.rows * arrays.mapping.digit_max + 1, zero.shape[1]), np.int64)
+    np.add.at(counts, met, zero)
+    return counts

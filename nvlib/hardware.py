@@ -1,0 +1,65 @@
+"""Everything about a chip but its weights and its seed, in one frozen description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nvlib.checks import require
+from nvlib.converters import Adc, Dac
+from nvlib.devices import DeviceModel
+from nvlib.mapping import ArrayMapping
+
+
+@dataclass(frozen=True)
+class SenseColumn:
+    """A column of cells at G_on in every array, whose current counts the active rows.
+
+    Its own converter reads whole rows; the bound it sets may be widened by guard rows,
+    because its cells vary and its reading is noisy like any other.
+
+    Parameters
+    ----------
+    guard_rows : int
+        Added to the count before it limits a conversion.
+    """
+
+    guard_rows: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            type(self.guard_rows) is int and self.guard_rows >= 0, "guard_rows",
+            "an integer of at least 0", self.guard_rows, "choose one",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Everything about a chip but its weights and its seed.
+
+    Parameters
+    ----------
+    mapping : ArrayMapping
+    devices : DeviceModel
+    adc : Adc
+    dac : Dac
+    sense : SenseColumn, optional
+        Where given, conversions really stop at the bound that the column measures.
+    """
+
+    mapping: ArrayMapping = ArrayMapping()
+    devices: DeviceModel = DeviceModel()
+    adc: Adc = Adc()
+    dac: Dac = Dac()
+    sense: SenseColumn | None = None
+
+    def __post_init__(self) -> None:
+        removed = self.devices.pedestal_removed or self.mapping.scheme != "offset"
+        require(
+            removed, "pedestal_removed", "True with offset columns", False,
+            "only a differential pair cancels the pedestal digitally",
+        )  # fmt: skip
+        require(
+            self.sense is None or (self.adc.linear and self.adc.full_scale is None),
+            "sense", "linear converters of full scale", self.adc,
+            "a bound on the sum bounds the code only where the code is the sum over the LSB",
+        )  # fmt: skip

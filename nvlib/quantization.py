@@ -1,0 +1,247 @@
+"""From a float network to integer codes: calibrated after training, or trained with rounding.
+
+`FakeQuantized` is a traced torch network whose convolutions and linear layers round their
+weights and inputs to codes; it trains like any module. `freeze` makes the `QuantizedNetwork` of
+it that arrays and files hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nvlib.checks import require
+from nvlib.network import LayerSpec, QuantizedLayer, QuantizedNetwork, as_images
+from nvlib.quantizers import (
+    Precision,
+    fake_quantize_activation,
+    fake_quantize_weight,
+    fit_scale,
+    weight_codes,
+)
+from nvlib.tracing import array_paths, padding_of, steps_of, trace
+
+METHODS = ("mse", "max", "percentile")
+PERCENTILE = 99.9
+#: Values of an activation that its scale is fitted to, at most; torch computes on so many in one
+#: thread, which is faster where a search takes a hundred steps.
+FITTED_VALUES = 2**14
+
+
+class FakeQuantizedLayer(nn.Module):
+    """A convolution or linear layer that rounds its weights and inputs, straight through.
+
+    Parameters
+    ----------
+    module : Conv2d or Linear
+    precision : Precision
+    """
+
+    def __init__(self, module: nn.Conv2d | nn.Linear, precision: Precision) -> None:
+        super().__init__()
+        self.module = module
+        self.precision = precision
+        # Logarithms keep the scales positive and make Adam's steps relative to them.
+        self.log_weight_scale = nn.Parameter(_weight_scale(module.weight, precision).log())
+        self.log_input_scale = nn.Parameter(torch.zeros(()))
+        self.signed = False
+        self.input_shape: tuple[int, ...] = ()
+        #: (weight codes, precision) -> their errors on a chip, where training meets devices.
+        self.disturb: Callable | None = None
+
+    @torch.no_grad()
+    def calibrate(self, path: str, x: torch.Tensor, method: str) -> None:
+        """Choose the scale of the inputs from those that calibration images cause."""
+        rank = 4 if isinstance(self.module, nn.Conv2d) else 2
+        require(
+            x.ndim == rank, f"input of '{path}'", f"{rank} dimensions", tuple(x.shape),
+            "flatten the images before a Linear, and give a Conv2d (N, C, H, W)",
+        )  # fmt: skip
+        self.input_shape = tuple(x.shape[1:])
+        self.signed = bool((x < 0).any())
+        scale = _input_scale(x, self.precision.activation_max, self.signed, method)
+        self.log_input_scale.copy_(scale.log())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Product of rounded weights and inputs, with its bias."""
+        bits, module = self.precision, self.module
+        scale = self.log_weight_scale.exp()
+        weight = fake_quantize_weight(module.weight, scale, bits.weight_bits)
+        if self.disturb is not None:
+            codes = weight_codes(module.weight.detach(), scale.detach(), bits.weight_bits)
+            weight = weight + self.disturb(codes, bits) * scale.detach()
+        x = fake_quantize_activation(
+            x, self.log_input_scale.exp(), bits.activation_bits, self.signed
+        )
+        if isinstance(module, nn.Conv2d):
+            window = module.stride, padding_of(module), module.dilation, module.groups
+            return F.conv2d(x, weight, module.bias, *window)
+        return F.linear(x, weight, module.bias)
+
+    @torch.no_grad()
+    def freeze(self, path: str) -> QuantizedLayer:
+        """Integer codes, scales and bias."""
+        module, bits = self.module, self.precision
+        scale = self.log_weight_scale.cpu().exp()
+        codes = weight_codes(module.weight.cpu(), scale, bits.weight_bits)
+        window: dict[str, Any] = {}
+        if isinstance(module, nn.Conv2d):
+            window = {"kernel": tuple(module.kernel_size), "padding": padding_of(module),
+                      "stride": tuple(module.stride), "dilation": tuple(module.dilation),
+                      "groups": module.groups}  # fmt: skip
+        outputs = len(codes)
+        bias = np.zeros(outputs) if module.bias is None else module.bias.cpu().numpy()
+        return QuantizedLayer(
+            LayerSpec(path, self.input_shape[0], outputs, **window), bits,
+            codes.numpy().astype(np.int8), float(scale), float(self.log_input_scale.exp()),
+            bias.astype(np.float64), self.input_shape, self.signed,
+        )  # fmt: skip
+
+
+class FakeQuantized(nn.Module):
+    """A torch network, traced, with quantization in the loop; differentiable in its scales.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A trained float network; copied, and not changed.
+    images : Tensor or ndarray, shape (N, ...)
+        For calibration, as the model takes them; some hundred training images.
+    precision : Precision or str
+    overrides : mapping of str to Precision, optional
+        Other precisions, by path of the module.
+    method : {"mse", "max", "percentile"}
+        Scale of an input: the one of smallest squared error, or such that the largest code
+        stands for the largest value met, or for its 99.9th percentile.
+    digital : sequence of str
+        Paths of modules that stay digital.
+    input_max : float, optional
+        Largest value that the first layer can meet, where that is known. Its largest code then
+        stands for it, and is not trained.
+
+    Raises
+    ------
+    ValueError
+        If the network has what neither arrays nor digital steps can do, named by its path; if
+        the method or a path is unknown, or there are no images.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> trained = FakeQuantized(model, torch.rand(8, 1, 2, 2), "W4A3", {"3": Precision(8, 8)})
+    >>> list(trained.layers), trained(torch.rand(5, 1, 2, 2)).shape
+    (['1', '3'], torch.Size([5, 2]))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Any,
+        precision: Precision | str,
+        overrides: Mapping[str, Precision | str] | None = None,
+        method: str = "mse",
+        digital: Sequence[str] = (),
+        input_max: float | None = None,
+    ) -> None:
+        super().__init__()
+        require(method in METHODS, "method", f"one of {METHODS}", method, "use one")
+        images = as_images(images)
+        require(len(images) > 0, "images", "at least one for calibration", 0, "pass some")
+        traced = trace(model, digital)
+        paths = array_paths(traced, digital)
+        require(
+            bool(paths), type(model).__name__, "a Conv2d or Linear to put onto arrays", "none",
+            "leave fewer modules digital",
+        )  # fmt: skip
+        chosen = dict.fromkeys(paths, precision) | dict(overrides or {})
+        for path in chosen:
+            require(
+                path in paths, "overrides", f"paths among {paths}", path,
+                "name a layer that goes onto arrays",
+            )  # fmt: skip
+        self.image_shape = tuple(images.shape[1:])
+        self.layers = {
+            path: FakeQuantizedLayer(traced.get_submodule(path), Precision.parse(chosen[path]))  # type: ignore[arg-type]
+            for path in paths
+        }
+        hooks = [
+            traced.get_submodule(path).register_forward_pre_hook(
+                lambda _, args, path=path: self.layers[path].calibrate(path, args[0], method)
+            )
+            for path in paths
+        ]
+        with torch.no_grad():
+            traced(images)
+        for hook in hooks:
+            hook.remove()
+        for path, layer in self.layers.items():
+            traced.set_submodule(path, layer)
+        self.traced = traced
+        if input_max is not None:
+            first = self.layers[paths[0]]
+            with torch.no_grad():
+                first.log_input_scale.fill_(input_max / first.precision.activation_max).log_()
+            first.log_input_scale.requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Output of the network; images as the model takes them."""
+        return self.traced(images)
+
+    def freeze(self) -> QuantizedNetwork:
+        """Integer codes and digital steps, for arrays and files."""
+        layers = tuple(layer.freeze(path) for path, layer in self.layers.items())
+        return QuantizedNetwork(steps_of(self.traced, self.layers), layers, self.image_shape)
+
+
+def quantize(
+    model: nn.Module, images: Any, precision: Precision | str = "W8A8", **choices: Any
+) -> QuantizedNetwork:
+    """Integer codes of a trained float network: post-training quantization.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    images : Tensor or ndarray, shape (N, ...)
+        For calibration; some hundred training images.
+    precision : Precision or str
+    **choices
+        `overrides`, `method`, `digital` and `input_max`; see `FakeQuantized`, also for errors.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> str(quantize(model, torch.rand(8, 1, 2, 2), "W4A3").precision)
+    'W4A3'
+    """
+    return FakeQuantized(model, images, precision, **choices).freeze()
+
+
+def _input_scale(x: torch.Tensor, most: int, signed: bool, method: str) -> torch.Tensor:
+    values = x.flatten()
+    if len(values) > FITTED_VALUES:  # at random: even steps would meet the same few pixels
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.randint(len(values), (FITTED_VALUES,), generator=generator)
+        values = values[chosen]
+    largest = x.abs().max()
+    if largest == 0:
+        return torch.ones(())
+    if method == "max":
+        return largest / most
+    if method == "percentile":
+        share = np.percentile(values.abs().double().numpy(), PERCENTILE)
+        return (torch.tensor(share, dtype=x.dtype) if share > 0 else largest) / most
+    return fit_scale(values, -most if signed else 0, most)
+
+
+@torch.no_grad()
+def _weight_scale(weight: torch.Tensor, precision: Precision) -> torch.Tensor:
+    if not weight.any():
+        return torch.ones(())
+    if precision.weight_bits == 1:
+        return weight.abs().mean()
+    return fit_scale(weight, -precision.weight_max, precision.weight_max)

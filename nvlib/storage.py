@@ -1,0 +1,147 @@
+"""Networks and chips as files: safetensors, with JSON beside the tensors.
+
+Codes are packed to W bits each. Nothing in a file is executed: functions, modules and device
+effects are named, and only those that `nvlib` knows are made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from nvlib.checks import require
+from nvlib.files import write_whole
+
+Made = TypeVar("Made")
+
+
+def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Signed codes as a dense stream of `bits`-bit numbers, most significant bit first.
+
+    Examples
+    --------
+    >>> unpack_codes(pack_codes(np.array([-3, 0, 3], np.int8), 3), 3, (3,))
+    array([-3,  0,  3], dtype=int8)
+    """
+    unsigned = (codes.astype(np.int16).ravel() + 2 ** (bits - 1)).clip(0, 2**bits - 1)
+    if bits == 1:  # -1 and +1 are stored as 0 and 1
+        unsigned = (codes.ravel() > 0).astype(np.int16)
+    return np.packbits(np.unpackbits(unsigned.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :])
+
+
+def unpack_codes(stream: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Inverse of `pack_codes`.
+
+    Examples
+    --------
+    >>> unpack_codes(np.array([0b01101100], np.uint8), 2, (4,))
+    array([-1,  0,  1, -2], dtype=int8)
+    """
+    digits = np.unpackbits(stream, count=bits * int(np.prod(shape))).reshape(-1, bits)
+    unsigned = digits.astype(np.int16) @ (1 << np.arange(bits - 1, -1, -1))
+    signed = 2 * unsigned - 1 if bits == 1 else unsigned - 2 ** (bits - 1)
+    return signed.astype(np.int8).reshape(shape)
+
+
+def write(
+    path: Path,
+    facts: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write facts and tensors, and words about them, to one file, whole or not at all."""
+    content = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    words = {**metadata, "nvlib": json.dumps(facts, separators=(",", ":"))}
+    write_whole(path, lambda place: place.write_bytes(save(content, words)))
+
+
+def read_metadata(content: bytes) -> dict[str, str]:
+    """What was written beside the tensors.
+
+    Raises
+    ------
+    ValueError
+        If this is no safetensors file.
+    """
+    try:
+        length = int.from_bytes(content[:8], "little")
+        return json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"expected a safetensors file, received something else ({error}); pass a file that "
+            "save() wrote"
+        ) from error
+
+
+def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarray]], Made]) -> Made:
+    """What `make` makes of the facts and tensors of a file, or of its content.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else, or lacks something.
+    """
+    name = "content" if isinstance(source, bytes) else str(source)
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    try:
+        facts = json.loads(read_metadata(content)["nvlib"])
+        return make(facts, load(content))
+    except ValueError:
+        raise
+    except Exception as error:  # whatever a damaged file leads to
+        raise ValueError(
+            f"{name}: expected a file that save() wrote, found {type(error).__name__}: {error}; "
+            "write it again"
+        ) from error
+
+
+def plain(value: Any, known: Mapping[str, type]) -> Any:
+    """A tree of dataclasses as data for JSON; `known` are the classes that can be made again.
+
+    Raises
+    ------
+    ValueError
+        If it holds an object of another class.
+
+    Examples
+    --------
+    >>> plain((RangeVariation(0.1), 2), {"RangeVariation": RangeVariation})
+    [{'is': 'RangeVariation', 'sigma': 0.1}, 2]
+    """
+    if is_dataclass(value):
+        kind = type(value).__name__
+        require(
+            known.get(kind) is type(value), kind, f"one of {', '.join(known)}", value,
+            "a file can hold nothing else; pickle the chip instead",
+        )  # fmt: skip
+        content = {item.name: plain(getattr(value, item.name), known) for item in fields(value)}
+        return {"is": kind} | content
+    if isinstance(value, np.ndarray):
+        return {"is": "ndarray", "values": value.tolist(), "dtype": str(value.dtype)}
+    if isinstance(value, (tuple, list)):
+        return [plain(item, known) for item in value]
+    return value
+
+
+def restored(data: Any, known: Mapping[str, type]) -> Any:
+    """Inverse of `plain`; sequences become tuples.
+
+    Examples
+    --------
+    >>> restored({"is": "RangeVariation", "sigma": 0.1}, {"RangeVariation": RangeVariation})
+    RangeVariation(sigma=0.1)
+    """
+    if isinstance(data, list):
+        return tuple(restored(item, known) for item in data)
+    if not isinstance(data, dict):
+        return data
+    content = {key: restored(item, known) for key, item in data.items() if key != "is"}
+    if data["is"] == "ndarray":
+        return np.array(content["values"], content["dtype"])
+    return known[data["is"]](**content)
