@@ -75,8 +75,13 @@ def fuse(
 
     Examples
     --------
-    >>> steps, layers = fuse(*unfused)  # of LeNet-5
-    >>> [step.target for step in steps], list(layers)
+    >>> from nvlib.chip import ArrayLayer
+    >>> layers = {
+    ...     arrays.layer.spec.name: ArrayLayer(arrays.layer, [(slice(None), number, reader)])
+    ...     for number, (arrays, reader) in enumerate(zip(chip.arrays, chip.readers))
+    ... }
+    >>> steps, fused = fuse(network.steps, layers)
+    >>> [step.target for step in steps], list(fused)
     (['unsqueeze', <built-in function truediv>, 'conv1...fc3'], ['conv1...fc3'])
     """
     fused: list[Step] = []
