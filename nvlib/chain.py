@@ -41,6 +41,7 @@ class Chain:
     ) -> torch.Tensor:
         """Real outputs of the last layer for real inputs of the first."""
         first = self.links[0].reader
+        keys.check(first.arrays.layer.spec.name, len(values))
         codes = first.pad(first.arrays.layer.input_codes(values).numpy().astype(np.uint8))
         for place, (reader, number, pool) in enumerate(self.links):
             if observe is not None:
