@@ -9,24 +9,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvlib.arrays import Hardware, SenseColumn, write_layer
-from nvlib.converters import Adc, Dac, Nonlinearity
-from nvlib.devices import (
+from nvlib import (
+    Adc,
+    ArrayMapping,
+    Dac,
     DeviceModel,
+    Hardware,
     LognormalVariation,
+    Nonlinearity,
+    Precision,
     ProportionalVariation,
     RangeVariation,
     ReadNoise,
     RetentionDrift,
+    SenseColumn,
     StuckCells,
 )
-from nvlib.mapping import Mapping
+from nvlib.kernel import CompiledReader
 from nvlib.noise import NORMAL_QUANTILES
-from nvlib.quantizers import Precision
-from nvlib.reading import CompiledReader
-from nvlib.reference import read_layer
+from nvlib.reference import ReferenceReader, read_layer
 from tests import oracle
-from tests.conftest import random_layer
+from tests.conftest import random_layer, written
 
 VARIED = DeviceModel(effects=(RangeVariation(0.08),))
 CURVE = Nonlinearity(inl_lsb=0.8, shape="random-walk", offset_lsb=0.3, gain_error=0.02)
@@ -48,7 +51,7 @@ CHIPS = {
     "nonlinear ADC": Hardware(devices=VARIED, adc=Adc(5, nonlinearity=CURVE)),
     "DNL": Hardware(adc=Adc(5, nonlinearity=Nonlinearity(dnl_lsb=0.7))),
     "nonlinear DAC": Hardware(
-        Mapping(dac_bits=2), VARIED, Adc(7), Dac(Nonlinearity(inl_lsb=0.3, shape="s-shape"))
+        ArrayMapping(dac_bits=2), VARIED, Adc(7), Dac(Nonlinearity(inl_lsb=0.3, shape="s-shape"))
     ),
     "read noise": Hardware(devices=DeviceModel(read_noise=ReadNoise(0.1)), adc=Adc(6)),
     "noisy curve": Hardware(
@@ -59,13 +62,13 @@ CHIPS = {
 }  # fmt: skip
 
 
-def products(hardware, layer, precision, codes, keys, seed=3):
-    """(kernel, reference, arrays) for one random layer."""
-    arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(seed))
-    height, breadth = codes.shape[2:] if layer.spec.kernel else (1, layer.spec.inputs)
-    reader = CompiledReader(arrays, height, breadth)
-    kernel = reader.read(reader.pad(codes), keys)[..., : layer.spec.outputs]
-    return kernel, read_layer(arrays, codes, keys), arrays
+def products(hardware, layer, codes, keys, seed=3):
+    """(kernel, reference, arrays) for one random layer; products (N, positions, outputs)."""
+    arrays = written(layer, hardware, seed)
+    fast = CompiledReader(arrays)(codes, keys)
+    np.testing.assert_array_equal(fast.shape, ReferenceReader(arrays)(codes, keys).shape)
+    fast = fast.reshape(len(codes), layer.spec.outputs, -1).transpose(0, 2, 1)
+    return fast, read_layer(arrays, codes, keys), arrays
 
 
 @st.composite
@@ -73,7 +76,7 @@ def layers(draw):
     """A random layer, mapping and input: precisions, shapes, remainders, cell and DAC bits."""
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     precision = Precision(draw(st.integers(1, 8)), draw(st.integers(1, 8)))
-    mapping = Mapping(
+    mapping = ArrayMapping(
         rows=draw(st.integers(1, 40)),
         columns=draw(st.sampled_from([8, 20, 128])),
         cell_bits=draw(st.integers(1, 8)),
@@ -95,15 +98,15 @@ def layers(draw):
     share = draw(st.sampled_from([0.1, 0.5, 1.0]))
     codes = generator.integers(0, precision.activation_max + 1, shape)
     codes = (codes * (generator.random(shape) < share)).astype(np.uint8)
-    return precision, mapping, layer, codes
+    return mapping, layer, codes
 
 
 @settings(max_examples=80, deadline=None)
 @given(layers())
 def test_ideal_arrays_give_the_integer_product(case):
-    precision, mapping, layer, codes = case
+    mapping, layer, codes = case
     keys = np.zeros(len(codes), np.uint64)
-    kernel, reference, _ = products(Hardware(mapping), layer, precision, codes, keys)
+    kernel, reference, _ = products(Hardware(mapping), layer, codes, keys)
     side = kernel.shape[1]
     breadth = layer.spec.output_sides(8, 7)[1]
     for n in range(len(codes)):
@@ -123,17 +126,17 @@ def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):
         pytest.skip("only a differential pair cancels the pedestal")
     precision = Precision(*bits)
     dac_bits = min(hardware.mapping.dac_bits, precision.activation_bits)
-    mapping = Mapping(rows=23, columns=24, cell_bits=2, dac_bits=dac_bits, scheme=scheme)
+    mapping = ArrayMapping(rows=23, columns=24, cell_bits=2, dac_bits=dac_bits, scheme=scheme)
     hardware = replace(hardware, mapping=mapping)
     generator = np.random.default_rng(11)
     inputs = 3 if kernel else 40
-    window = {"kernel": (kernel, kernel), "padding": (1, 1)} if kernel else {}
+    window = {"kernel": (kernel, kernel), "padding": (1, 1), "sides": (4, 4)} if kernel else {}
     layer = random_layer(generator, precision, inputs, 9, **window)
     shape = (2, inputs, 4, 4) if kernel else (2, inputs)
     codes = generator.integers(0, precision.activation_max + 1, shape).astype(np.uint8)
     codes[generator.random(shape) < 0.5] = 0
     keys = generator.integers(0, 2**63, 2).astype(np.uint64)
-    fast, slow, arrays = products(hardware, layer, precision, codes, keys)
+    fast, slow, arrays = products(hardware, layer, codes, keys)
     np.testing.assert_array_equal(fast, slow)
     for n in range(2):
         for position in (0, fast.shape[1] - 1):
@@ -143,28 +146,35 @@ def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):
 
 
 def test_a_remainder_tile_is_read():
-    precision = Precision(4, 3)
-    layer = random_layer(np.random.default_rng(0), precision, 150, 5)
+    layer = random_layer(np.random.default_rng(0), Precision(4, 3), 150, 5)
     codes = np.zeros((1, 150), np.uint8)
     codes[0, 149] = 7  # the last row of the 22 beyond the first 128
-    kernel, _, _ = products(Hardware(), layer, precision, codes, np.zeros(1, np.uint64))
+    kernel, _, _ = products(Hardware(), layer, codes, np.zeros(1, np.uint64))
     assert kernel[0, 0].tolist() == (7 * layer.matrix[149].astype(int)).tolist()
 
 
 def test_an_idle_array_with_converter_offset_still_gives_codes():
-    precision = Precision(3, 2)
-    layer = random_layer(np.random.default_rng(0), precision, 10, 4)
+    layer = random_layer(np.random.default_rng(0), Precision(3, 2), 10, 4)
     hardware = Hardware(adc=Adc(6, nonlinearity=Nonlinearity(offset_lsb=-3.0, inl_lsb=0.5)))
     codes = np.zeros((1, 10), np.uint8)
-    fast, slow, arrays = products(hardware, layer, precision, codes, np.zeros(1, np.uint64))
+    fast, slow, arrays = products(hardware, layer, codes, np.zeros(1, np.uint64))
     np.testing.assert_array_equal(fast, slow)
     assert fast[0, 0].tolist() == oracle.read_position(arrays, [0] * 10)
 
 
 def test_limited_converters_do_lose_something():
-    precision = Precision(4, 4)
-    layer = random_layer(np.random.default_rng(0), precision, 100, 8)
+    layer = random_layer(np.random.default_rng(0), Precision(4, 4), 100, 8)
     codes = np.full((1, 100), 15, np.uint8)
-    exact, _, _ = products(Hardware(), layer, precision, codes, np.zeros(1, np.uint64))
-    coarse, _, _ = products(Hardware(adc=Adc(3)), layer, precision, codes, np.zeros(1, np.uint64))
+    exact, _, _ = products(Hardware(), layer, codes, np.zeros(1, np.uint64))
+    coarse, _, _ = products(Hardware(adc=Adc(3)), layer, codes, np.zeros(1, np.uint64))
     assert (exact != coarse).any()
+
+
+def test_codes_of_another_shape_or_kind_are_refused():
+    layer = random_layer(np.random.default_rng(0), Precision(4, 3), 2, 3, (3, 3), sides=(5, 6))
+    reader, keys = CompiledReader(written(layer, Hardware())), np.zeros(1, np.uint64)
+    for bad in (np.zeros((1, 2, 6, 5), np.uint8), np.zeros((1, 2, 5, 6))):
+        with pytest.raises(ValueError, match=r"layer: expected uint8 codes of shape \(N, 2, 5, 6"):
+            reader(bad, keys)
+    with pytest.raises(ValueError, match="make a key for each row"):
+        reader(np.zeros((2, 2, 5, 6), np.uint8), keys)
