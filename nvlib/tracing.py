@@ -24,7 +24,7 @@ DIGITAL_MODULES = tuple(kind for kind in MODULES.values() if kind not in ARRAY_M
 class _Tracer(fx.Tracer):
     """Traces into every module but torch's own and those left digital as they are."""
 
-    def __init__(self, digital: Sequence[str]) -> None:
+    def __init__(self, digital: Sequence[str] = ()) -> None:  # torch pickles without them
         super().__init__()
         self.digital = set(digital)
 
