@@ -46,7 +46,8 @@ def test_every_shipped_checkpoint_is_there_small_and_as_accurate_as_it_says():
     accuracy = {
         entry["precision"]: float(entry["test_accuracy"])
         for key, entry in manifest.items()
-        if key.startswith("mnist/lenet5") and (entry["seed"], entry.get("recipe", "qat")) == ("0", "qat")
+        if key.startswith("mnist/lenet5")
+        and (entry["seed"], entry.get("recipe", "qat")) == ("0", "qat")
     }
     assert len(accuracy) == 65
     assert accuracy["W4A3"] >= 0.99

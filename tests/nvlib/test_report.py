@@ -1,0 +1,46 @@
+"""A report's rows add up to its last one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nvlib import Chip, Precision, report
+from tests.conftest import model_of
+
+
+def test_the_report_adds_up(tmp_path):
+    model, images = model_of("residual")
+    chip = Chip.from_torch(model, images, precision=Precision(4, 3))
+    found = report(chip, images, torch.zeros(40))
+    layers, whole = found.layers.iloc[:-1], found.layers.iloc[-1]
+    assert layers["layer"].tolist() == ["stem", "one", "two", "short", "fc"]
+    for name in ("arrays", "reads", "conversions", "energy_pj", "energy_share"):
+        assert layers[name].sum() == pytest.approx(whole[name])
+    assert layers["reads"].tolist() == [2 * 144 * 3, 36 * 3, 36 * 3, 36 * 3, 3]  # signed images
+    assert whole["utilization"] == pytest.approx(
+        sum(k * m * 6 for k, m in ((9, 6), (54, 8), (72, 8), (6, 8), (8, 10)))
+        / (whole["arrays"] * 128 * 128)
+    )
+    assert found.latency_s == pytest.approx(whole["reads"] * 100e-9)
+    assert "accuracy" in str(found)
+    found.save(tmp_path / "report.csv")
+    assert (tmp_path / "report.csv").read_text().startswith("layer,matrix,precision,arrays")
+
+
+def test_the_reported_accuracy_is_the_chips(network, digits):
+    chip, images = Chip(network("W4A3")), digits.test_images[:100]
+    found = report(chip, images, digits.test_labels[:100])
+    assert found.accuracy == (chip.predict(images) == digits.test_labels[:100]).mean()
+    assert found.interval[0] < found.accuracy <= found.interval[1]
+    assert report(chip, images[:2]).accuracy is None
+
+
+def test_labels_and_images_that_do_not_fit_are_refused():
+    model, images = model_of("residual")
+    chip = Chip.from_torch(model, images)
+    with pytest.raises(ValueError, match=r"labels: expected shape \(40,\)"):
+        report(chip, images, np.zeros(3))
+    with pytest.raises(ValueError, match="images: expected at least one, received 0"):
+        report(chip, images[:0])
