@@ -42,15 +42,39 @@ def beside(recorded: Record, mine: Record) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "recorded", "yours", "agrees?"])
 
 
-def disagreements(table: pd.DataFrame) -> int:
-    """How many rows of `beside` say no.
+def counted(table: pd.DataFrame) -> str:
+    """How many rows of `beside` agree, do not, or cannot be compared.
 
     Examples
     --------
-    >>> disagreements(pd.DataFrame({"agrees?": ["yes", "NO: the verdict differs"]}))
-    1
+    >>> counted(pd.DataFrame({"agrees?": ["yes", "NO: the verdict differs", "not recorded"]}))
+    '1 agrees, 1 does NOT, 1 not comparable'
     """
-    return int(table["agrees?"].str.startswith("NO").sum())
+    answers = table["agrees?"]
+    yes, no = (int(answers.str.startswith(word).sum()) for word in ("yes", "NO"))
+    rest = len(answers) - yes - no
+    return (
+        f"{yes} agree{'s' if yes == 1 else ''}, {no} do{'es' if no == 1 else ''} NOT, "
+        f"{rest} not comparable"
+    )
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """`beside` for a terminal.
+
+    Examples
+    --------
+    >>> print(as_text(pd.DataFrame({"what": ["claim C1"], "agrees?": ["yes"]})))
+    what      agrees?
+    claim C1  yes
+    """
+    lines = [list(table), *table.astype(str).to_numpy().tolist()]
+    lines = [[cell if len(cell) <= 48 else f"{cell[:45]}..." for cell in line] for line in lines]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def agree(before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -118,7 +142,8 @@ def _claim_row(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, 
 
 
 def _told(claim: dict[str, Any]) -> str:
-    return f"{claims.show(claim['measured'], claim['id'])}, {claim['verdict']}"
+    value = claims.show(claim["measured"], claim["id"])
+    return value if claim["verdict"] == claims.INCOMPARABLE else f"{value}, {claim['verdict']}"
 
 
 def _table_row(name: str, recorded: Record, mine: Record) -> dict[str, str]:

@@ -67,7 +67,7 @@ class Session:
         if self.recorded:
             return record.committed().read_table(name)
         mine, known = record.of_run(self.dataset), record.committed(self.dataset)
-        if name in mine.tables():
+        if name in mine.tables() and mine.is_of(self.provenance(), f"{name}.csv"):
             return mine.read_table(name)
         if self.checkpoints != SHIPPED or name not in known.tables():
             raise FileNotFoundError(
@@ -139,10 +139,7 @@ def start(
             f"{checkpoints}: expected a folder of checkpoints in {ROOT}, found none; "
             "restore it from git, or train with ./run_all.sh --retrain"
         )
-    session = Session(digits.name, recorded, profile, jobs, checkpoints, cluster)
-    if not recorded:
-        record.of_run(digits.name).begin(session.provenance())
-    return session
+    return Session(digits.name, recorded, profile, jobs, checkpoints, cluster)
 
 
 def verdict(what: str, holds: bool) -> None:

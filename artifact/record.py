@@ -66,13 +66,19 @@ class Record:
         """Figures, as PNG and PDF, in alphabetical order."""
         return iter(sorted([*self.figures.glob("*.png"), *self.figures.glob("*.pdf")]))
 
+    def is_of(self, origin: dict[str, str], *names: str) -> bool:
+        """Whether files, all by default, are of the same code, profile, networks and data."""
+        known = self.origins()
+        entries = [known[name] for name in names or known]
+        return all(entry[fact] == origin[fact] for entry in entries for fact in COMMON)
+
     def begin(self, origin: dict[str, str]) -> None:
-        """Make it the place of a run; one of other code, profile, networks or data goes first.
+        """Make it the place of a run; what is of other code, profile, networks or data goes first.
 
         So whatever lies there is of one run, or of several that a single one would equal.
         """
         last = _read_json(self.results / RUN) or {}
-        if all(last.get(name) == origin[name] for name in COMMON):
+        if all(last.get(fact) == origin[fact] for fact in COMMON) and self.is_of(origin):
             return
         for folder in (self.results, self.figures, self.notebooks):
             for path in folder.glob("*.*"):  # files; the embedded digits lie in a folder below

@@ -206,11 +206,9 @@ def summary(mine: Record, recorded: Record, beside: pd.DataFrame) -> str:
     judged = claims.table(claims.read(mine))
     text = judged.to_string(index=False, max_colwidth=60) if len(judged) else "no claim was judged"
     if len(beside):
-        no = compare.disagreements(beside)
-        aligned = beside.to_string(index=False, max_colwidth=60, justify="left")
         missing = len(set(recorded.tables()) - set(mine.tables()))
-        text += f"\n\n{aligned}\n{no or 'none'} of {len(beside)} disagree"
-        text += f"; {missing} recorded tables were not computed" if missing else ""
+        text += f"\n\n{compare.as_text(beside)}\n\n{compare.counted(beside)}"
+        text += f"; {missing} recorded tables are not of this run" if missing else ""
     return text
 
 
