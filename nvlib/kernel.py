@@ -229,7 +229,7 @@ def _read_tile(
         counters, quantiles, per_read = noise.counters[block], noise.quantiles, noise.per_read
         cell, adc, squares = noise.cell, noise.adc, noise.squares[first:last]
         lengths, drive = layout.lengths[first:last], layout.drive[plane]
-    if wide is None:
+    if wide is None:  # noqa: SIM108 (Numba prunes a branch, and would have to unify the types)
         current = sums
     else:
         current = wide

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import os
 import re
@@ -19,7 +18,7 @@ import yaml
 from PIL import Image
 
 import nvlib
-from artifact import claims, readme, reproduce, residual, sweep
+from artifact import claims, publish, record, reproduce, residual, sweep
 from artifact.notebook import CheckError, Session
 from artifact.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
 from artifact.studies import precision
@@ -148,8 +147,8 @@ def test_a_failing_notebook_is_named_with_its_cell_and_the_rest_goes_on(tmp_path
     )
     nbformat.write(broken, tmp_path / "99_broken.ipynb")
     monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(reproduce, "BUILD", tmp_path / "build")
-    failure = reproduce.run_notebook(reproduce.Notebook("99_broken", "", (0, 0, 0)), {})
+    broken_one = reproduce.Notebook("99_broken", "", (0, 0, 0))
+    failure = reproduce.run_notebook(broken_one, {}, tmp_path / "build/notebooks")
     assert "99_broken, cell 2: ZeroDivisionError: division by zero" in failure
     assert (tmp_path / "build/notebooks/99_broken.ipynb").is_file()
 
@@ -265,18 +264,18 @@ def test_every_figure_and_table_is_there():
 
 
 def test_the_readme_table_is_that_of_the_results():
-    assert readme.claims_markdown() in (ROOT / "README.md").read_text()
-    assert readme.requirements_markdown() in (ROOT / "README.md").read_text()
-    assert readme.region_markdown() in (ROOT / "README.md").read_text()
+    assert publish.claims_markdown() in (ROOT / "README.md").read_text()
+    assert publish.requirements_markdown() in (ROOT / "README.md").read_text()
+    assert publish.region_markdown() in (ROOT / "README.md").read_text()
     ids = [claim["id"] for claim in json.loads((RESULTS / "claims.json").read_text())]
     assert ids == list(claims.expected())
 
 
 def test_a_changed_table_is_noticed(monkeypatch):
-    table = sweep.read_table("precision_chips", "embedded")
+    table = record.committed("embedded").read_table("precision_chips")
     session = Session("embedded", False, "quick", 1, "checkpoints")
     parameters = ["dataset", "precision", "seed", "images", "checkpoints"]
-    monkeypatch.setattr(sweep, "read_table", lambda name: table)
+    monkeypatch.setattr(record.Record, "read_table", lambda place, name: table)
     session.check_sample("precision_chips", precision.chip_point, parameters)
     table["correct"] -= 1
     with pytest.raises(CheckError, match="the engine or the checkpoints changed"):
@@ -314,19 +313,14 @@ def test_every_command_of_the_appendix_is_one_that_exists():
             reproduce.parse(arguments.split())  # ends with an error where an option is unknown
     names = {notebook.name for notebook in reproduce.CATALOGUE}
     assert set(re.findall(r"`(\d\d_\w+)`", text)) <= names
-    assert readme.appendix_markdown() in text
+    assert publish.appendix_markdown() in text
     minutes = re.search(r"`\./run_all\.sh` \| (\d+) ", text)
     expected = sum(notebook.minutes[1] for notebook in reproduce.CATALOGUE)
     assert abs(int(minutes[1]) - expected) <= 1
 
 
-def test_every_table_has_an_origin():
-    origins = json.loads(sweep.PROVENANCE.read_text())
-    for path in RESULTS.glob("*.csv"):
-        if path.stem == "faults":
-            continue  # of the tests, not of a study
-        origin = origins[path.name]
-        assert origin["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+def test_every_table_and_figure_has_an_origin():
+    for origin in record.committed().origins().values():
         for fact in ("commit", "data", "checkpoints", "machine", "nvlib", "profile", "time"):
             assert origin[fact]
     for path in FIGURES.glob("*.png"):
