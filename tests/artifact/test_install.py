@@ -342,11 +342,11 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is o
 
 @linux
 @pytest.mark.parametrize("pip_index", ["plain", "both"])
-def test_without_a_gpu_the_small_build_is_taken(start, index, pip_index):
-    for gpu in (None, False):  # no nvidia-smi, and one that finds no GPU
-        done, taken = start(pip_index, gpu=gpu, NVLIB_TORCH="")
-        assert (done.returncode, taken) == (0, CPU), done.stderr
-        assert "Found no" not in done.stdout
+@pytest.mark.parametrize("gpu", [None, False], ids=["no nvidia-smi", "it finds none"])
+def test_without_a_gpu_the_small_build_is_taken(start, index, pip_index, gpu):
+    done, taken = start(pip_index, gpu=gpu, NVLIB_TORCH="")
+    assert (done.returncode, taken) == (0, CPU), done.stderr
+    assert "Found no" not in done.stdout
     assert f"{CUDA}-py3-none-any.whl" not in index.asked
     assert "nvidia_runtime-1.0-py3-none-any.whl" not in index.asked
 
