@@ -1,14 +1,11 @@
-"""The artifact around the library: environment, runner, sweep, claims, notebooks, README."""
+"""The artifact around the library: runner, sweep, claims, notebooks, README."""
 
 from __future__ import annotations
 
 import ast
 import json
-import os
 import re
-import subprocess
 import sys
-import tomllib
 
 import nbformat
 import pandas as pd
@@ -23,84 +20,6 @@ from artifact.notebook import CheckError, Session
 from artifact.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
 from artifact.studies import precision
 from tests.faults import FAULTS, source
-
-
-def run(*command, **options):
-    return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=120, **options
-    )
-
-
-def test_lock_environment_and_project_agree():
-    lock = dict(
-        line.split("==")
-        for line in (ROOT / "requirements.lock").read_text().split()
-        if "==" in line
-    )
-    lock = {name.lower().replace("_", "-"): version for name, version in lock.items()}
-    assert lock["torch"] == "2.13.0"
-    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    assert conda[-1]["pip"][0] == "-r requirements.lock"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["test"], *extras["cluster"]]
-    assert {name.lower() for name in needed} <= set(lock)
-    python = next(line for line in conda if str(line).startswith("python="))
-    assert f">={python.removeprefix('python=')}" == project["requires-python"]
-
-
-def fake(folder, name, script):
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
-@pytest.fixture
-def clone(tmp_path):
-    """A copy of what run_all.sh needs, and a PATH with only basic tools."""
-    folder, tools = tmp_path / "clone", tmp_path / "bin"
-    folder.mkdir()
-    tools.mkdir()
-    for name in ("run_all.sh", "requirements.lock"):
-        (folder / name).write_bytes((ROOT / name).read_bytes())
-        (folder / name).chmod(0o755)
-    for tool in ("bash", "dirname", "cksum", "cut", "rm", "touch", "env", "mkdir"):
-        os.symlink(run("which", tool).stdout.strip(), tools / tool)
-    environment = {"PATH": str(tools), "HOME": str(tmp_path)}
-    return folder, tools, environment
-
-
-def test_no_python_or_too_old_a_python_is_one_clear_line(clone):
-    folder, tools, environment = clone
-    done = run("bash", folder / "run_all.sh", env=environment)
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("found none; install Python 3.11 and start again")
-    fake(tools, "python3", 'case "$1" in --version) echo Python 3.9.1;; *) exit 1;; esac')
-    done = run("bash", folder / "run_all.sh", env=environment)
-    assert done.returncode == 1
-    assert "found Python 3.9.1; install Python 3.11" in done.stderr
-
-
-def test_no_network_is_one_clear_line_and_the_next_start_recovers(clone):
-    folder, tools, environment = clone
-    fake(tools, "python3.11", (
-        'case "$*" in "-m venv .venv") mkdir -p .venv/bin;'
-        ' cp "$FAKE" .venv/bin/python;; esac'))  # fmt: skip
-    os.symlink(run("which", "cp").stdout.strip(), tools / "cp")
-    fake(tools, "pip-fails", 'case "$*" in *requirements.lock*) echo noise >&2; exit 1;; esac')
-    environment["FAKE"] = str(tools / "pip-fails")
-    done = run("bash", folder / "run_all.sh", env=environment)
-    assert done.returncode == 1
-    assert "could not install requirements.lock; check the network" in done.stderr
-    assert not list((folder / ".venv").glob("ready-*"))
-    fake(tools, "pip-works", 'case "$*" in *artifact.reproduce*) echo ran "$@";; esac')
-    environment["FAKE"] = str(tools / "pip-works")
-    done = run("bash", folder / "run_all.sh", "--list", env=environment)
-    assert done.returncode == 0
-    assert "ran -u -m artifact.reproduce --list" in done.stdout
-    done = run("bash", folder / "run_all.sh", "--list", env=environment)
-    assert "Making .venv" not in done.stdout
 
 
 @pytest.mark.parametrize(
