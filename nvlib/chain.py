@@ -41,6 +41,7 @@ class Chain:
     ) -> torch.Tensor:
         """Real outputs of the last layer for real inputs of the first."""
         first = self.links[0].reader
+        keys.check(first.arrays.layer.spec.name, len(values))
         codes = first.pad(first.arrays.layer.input_codes(values).numpy().astype(np.uint8))
         for place, (reader, number, pool) in enumerate(self.links):
             if observe is not None:
@@ -75,8 +76,13 @@ def fuse(
 
     Examples
     --------
-    >>> steps, layers = fuse(*unfused)  # of LeNet-5
-    >>> [step.target for step in steps], list(layers)
+    >>> from nvlib.chip import ArrayLayer
+    >>> layers = {
+    ...     arrays.layer.spec.name: ArrayLayer(arrays.layer, [(slice(None), number, reader)])
+    ...     for number, (arrays, reader) in enumerate(zip(chip.arrays, chip.readers))
+    ... }
+    >>> steps, fused = fuse(network.steps, layers)
+    >>> [step.target for step in steps], list(fused)
     (['unsqueeze', <built-in function truediv>, 'conv1...fc3'], ['conv1...fc3'])
     """
     fused: list[Step] = []

@@ -72,11 +72,7 @@ class ArrayLayer:
         self, values: torch.Tensor, keys: ReadKeys, observe: Observer | None = None
     ) -> torch.Tensor:
         """Outputs (N, outputs[, H, W]) of inputs (N, inputs[, H, W]), in double precision."""
-        require(
-            len(values) == len(keys.images), f"input of {self.layer.spec.name}",
-            f"one row for each of {len(keys.images)} images", len(values),
-            "keep the images on the first axis; a Linear takes no tokens folded into it",
-        )  # fmt: skip
+        keys.check(self.layer.spec.name, len(values))
         signed_codes = self.layer.input_codes(values).numpy()
         outputs = []
         for channels, number, reader in self.parts:

@@ -84,7 +84,7 @@ class LayerEvents:
         Sum of the squares of the digits that a row was driven with.
     zero_outputs : ndarray of int64, shape (rows x digit_max + 1, M), or None
         How often, at each sum of digits, an output's ReLU gives zero; None where one read does
-        not decide that: several tiles, planes or slices, offset columns, no ReLU.
+        not decide that: several tiles, planes or slices, offset columns, signed inputs, no ReLU.
     column_sums : ndarray of int64, shape (largest_sum + 1,), or None
         How often each ideal column sum occurs in accesses with an active row, where asked for.
     """
@@ -179,7 +179,8 @@ def count(
             found = (active @ levels[read.rows]).flatten().to(torch.int64)
             histogram += torch.bincount(found, minlength=len(histogram)).numpy()
     one_pair = arrays.mapped.levels.shape[1] == 2 and not arrays.mapped.offset
-    decides = relu and one_pair and tiles == arrays.planes == 1
+    one_read = tiles == arrays.planes == 1 and not arrays.layer.signed  # which reads twice
+    decides = relu and one_pair and one_read
     zeros = _zero_outputs(arrays, inputs) if decides else None
     images, positions = inputs.shape[:2]
     return LayerEvents(arrays, images, positions, sums, driven, squared, zeros, histogram)

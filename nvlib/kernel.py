@@ -21,6 +21,8 @@ class Scratch(NamedTuple):
         Offsets of the table lines that are added.
     sums : ndarray of int32, shape (columns,)
         Column currents of one drive bit.
+    current : ndarray of int, shape (columns,)
+        Of all drive bits; `sums` itself where there is one.
     weights : ndarray of int32, shape (columns,)
         Weight of each column's code in its output.
     totals : ndarray of int32, shape (positions, columns)
@@ -30,6 +32,7 @@ class Scratch(NamedTuple):
 
     chosen: np.ndarray
     sums: np.ndarray
+    current: np.ndarray
     weights: np.ndarray
     totals: np.ndarray
     reference: np.ndarray
@@ -96,9 +99,13 @@ class CompiledReader:
         blocks, _, _, columns = layout.tables.shape
         # One drive bit needs no second sum; nonlinear drivers of many bits outgrow 32 bits.
         size = np.int64 if self.arrays.drive_bits else np.int32
+        sums = np.empty(columns, np.int32)
         wide = np.empty(columns, size) if self._drive_planes > 1 else None
+        current = sums if wide is None else wide
         out = np.empty((images, len(layout.bases), blocks * layout.width), np.int32)
-        read_arrays(patterns, padded, keys, layout, converter, curves, noise, side, wide, out)
+        read_arrays(
+            patterns, padded, keys, layout, converter, curves, noise, side, wide, sums, current, out
+        )
         return out
 
 
@@ -204,7 +211,7 @@ def _read_tile(
     patterns (drive bits, F) and codes (F,) are those of one image; `place` is block, plane, tile.
     """
     block, plane, tile = place
-    chosen, sums, weights, totals, reference_totals = scratch
+    chosen, sums, current, weights, totals, reference_totals = scratch
     first, last = layout.tile_starts[tile], layout.tile_starts[tile + 1]
     # Members of tuples are taken out of the loop: each look at one counts its references.
     bases, sources = layout.bases, layout.sources[first:last]
@@ -249,10 +256,10 @@ def _read_tile(
                     weight = np.int32(1 << b)
                     if active:
                         for j in range(columns):
-                            wide[j] += sums[j] * weight
+                            current[j] += sums[j] * weight
                     else:
                         for j in range(columns):
-                            wide[j] = sums[j] * weight
+                            current[j] = sums[j] * weight
                     active = True
         if not active:
             if silent:
@@ -300,7 +307,7 @@ def _read_tile(
 
 @compiled
 def read_arrays(
-    patterns, codes, keys, layout, converter, curves, noise, side, wide, out
+    patterns, codes, keys, layout, converter, curves, noise, side, wide, sums, current, out
 ):  # fmt: skip
     """Read every array for a block of images; see `nvlib.layout` for the tables.
 
@@ -314,8 +321,8 @@ def read_arrays(
     weights = np.empty(columns, np.int32)
     totals = np.empty((positions, columns), np.int32)
     reference = np.zeros(positions, np.int64)
-    chosen, sums = np.empty(groups, np.int64), np.empty(columns, np.int32)
-    scratch = Scratch(chosen, sums, weights, totals, reference)
+    chosen = np.empty(groups, np.int64)
+    scratch = Scratch(chosen, sums, current, weights, totals, reference)
     first_columns = np.arange(0, columns, width)
     for block in range(blocks):
         for n in range(images):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nvlib.checks import require
 from nvlib.compiled import compiled
 
 _QUANTILES = 4096
@@ -92,6 +93,19 @@ class ReadKeys(NamedTuple):
     images: np.ndarray
     seed: int
     access: int
+
+    def check(self, layer: str, rows: int) -> None:
+        """Refuse an input that has not one row for each image, naming the layer.
+
+        Examples
+        --------
+        >>> ReadKeys(np.zeros(1, np.uint64), seed=0, access=0).check("fc", rows=1)
+        """
+        require(
+            rows == len(self.images), f"input of {layer}",
+            f"one row for each of {len(self.images)} images", rows,
+            "keep the images on the first axis; a Linear takes no tokens folded into it",
+        )  # fmt: skip
 
     def of(self, layer: int, *phase: int) -> np.ndarray:
         """Keys (N,) of one layer's read; a signed input is read in two phases.

@@ -120,7 +120,7 @@ def report(
     --------
     >>> table = report(chip, images[:4]).layers
     >>> table[["layer", "matrix", "arrays", "reads"]].values.tolist()[-2:]
-    [['fc3', '84 x 10', 1, 3], ['network', '', 16, 2665]]
+    [['fc3', '84 x 10', 1, 3], ['network', '', 32, 2661]]
     """
     law, table = law or AdcLaw(), table or EnergyTable.load()
     images = chip.network.check(images)
