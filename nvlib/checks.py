@@ -154,6 +154,20 @@ def require_numbers(
     )
 
 
+def require_one_or_each(
+    name: str, value: object, lowest: float = 0.0, highest: float = math.inf
+) -> int | float | tuple[int | float, ...]:
+    """One number for all, or a tuple with one for each; finite and in [lowest, highest].
+
+    Examples
+    --------
+    >>> require_one_or_each("nu", 0.03), require_one_or_each("nu", [0.03, 0.1])
+    (0.03, (0.03, 0.1))
+    """
+    several = isinstance(value, (tuple, list, np.ndarray))
+    return (require_numbers if several else require_number)(name, value, lowest, highest)
+
+
 def require_flag(name: str, value: object) -> bool:
     """The value as a bool; ValueError unless it is one.
 

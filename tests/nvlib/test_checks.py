@@ -63,8 +63,8 @@ def nested(depth):
 
 
 @pytest.mark.parametrize(
-    "value", ["x" * 10_000, 10**4000, 10**5000, [10**5000], list(range(10_000)), nested(5), {1: nested(4)},
-              np.zeros((500, 500)), Settled(1, (0.5,) * 1000, False)],
+    "value", ["x" * 10_000, 10**4000, 10**5000, [10**5000], list(range(10_000)),
+              nested(5), {1: nested(4)}, np.zeros((500, 500)), Settled(1, (0.5,) * 1000, False)],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_no_message_is_long(value):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,6 +66,24 @@ def test_lsb_never_resolves_less_than_one_cell():
     assert Adc().resolution(127) == 7
 
 
+def test_one_full_scale_serves_any_number_of_layers():
+    Adc(4, full_scale=30.0).check_layers(7)
+    Adc(4, full_scale=(30.0, 45.0)).check_layers(2)
+    Adc(4).check_layers(3)
+
+
+def test_numbers_of_numpy_make_the_same_converters():
+    own = Adc(2, (4.0, 5.0), Nonlinearity(), 0.5), Dac(outputs=(0.0, 1.0))
+    scales, zero = np.array([4.0, 5.0]), np.float64(0)
+    other = (
+        Adc(np.int64(2), scales, Nonlinearity(zero, zero), np.float32(0.5)),
+        Dac(outputs=np.arange(2.0)),
+    )
+    assert own == other
+    assert hash(own) == hash(other)
+    assert repr(own) == repr(other)
+
+
 def test_a_driver_at_rest_drives_nothing():
     levels = Dac(Nonlinearity(offset_lsb=0.4)).levels(2, np.random.default_rng(0))
     assert levels.tolist() == [0.0, 1.4, 2.4, 3.4]
@@ -77,7 +97,42 @@ def test_a_driver_at_rest_drives_nothing():
         (lambda: Nonlinearity(dnl_lsb=1.2), "dnl_lsb: expected at most 1 where monotone"),
         (lambda: Nonlinearity(inl_lsb=-1.0), "inl_lsb: expected a finite number from 0"),
         (lambda: Nonlinearity(shape="zigzag"), "shape: expected one of"),
-        (lambda: Adc(2, transitions=(0.5, 0.4, 1.0)), "transitions: expected 3 ascending"),
+        (lambda: Adc(2, transitions=(0.5, 0.4, 1.0)), "transitions: expected ascending levels"),
+        (lambda: Adc(2, transitions=(0.5, 1.5)), "transitions: expected 3 values .* received 2"),
+        (lambda: Adc(transitions=(0.5, 1.5)), "ADC bits: expected those of the transitions"),
+        (lambda: Adc(2, transitions=(0.5, 1.5, 1e12)), r"transitions\[2\]: .* from 0.75 to 4.25"),
+        (lambda: Adc(2, transitions=(0.5, 1.5, math.nan)), r"transitions\[2\]: expected a finite"),
+        (
+            lambda: Adc(1, nonlinearity=Nonlinearity(1.0), transitions=(0.5,)),
+            "nonlinearity: expected none beside transitions",
+        ),
+        (lambda: Dac(outputs=(0, 1, 2, 3, 40, 5, 6, 7)), r"outputs\[4\]: expected .* from 1 to 7"),
+        (lambda: Dac(outputs=(0, 1, 2, 1e12)), r"outputs\[3\]: expected a finite number"),
+        (lambda: Dac(outputs=(0, 1, math.nan, 3)), r"outputs\[2\]: expected a finite number"),
+        (lambda: Dac(outputs=(0, 1, 2)), "outputs: expected 4 values in LSB, received 3"),
+        (lambda: Dac(outputs=()), "outputs: expected 2 values in LSB, received 0"),
+        (lambda: Dac(Nonlinearity(1.0), (0, 1)), "nonlinearity: expected none beside outputs"),
+        (lambda: Dac(0.5), "nonlinearity: expected an instance of Nonlinearity, received 0.5"),
+        (lambda: Adc(8, nonlinearity=0.5), r"nonlinearity: .* write Nonlinearity\(inl_lsb=0.5\)"),
+        (lambda: Adc(True), "ADC bits: expected an integer from 1 to 16, received True"),
+        (lambda: Adc(4, full_scale="x"), "full_scale: expected a finite number .* received 'x'"),
+        (lambda: Adc(4, full_scale=(30.0, None)), r"full_scale\[1\]: expected a finite number"),
+        (
+            lambda: Adc(4, full_scale=(30.0,)).lsb(150, 1),
+            "full_scale: expected a value for layer 1",
+        ),
+        (lambda: Adc(4, full_scale=(30.0,)).check_layers(2), "full_scale: .* each of 2 layers"),
+        (lambda: Adc(4, full_scale=(30.0,) * 3).check_layers(2), "full_scale: .* each of 2 layers"),
+        (lambda: Nonlinearity(offset_lsb=1e15), "offset_lsb: expected a finite number from"),
+        (lambda: Nonlinearity(gain_error=9), "gain_error: expected a finite number from -0.9 to 1"),
+        (
+            lambda: adc_transitions(3, Nonlinearity(offset_lsb=99), np.random.default_rng(0)),
+            "offset_lsb: expected a finite number from -16 to 16",
+        ),
+        (lambda: dac_levels(1, Nonlinearity(5.0), np.random.default_rng(0)), "inl_lsb: .* to 4,"),
+        (lambda: measure_adc(np.array([0.5])), "curve: expected two values or more"),
+        (lambda: measure_dac(np.zeros(4)), "curve: expected two values or more, the last above"),
+        (lambda: measure_dac(np.array([0, math.nan, 2])), r"curve\[1\]: expected a finite number"),
         (lambda: Adc(8, noise_lsb=float("nan")), "noise_lsb: expected a finite number"),
     ],
 )
