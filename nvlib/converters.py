@@ -303,9 +303,11 @@ class Adc:
             require(self.bits is not None, "ADC bits", "those of the transitions", None, mend)
             count = 2 ** (self.bits or 0) - 1
             curve = _require_curve("transitions", self.transitions, count, 0.5, self.nonlinearity)
-            ascending = bool(np.all(np.diff(curve) >= 0))
-            mend = "a missing code has the level of the one before"
-            require(ascending, "transitions", "ascending levels in LSB", curve, mend)
+            for k in range(1, count):
+                require(
+                    curve[k] >= curve[k - 1], f"transitions[{k}]", f"{curve[k - 1]:g} or above",
+                    curve[k], "a missing code has the level of the one before",
+                )  # fmt: skip
             settle(self, transitions=curve)
 
     @property

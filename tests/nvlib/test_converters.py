@@ -97,7 +97,7 @@ def test_a_driver_at_rest_drives_nothing():
         (lambda: Nonlinearity(dnl_lsb=1.2), "dnl_lsb: expected at most 1 where monotone"),
         (lambda: Nonlinearity(inl_lsb=-1.0), "inl_lsb: expected a finite number from 0"),
         (lambda: Nonlinearity(shape="zigzag"), "shape: expected one of"),
-        (lambda: Adc(2, transitions=(0.5, 0.4, 1.0)), "transitions: expected ascending levels"),
+        (lambda: Adc(2, transitions=(0.5, 0.4, 1.0)), r"transitions\[1\]: expected 0.5 or above"),
         (lambda: Adc(2, transitions=(0.5, 1.5)), "transitions: expected 3 values .* received 2"),
         (lambda: Adc(transitions=(0.5, 1.5)), "ADC bits: expected those of the transitions"),
         (lambda: Adc(2, transitions=(0.5, 1.5, 1e12)), r"transitions\[2\]: .* from 0.75 to 4.25"),
