@@ -6,6 +6,7 @@ The pages stand alone: pictures lie beside them, formulas are MathML, nothing is
 from __future__ import annotations
 
 import html
+import pkgutil
 import re
 import shutil
 from functools import partial
@@ -69,7 +70,7 @@ def _write_api() -> None:
     import pdoc  # slow, and needed here alone
 
     pdoc.render.configure(docformat="numpy", footer_text=f"nvlib {nvlib.__version__}")
-    modules = [f"nvlib.{name}" for name in nvlib.API]
+    modules = [f"nvlib.{info.name}" for info in pkgutil.iter_modules(nvlib.__path__)]
     pdoc.pdoc("nvlib", "!nvlib", *modules, output_directory=REPORT / "api")
 
 

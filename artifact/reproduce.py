@@ -190,12 +190,10 @@ def run_notebook(notebook: Notebook, parameters: dict[str, Any], target: Path) -
 
 def retrain(jobs: int, dataset: str) -> str:
     """Train every network from scratch; the folder they lie in, relative to the artifact."""
-    from artifact import residual, retraining
+    from artifact import recipes
 
     folder = BUILD / "checkpoints"
-    for training in residual.TRAININGS:
-        residual.train_one(dataset, training, folder)
-    retraining.train_all(retraining.shipped(dataset), folder, jobs)
+    recipes.train_all(recipes.shipped(dataset), folder, jobs)
     return folder.relative_to(ROOT).as_posix()
 
 

@@ -25,7 +25,8 @@ DEVICES = DeviceModel(effects=(RangeVariation(0.02),))
 #: What grows -> (precision, mapping, images, chips) for each of its values.
 GROWING = {
     "row tiles of fc1": [
-        (-(-400 // rows), "W4A3", ArrayMapping(rows=rows), 500, 1) for rows in (400, 200, 100, 50, 25)
+        (-(-400 // rows), "W4A3", ArrayMapping(rows=rows), 500, 1)
+        for rows in (400, 200, 100, 50, 25)
     ],
     "planes (W4)": [(a, f"W4A{a}", ArrayMapping(), 500, 1) for a in (1, 2, 4, 8)],
     "slices (W8A8)": [

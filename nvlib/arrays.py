@@ -61,7 +61,10 @@ class LayerArrays:
     limits : ndarray of int64, shape (rows x digit_max + 1,), or None
         Highest code that a conversion can give when the sense column counts so many rows.
     on_conductance : ndarray of float64, shape (K,)
-        Sum over a row's cells, G_off included, in level steps, for the energy of a read.
+        Sum over a row's cells, G_off and the reference columns included, in level steps, for the
+        energy of a read.
+    pedestal : float
+        G_off in level steps.
     """
 
     layer: QuantizedLayer
@@ -83,6 +86,7 @@ class LayerArrays:
     adc_noise_steps: float
     limits: np.ndarray | None
     on_conductance: np.ndarray
+    pedestal: float
 
     @property
     def lsb(self) -> float:
@@ -194,7 +198,6 @@ def write_layer(
     written = program(mapped.levels, cells)
     reference = program(np.ones(rows, int), extra) if mapped.offset else None
     sense = program(np.full(rows, mapping.level_max), extra) if hardware.sense else None
-    on_conductance = written.sum(axis=(1, 2))
     drive, drive_bits = _drive(hardware, precision, drivers)
     conductance = to_steps(written)
     tiles = [tile.start for tile in mapping.tiles(rows)]
@@ -211,6 +214,9 @@ def write_layer(
     grid = count_arrays(
         rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
     )
+    on_conductance = written.sum(axis=(1, 2))
+    if reference is not None:  # every array across has a reference column
+        on_conductance = on_conductance + grid.column_tiles * reference
     columns = mapped.levels.shape[1] * mapped.levels.shape[2]
     per_array = -(-columns // grid.column_tiles)
     # Physical columns run output by output, so a pair shares an array.
@@ -244,6 +250,7 @@ def write_layer(
         adc_noise_steps=adc.noise_lsb * lsb_steps,
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
         on_conductance=on_conductance,
+        pedestal=pedestal,
     )
 
 

@@ -270,7 +270,7 @@ def _read_tile(
             sensed = _side_current(patterns, base, sources, sense_table)
             count = (sensed + sense_lsb // 2) // sense_lsb
             top = limits[min(max(count, 0), len(limits) - 1)]
-        reference = 0
+        reference = np.int64(0)
         if has_reference:
             reference = _side_current(patterns, base, sources, reference_table)
         if noise is not None:

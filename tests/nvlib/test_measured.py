@@ -12,7 +12,7 @@ from scipy import stats
 
 from artifact import figures_own
 from artifact.paths import EXAMPLES
-from nvlib.arrays import Hardware, write_layer
+from nvlib.arrays import write_layer
 from nvlib.converters import Adc, measure_adc, measure_dac
 from nvlib.devices import (
     Cells,
@@ -22,10 +22,11 @@ from nvlib.devices import (
     LognormalVariation,
     RetentionDrift,
 )
-from nvlib.mapping import Mapping
+from nvlib.hardware import Hardware
+from nvlib.kernel import CompiledReader
+from nvlib.mapping import ArrayMapping
 from nvlib.measured import MeasurementError, MeasurementWarning, read_adc, read_dac, read_device
 from nvlib.quantizers import Precision
-from nvlib.reading import CompiledReader
 from nvlib.reference import read_layer
 from tests import oracle
 from tests.conftest import random_layer
@@ -94,17 +95,16 @@ def test_measured_converters_convert_as_the_oracle_does():
     assert measure_adc(adc.transitions).inl_lsb == pytest.approx(0.8, abs=0.01)
     assert measure_dac(dac.outputs).inl_lsb == pytest.approx(0.2, abs=0.01)
     generator = np.random.default_rng(1)
-    hardware = Hardware(Mapping(rows=32, cell_bits=2, dac_bits=3), adc=adc, dac=dac)
+    hardware = Hardware(ArrayMapping(rows=32, cell_bits=2, dac_bits=3), adc=adc, dac=dac)
     precision = Precision(4, 3)
     layer = random_layer(generator, precision, 40, 6)
     codes, keys = generator.integers(0, 8, (3, 40)).astype(np.uint8), np.zeros(3, np.uint64)
-    arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(0))
-    reader = CompiledReader(arrays, 1, 40)
-    found = reader.read(reader.pad(codes), keys)[:, 0, :6]
+    arrays = write_layer(layer, 0, hardware, np.random.SeedSequence(0))
+    found = CompiledReader(arrays)(codes, keys)
     np.testing.assert_array_equal(found, read_layer(arrays, codes, keys)[:, 0])
     for n in range(3):
         assert found[n].tolist() == oracle.read_position(arrays, codes[n])
-    ideal = write_layer(layer, 0, precision, Hardware(hardware.mapping, adc=Adc(5)),
+    ideal = write_layer(layer, 0, Hardware(hardware.mapping, adc=Adc(5)),
                         np.random.SeedSequence(0))  # fmt: skip
     assert (read_layer(ideal, codes, keys)[:, 0] != found).any()
     with pytest.raises(ValueError, match="outputs: expected 4 for drivers of 2 bits, received 8"):
