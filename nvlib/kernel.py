@@ -13,29 +13,14 @@ from nvlib.noise import normal
 
 
 class Scratch(NamedTuple):
-    """Room for one thread, made once per block of images.
+    """Room for one thread, made once per block of images."""
 
-    Attributes
-    ----------
-    chosen : ndarray of int64, shape (groups,)
-        Offsets of the table lines that are added.
-    sums : ndarray of int32, shape (columns,)
-        Column currents of one drive bit.
-    current : ndarray of int, shape (columns,)
-        Of all drive bits; `sums` itself where there is one.
-    weights : ndarray of int32, shape (columns,)
-        Weight of each column's code in its output.
-    totals : ndarray of int32, shape (positions, columns)
-    reference : ndarray of int64, shape (positions,)
-        Codes of the reference column, weighted.
-    """
-
-    chosen: np.ndarray
-    sums: np.ndarray
-    current: np.ndarray
-    weights: np.ndarray
-    totals: np.ndarray
-    reference: np.ndarray
+    chosen: np.ndarray  # int64 (groups,): offsets of the table lines that are added
+    sums: np.ndarray  # int32 (columns,): column currents of one drive bit
+    current: np.ndarray  # int (columns,): of all drive bits; `sums` itself where there is one
+    weights: np.ndarray  # int32 (columns,): weight of each column's code in its output
+    totals: np.ndarray  # int32 (positions, columns)
+    reference: np.ndarray  # int64 (positions,): codes of the reference column, weighted
 
 
 class CompiledReader:
@@ -236,10 +221,6 @@ def _read_tile(
         counters, quantiles, per_read = noise.counters[block], noise.quantiles, noise.per_read
         cell, adc, squares = noise.cell, noise.adc, noise.squares[first:last]
         lengths, drive = layout.lengths[first:last], layout.drive[plane]
-    if wide is None:  # noqa: SIM108 (Numba prunes a branch, and would have to unify the types)
-        current = sums
-    else:
-        current = wide
     for position in range(len(bases)):
         base = bases[position]
         if wide is None:
