@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Passes every test: unit tests, doctests, and the notebooks. Arguments go to pytest.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0")")"
 NVLIB_SETUP_ONLY=1 ./run_all.sh
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
 exec python3 -m pytest --doctest-modules --nbval-lax "$@"

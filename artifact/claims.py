@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from artifact.paths import EXPECTED, RESULTS
+from artifact.paths import EXPECTED
+from artifact.record import AlteredError, Record, committed
 from artifact.statistics import mean_interval, wilson_interval
 from artifact.studies import precision, requirements
 from nvlib.energy import AdcLaw
-from nvlib.files import write_text
 
-CLAIMS_FILE = RESULTS / "claims.json"
+CLAIMS_FILE = "claims.json"
 REPRODUCED, TREND, FAILED = "reproduced", "reproduced as trend", "not reproduced"
 INCOMPARABLE = "not comparable"
 
@@ -154,21 +154,43 @@ def mark_region(region: pd.DataFrame) -> pd.DataFrame:
     return region.assign(explains=np.logical_and.reduce(close), default=default)
 
 
-def record(claims: list[dict[str, Any]], profile: str, checkpoints: str) -> None:
-    """Put claims into ``results/claims.json`` in place of those with the same id."""
-    known = {claim["id"]: claim for claim in read()}
+def write(claims: list[dict[str, Any]], place: Record, origin: dict[str, str]) -> None:
+    """Put claims into ``claims.json`` in place of those with the same id."""
+    known = {claim["id"]: claim for claim in read(place)}
     for claim in claims:
-        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in claim.items()}
-        known[claim["id"]] = plain | {"profile": profile, "checkpoints_sha256": checkpoints}
+        known[claim["id"]] = {
+            k: v.item() if isinstance(v, np.generic) else v for k, v in claim.items()
+        }
     ordered = [known[name] for name in expected() if name in known]
-    write_text(CLAIMS_FILE, json.dumps(ordered, indent=1) + "\n")
+    place.write(CLAIMS_FILE, json.dumps(ordered, indent=1) + "\n", origin)
 
 
-def read() -> list[dict[str, Any]]:
-    """Claims of the last run; none where there was none."""
-    if not CLAIMS_FILE.is_file():
+def read(place: Record | None = None) -> list[dict[str, Any]]:
+    """Claims as they were judged there, or as they are recorded; none where none was.
+
+    Examples
+    --------
+    >>> [claim["id"] for claim in read()][:2]
+    ['C1', 'C2']
+    """
+    place = place or committed()
+    if not (place.results / CLAIMS_FILE).is_file():
         return []
-    return json.loads(CLAIMS_FILE.read_text(encoding="utf-8"))
+    return json.loads(place.read(CLAIMS_FILE))
+
+
+def read_unaltered(place: Record | None = None) -> list[dict[str, Any]]:
+    """As `read`; none where the file was altered.
+
+    Examples
+    --------
+    >>> read_unaltered() == read()
+    True
+    """
+    try:
+        return read(place)
+    except AlteredError:
+        return []
 
 
 def show(value: Any, claim: str) -> str:

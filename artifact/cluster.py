@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 import nvlib
-from artifact.identity import checkpoints_hash, code_hash, data_hash
 from artifact.paths import CHECKPOINTS
+from artifact.provenance import checkpoints_hash, code_hash, data_hash
 
 if TYPE_CHECKING:
     from distributed import Client

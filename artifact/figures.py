@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from artifact import claims
-from artifact.paths import FIGURES
 from nvlib.energy import COMPONENTS
 from nvlib.files import write_whole
 
@@ -47,13 +47,15 @@ def new_figure(width: float, height: float, *shape: int, **options: Any) -> tupl
     )
 
 
-def save(figure: Figure, name: str, label: str, comparable: bool, metadata: dict[str, str]) -> None:
-    """Write ``figures/name.png`` and ``.pdf``; mark what is not comparable with the paper."""
+def save(
+    figure: Figure, folder: Path, name: str, label: str, comparable: bool, metadata: dict[str, str]
+) -> None:
+    """Write ``name.png`` and ``.pdf`` to `folder`; mark what is not comparable with the paper."""
     if not comparable:
         figure.suptitle(label, fontsize=7, color="#b00000")
     for suffix in ("png", "pdf"):
         info = {"Title": name, "Subject" if suffix == "pdf" else "Description": str(metadata)}
-        write_whole(FIGURES / f"{name}.{suffix}", partial(figure.savefig, metadata=info))
+        write_whole(folder / f"{name}.{suffix}", partial(figure.savefig, metadata=info))
 
 
 def _paper_star(axes: Any, x: float, y: float, label: str = "paper") -> None:

@@ -12,9 +12,8 @@ import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from artifact import claims, data, figures, provenance, sweep
+from artifact import claims, data, figures, provenance, record, sweep
 from artifact.checkpoints import MANIFEST
-from artifact.identity import checkpoints_hash
 from artifact.paths import ROOT
 from artifact.studies.common import SHIPPED
 
@@ -33,7 +32,7 @@ class Session:
         ``"mnist"`` or ``"embedded"``.
     recorded : bool
         Show the recorded tables and recompute a sample of them; else compute everything and
-        record it.
+        write it to ``build``, where the notebooks that follow find it.
     profile : str
     jobs : int
     checkpoints : str
@@ -56,65 +55,65 @@ class Session:
         points: list[sweep.Point],
         tidy: Callable[[pd.DataFrame], pd.DataFrame] = pd.DataFrame,
     ) -> pd.DataFrame:
-        """A study's table: recorded, or computed, made tidy and recorded."""
+        """A study's table: as recorded, or computed, made tidy and written to ``build``."""
         if self.recorded:
-            return sweep.read_table(name)
+            return record.committed().read_table(name)
         table = tidy(sweep.run(name, function, points, self.jobs, address=self.cluster))
         self.record(name, table)
         return table
 
     def recorded_table(self, name: str) -> pd.DataFrame:
-        """A table that another notebook recorded, of the same data set."""
-        table = sweep.read_table(name)
-        dataset = str(table["dataset"].iloc[0])
-        if not self.recorded and dataset != self.dataset:
+        """Another notebook's table: of this run, else as recorded of the same data and networks."""
+        if self.recorded:
+            return record.committed().read_table(name)
+        mine, known = record.of_run(self.dataset), record.committed(self.dataset)
+        if name in mine.tables() and mine.is_of(self.provenance(), f"{name}.csv"):
+            return mine.read_table(name)
+        if self.checkpoints != SHIPPED or name not in known.tables():
             raise FileNotFoundError(
-                f"results/{name}.csv: expected a table of {self.dataset}, found one of {dataset}; "
-                "run ./run_all.sh without --only first"
+                f"{name}: expected a table of this run or a recorded one of {self.dataset} and the "
+                "same networks, found neither; run ./run_all.sh without --only"
             )
-        return table
+        print(f"{name}: this run has none, so the recorded table stands in")
+        return known.read_table(name)
 
     def record(self, name: str, table: pd.DataFrame) -> None:
-        """Write a table to ``results``, unless recorded ones are shown."""
+        """Write a table to ``build``, unless recorded ones are shown."""
         if not self.recorded:
-            sweep.write_table(name, table, self.provenance())
+            record.of_run(self.dataset).write_table(name, table, self.provenance())
 
     def figure(self, figure: Figure, name: str, table: pd.DataFrame) -> None:
-        """Show a figure; write it to ``figures``, unless recorded tables are shown."""
+        """Show a figure; write it to ``build``, unless recorded tables are shown."""
         dataset = str(table["dataset"].iloc[0])
         label = data.load("embedded").label if dataset == "embedded" else "MNIST"
         if not self.recorded:
-            figures.save(figure, name, label, dataset == "mnist", self.provenance())
+            folder = record.of_run(self.dataset).figures
+            figures.save(figure, folder, name, label, dataset == "mnist", self.provenance())
         elif dataset != "mnist":
             figure.suptitle(label, fontsize=7, color="#b00000")
 
     def claims(self, judged: list[dict[str, Any]]) -> None:
-        """Record what was measured, and show paper beside ours."""
+        """Show paper beside ours; write it to ``build``, unless recorded tables are shown."""
         if not self.recorded:
-            claims.record(judged, self.profile, checkpoints_hash(self.checkpoints))
+            claims.write(judged, record.of_run(self.dataset), self.provenance())
         display(claims.table(judged).style.hide(axis="index"))
 
     def check_sample(
         self, name: str, function: Callable[..., sweep.Point], parameters: list[str], count: int = 2
     ) -> None:
-        """Recompute a seeded sample of a recorded table; raise where a result differs.
+        """Recompute a seeded sample of the table shown; raise where a result differs.
 
-        Without MNIST at hand, the table of the embedded digits is sampled.
+        Without MNIST at hand, the recorded table of the embedded digits is sampled.
         """
-        if self.recorded:
-            at_hand = data.load("auto").name
-            recorded = sweep.read_table(name)
-            if str(recorded["dataset"].iloc[0]) != at_hand:
-                recorded = sweep.read_table(name, at_hand)
-        else:
-            recorded = sweep.read_table(name)
-        sample = sweep.recompute_sample(function, recorded, parameters, count, seed=2022)
+        place = record.committed if self.recorded else record.of_run
+        table = place(data.load("auto").name if self.recorded else self.dataset).read_table(name)
+        sample = sweep.recompute_sample(function, table, parameters, count, seed=2022)
         wrong = [(point, before, now) for point, before, now in sample if not _same(before, now)]
         if wrong:
             point, before, now = wrong[0]
             raise CheckError(
                 f"{name}: expected {before} at {point}, received {now}; the engine or the "
-                "checkpoints changed, so run ./run_all.sh to record new tables"
+                "checkpoints changed: ./run_all.sh shows what else differs"
             )
         verdict(f"{name}: recomputed points equal the recorded ones", True)
 

@@ -7,7 +7,10 @@ NOTEBOOKS = ROOT / "notebooks"
 CHECKPOINTS = ROOT / "checkpoints"
 EXAMPLES = ROOT / "examples"
 EXPECTED = ROOT / "expected"
+#: What was recorded; see `artifact.record`.
 FIGURES = ROOT / "figures"
 RESULTS = ROOT / "results"
+#: What runs make; nothing in it is committed.
 BUILD = ROOT / "build"
 POINTS = BUILD / "points"
+REPORT = BUILD / "report"

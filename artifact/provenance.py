@@ -1,17 +1,72 @@
-"""Where a figure or table comes from: version, commit, hashes, machine, time."""
+"""What numbers depend on, each as a hash, and where a figure or table comes from."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import numpy as np
 import torch
 
 import nvlib
-from artifact.identity import checkpoints_hash, code_hash, data_hash
+from artifact import data
+from artifact.checkpoints import MANIFEST
 from artifact.paths import ROOT
+
+#: Modules that draw, compare, report or distribute: changing them changes no number.
+_WITHOUT_NUMBERS = {
+    f"artifact/{name}.py"
+    for name in ("claims", "cluster", "compare", "explorer", "figures", "figures_own", "notebook",
+                 "provenance", "publish", "record", "report", "reproduce")
+}  # fmt: skip
+#: What all tables of one run have in common.
+COMMON = ("code", "profile", "checkpoints", "data")
+
+
+@lru_cache(maxsize=1)
+def code_hash() -> str:
+    """SHA-256 of the modules that numbers depend on.
+
+    Examples
+    --------
+    >>> len(code_hash())
+    64
+    """
+    digest = hashlib.sha256()
+    for folder in (ROOT / "nvlib", ROOT / "artifact"):
+        for path in sorted([*folder.rglob("*.py"), *folder.glob("*.yaml")]):
+            name = path.relative_to(ROOT).as_posix()
+            if name not in _WITHOUT_NUMBERS:
+                digest.update(name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def checkpoints_hash(folder: str) -> str:
+    """SHA-256 of the manifest of the networks, which holds the hash of each.
+
+    Examples
+    --------
+    >>> len(checkpoints_hash("checkpoints"))
+    64
+    """
+    return hashlib.sha256((ROOT / folder / MANIFEST).read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def data_hash(dataset: str) -> str:
+    """SHA-256 of the test images and labels.
+
+    Examples
+    --------
+    >>> len(data_hash("embedded"))
+    64
+    """
+    digits = data.load(dataset)
+    content = digits.test_images.tobytes() + digits.test_labels.tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def of_run(dataset: str, profile: str, checkpoints: str) -> dict[str, str]:
@@ -22,6 +77,12 @@ def of_run(dataset: str, profile: str, checkpoints: str) -> dict[str, str]:
     dataset, profile : str
     checkpoints : str
         Folder of the trained networks, relative to the artifact.
+
+    Examples
+    --------
+    >>> origin = of_run("embedded", "quick", "checkpoints")
+    >>> [name for name in COMMON if name not in origin]
+    []
     """
     return {
         "nvlib": nvlib.__version__, "commit": _commit(), "code": code_hash(),
@@ -34,7 +95,9 @@ def of_run(dataset: str, profile: str, checkpoints: str) -> dict[str, str]:
 
 
 def _commit() -> str:
+    """Short hash of the commit, with ``-dirty`` where files differ from it."""
     done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    )
+        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT,
+        capture_output=True, text=True,
+    )  # fmt: skip
     return done.stdout.strip() or "unknown"

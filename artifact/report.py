@@ -6,6 +6,7 @@ The pages stand alone: pictures lie beside them, formulas are MathML, nothing is
 from __future__ import annotations
 
 import html
+import pkgutil
 import re
 import shutil
 from functools import partial
@@ -13,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 from jinja2 import Environment
 from latex2mathml.converter import convert as to_mathml
 from nbconvert import HTMLExporter
@@ -20,37 +22,47 @@ from pygments.formatters import HtmlFormatter
 
 import nvlib
 from artifact import claims
-from artifact.paths import BUILD, FIGURES, NOTEBOOKS
+from artifact.paths import NOTEBOOKS, REPORT
+from artifact.record import Record, committed
 from nvlib.files import write_text
 
-REPORT = BUILD / "report"
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?(?:\n[^$\n]+?)?)\$(?!\d)", re.DOTALL)
 
 
-def write(environment: dict[str, str], executed: Path = BUILD / "notebooks") -> Path:
+def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Path:
     """Write the report; its first page.
 
     Parameters
     ----------
     environment : dict
         Version, commit, hashes, times of the run, and what else a reader wants to know of it.
-    executed : Path
-        Folder of notebooks as this run executed them; where one is missing, the committed one
-        is shown.
+    run : Record
+        What the run made; where it lacks a notebook or a figure, the committed one is shown, and
+        of a figure that is said.
+    beside : DataFrame
+        From `artifact.compare.beside`.
     """
     names = [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
     pages = [("index", "Report"), *((name, name.replace("_", " ")) for name in names)]
     page = partial(_page, pages=pages)
-    for picture in sorted(FIGURES.iterdir()):
-        target = REPORT / "figures" / picture.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(picture, target)
+    recorded = {path.name: path for path in committed().pictures()}
+    pictures = recorded | {path.name: path for path in run.pictures()}
+    folder = REPORT / "figures"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, picture in pictures.items():
+        shutil.copyfile(picture, folder / name)
     for name in names:
-        source = executed / f"{name}.ipynb"
+        source = run.notebooks / f"{name}.ipynb"
         source = source if source.is_file() else NOTEBOOKS / f"{name}.ipynb"
         page(name, _notebook(source))
     _write_api()
-    return page("index", _index(environment, pages[1:]))
+    shown = {
+        Path(name).stem: path == recorded.get(name)
+        for name, path in sorted(pictures.items())
+        if path.suffix == ".png"
+    }
+    return page("index", _index(environment, run, beside, shown, pages[1:]))
 
 
 def _write_api() -> None:
@@ -58,7 +70,7 @@ def _write_api() -> None:
     import pdoc  # slow, and needed here alone
 
     pdoc.render.configure(docformat="numpy", footer_text=f"nvlib {nvlib.__version__}")
-    modules = [f"nvlib.{name}" for name in nvlib.API]
+    modules = [f"nvlib.{info.name}" for info in pkgutil.iter_modules(nvlib.__path__)]
     pdoc.pdoc("nvlib", "!nvlib", *modules, output_directory=REPORT / "api")
 
 
@@ -94,15 +106,22 @@ def _mathml(formula: re.Match) -> str:
     return to_mathml(block or inline, display="block" if block else "inline").replace("\n", "")
 
 
-def _index(environment: dict[str, str], notebooks: list[tuple[str, str]]) -> str:
-    table = claims.table(claims.read()).to_html(index=False, border=0)
+def _index(
+    environment: dict[str, str], run: Record, beside: pd.DataFrame, pictures: dict[str, bool],
+    notebooks: list[tuple[str, str]],
+) -> str:  # fmt: skip
+    """Body of the first page; `pictures` tells of each whether it is the recorded one."""
+    judged = claims.read(run)
+    whose = "of this run" if judged else "as recorded: this run judged none"
+    table = claims.table(judged or claims.read_unaltered()).to_html(index=False, border=0)
+    compared = beside.to_html(index=False, border=0) if len(beside) else "<p>No table.</p>"
     figures = "\n".join(
-        f'<figure id="{picture.stem}"><a href="figures/{picture.name}">'
-        f'<img src="figures/{picture.name}" alt="{picture.stem.replace("_", " ")}"></a>'
-        f"<figcaption>{picture.stem.replace('_', ' ')} "
-        f'(<a href="figures/{picture.stem}.pdf">PDF</a>; the picture opens at full size)'
+        f'<figure id="{name}"><a href="figures/{name}.png">'
+        f'<img src="figures/{name}.png" alt="{name.replace("_", " ")}"></a>'
+        f"<figcaption>{name.replace('_', ' ')}{', as recorded' if recorded else ''} "
+        f'(<a href="figures/{name}.pdf">PDF</a>; the picture opens at full size)'
         "</figcaption></figure>"
-        for picture in sorted(FIGURES.glob("*.png"))
+        for name, recorded in pictures.items()
     )
     facts = "\n".join(
         f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>"
@@ -112,7 +131,8 @@ def _index(environment: dict[str, str], notebooks: list[tuple[str, str]]) -> str
     return f"""<h1>Quantized CNNs on NVM crossbars: report of a run</h1>
 <p><em>Paper</em> is what the abstract of doi:10.3389/felec.2022.954661 states; all else is our
 reconstruction.</p>
-<h2>Claims</h2><div class="wide">{table}</div>
+<h2>Claims, {whose}</h2><div class="wide">{table}</div>
+<h2 id="beside">This run beside the record</h2><div class="wide">{compared}</div>
 <h2>Notebooks</h2><ul>{links}</ul>
 <p><a href="api/index.html">API</a>: every module to build on, from its docstrings.</p>
 <h2>Figures</h2>{figures}

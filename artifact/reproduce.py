@@ -15,9 +15,15 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from artifact.paths import BUILD, NOTEBOOKS, ROOT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from artifact.record import Record
 
 # torch, pandas and papermill take seconds to import; functions that need them do it, so that
 # --list, --help and wrong options answer at once.
@@ -107,6 +113,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = Parser(prog="./run_all.sh", description="Regenerate every figure of the artifact.")
     parser.add_argument("--profile", choices=PROFILES, default="standard", help="how much to run")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only these notebooks")
+    parser.add_argument("--record", action="store_true",
+                        help="make this run, of the full profile, the recorded one")  # fmt: skip
     parser.add_argument("--retrain", action="store_true", help="train the networks from scratch")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--cluster", default="", metavar="ADDRESS",
@@ -159,13 +167,13 @@ def check_parameters(notebook: Notebook, parameters: dict[str, Any]) -> None:
             )
 
 
-def run_notebook(notebook: Notebook, parameters: dict[str, Any]) -> str | None:
-    """Execute a copy in ``build/notebooks``; None, or what went wrong and where."""
+def run_notebook(notebook: Notebook, parameters: dict[str, Any], target: Path) -> str | None:
+    """Execute a copy in folder `target`; None, or what went wrong and where."""
     import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    source, target = NOTEBOOKS / f"{notebook.name}.ipynb", BUILD / "notebooks"
+    source = NOTEBOOKS / f"{notebook.name}.ipynb"
     target.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
@@ -182,21 +190,24 @@ def run_notebook(notebook: Notebook, parameters: dict[str, Any]) -> str | None:
 
 def retrain(jobs: int, dataset: str) -> str:
     """Train every network from scratch; the folder they lie in, relative to the artifact."""
-    from artifact import residual, retraining
+    from artifact import recipes
 
     folder = BUILD / "checkpoints"
-    for training in residual.TRAININGS:
-        residual.train_one(dataset, training, folder)
-    retraining.train_all(retraining.shipped(dataset), folder, jobs)
+    recipes.train_all(recipes.shipped(dataset), folder, jobs)
     return folder.relative_to(ROOT).as_posix()
 
 
-def summary() -> str:
-    """Claims of this run as text."""
-    from artifact import claims
+def summary(mine: Record, recorded: Record, beside: pd.DataFrame) -> str:
+    """Claims of this run, and the run beside the record, as text."""
+    from artifact import claims, compare
 
-    table = claims.table(claims.read())
-    return table.to_string(index=False, max_colwidth=60) if len(table) else "no claim was judged"
+    judged = claims.table(claims.read(mine))
+    text = judged.to_string(index=False, max_colwidth=60) if len(judged) else "no claim was judged"
+    if len(beside):
+        missing = len(set(recorded.tables()) - set(mine.tables()))
+        text += f"\n\n{compare.as_text(beside)}\n\n{compare.counted(beside)}"
+        text += f"; {missing} recorded tables are not of this run" if missing else ""
+    return text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -205,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         list_notebooks()
         return 0
-    from artifact import data, provenance, readme, report
+    from artifact import compare, data, provenance, publish, record, report
     from artifact.studies.common import SHIPPED
 
     chosen = [n for n in CATALOGUE if not options.only or n.name in options.only]
@@ -215,6 +226,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"data: {error}", file=sys.stderr)
         return 1
     print(f"data: {digits.label}")
+    if options.record:
+        try:
+            publish.check_options(digits.name, options.profile, bool(options.only), options.retrain)
+        except publish.PromotionError as error:
+            print(error, file=sys.stderr)
+            return 2
+    mine, recorded = record.of_run(digits.name), record.committed(digits.name)
     common: dict[str, Any] = {
         "dataset": digits.name, "recorded": False, "profile": options.profile, "jobs": options.jobs,
         "cluster": options.cluster,
@@ -231,6 +249,8 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     for notebook, parameters in plans:
         check_parameters(notebook, parameters)
+    facts = provenance.of_run(digits.name, options.profile, common.get("checkpoints", SHIPPED))
+    mine.begin(facts)
     failures, begun, times = [], time.monotonic(), {}
     place = PROFILES.index(options.profile)
     for number, (notebook, parameters) in enumerate(plans):
@@ -238,19 +258,36 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"[{number + 1}/{len(plans)}] {notebook.name}: {notebook.yields}")
         print(f"      about {left:.1f} min left")
         started = time.monotonic()
-        failure = run_notebook(notebook, parameters)
+        failure = run_notebook(notebook, parameters, mine.notebooks)
         minutes = (time.monotonic() - started) / 60
         times[f"{notebook.name} (min)"] = f"{minutes:.1f}"
         print(f"      {'failed' if failure else 'done'} in {minutes:.1f} min")
         failures += [failure] if failure else []
-    readme.update()
-    facts = provenance.of_run(digits.name, options.profile, common.get("checkpoints", SHIPPED))
-    page = report.write(facts | {"data": digits.label} | times)
-    print(f"\n{summary()}\n\n{(time.monotonic() - begun) / 60:.1f} min in all; figures/, results/")
-    print(f"report: {page.relative_to(ROOT)}")
+    beside = compare.beside(recorded, mine)
+    page = report.write(facts | {"data": digits.label} | times, mine, beside)
+    print(f"\n{summary(mine, recorded, beside)}")
+    print(f"\n{(time.monotonic() - begun) / 60:.1f} min in all")
+    print(
+        f"tables: {_short(mine.results)}; figures: {_short(mine.figures)}; report: {_short(page)}"
+    )
+    if options.record and not failures:
+        try:
+            publish.promote(mine, recorded)
+        except publish.PromotionError as error:
+            failures.append(f"--record: {error}")
+        else:
+            if digits.comparable:
+                publish.update()
+            print(f"recorded, of the {options.profile} profile: {_short(recorded.results)}")
+    elif options.record:
+        failures.append("--record: expected every notebook to succeed; nothing was recorded")
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(ROOT)
 
 
 def _fitting(notebook: Notebook, profile: str, digits: Any) -> dict[str, Any]:

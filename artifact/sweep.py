@@ -2,14 +2,13 @@
 
 A point is a dictionary of plain parameters; a study's function turns it into a dictionary
 of plain results. Each result is a file of its own, named by the hash of the
-point, the code of `nvlib`, the checkpoints and the data, so a run that died goes on where
+point, the code, the checkpoints and the data, so a run that died goes on where
 it was, and nothing stale is ever read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import random
 from collections.abc import Callable
@@ -22,8 +21,8 @@ from joblib import Parallel, delayed
 from tqdm import tqdm  # the plain bar: papermill passes it on to the terminal
 
 from artifact import cluster, data
-from artifact.identity import checkpoints_hash, code_hash
-from artifact.paths import CHECKPOINTS, POINTS, RESULTS
+from artifact.paths import CHECKPOINTS, POINTS
+from artifact.provenance import checkpoints_hash, code_hash
 from nvlib.files import write_text
 
 Point = dict[str, Any]
@@ -129,51 +128,6 @@ def _on_cluster(
                 found[place] = result
                 shown.update()
     return [found[place] for place in range(len(points))]
-
-
-#: Beside the tables: what each was made from.
-PROVENANCE = RESULTS / "provenance.json"
-
-
-def write_table(name: str, table: pd.DataFrame, origin: dict[str, str]) -> Path:
-    """Write a study's table to ``results/name.csv``, and its origin to ``provenance.json``.
-
-    Examples
-    --------
-    >>> write_table("mine", pd.DataFrame({"x": [1]}), {"commit": "abc"})  # doctest: +SKIP
-    """
-    path, text = RESULTS / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")
-    known = json.loads(PROVENANCE.read_text(encoding="utf-8")) if PROVENANCE.is_file() else {}
-    known[path.name] = {"sha256": hashlib.sha256(text.encode()).hexdigest()} | origin
-    write_text(path, text)
-    write_text(PROVENANCE, json.dumps(known, indent=1, sort_keys=True) + "\n")
-    return path
-
-
-def read_table(name: str, dataset: str = "mnist") -> pd.DataFrame:
-    """A recorded table; those of the embedded digits lie in a folder of their own.
-
-    Examples
-    --------
-    >>> read_table("precision_seeds")["dataset"].unique().tolist()
-    ['mnist']
-    """
-    path = RESULTS / ("" if dataset == "mnist" else dataset) / f"{name}.csv"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: expected a recorded table, found none; "
-            "restore it from git, or run ./run_all.sh"
-        )
-    content = path.read_bytes()
-    if dataset == "mnist" and PROVENANCE.is_file():
-        entry = json.loads(PROVENANCE.read_text(encoding="utf-8")).get(path.name, {})
-        digest = hashlib.sha256(content).hexdigest()
-        if entry.get("sha256", digest) != digest:
-            raise ValueError(
-                f"{path}: expected SHA-256 {entry['sha256']} as {PROVENANCE.name} has it, found "
-                f"{digest}; the table was altered, restore it from git, or run ./run_all.sh"
-            )
-    return pd.read_csv(io.BytesIO(content))
 
 
 def recompute_sample(

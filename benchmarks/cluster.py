@@ -23,10 +23,7 @@ from scipy.optimize import nnls
 
 from artifact import sweep
 from artifact.studies import common
-from nvlib.arrays import Hardware
-from nvlib.chip import Chip
-from nvlib.converters import Adc
-from nvlib.devices import DeviceModel, RangeVariation
+from nvlib import Adc, Chip, DeviceModel, Hardware, RangeVariation
 
 FOLDER = Path(__file__).parent
 ADDRESS = "tcp://127.0.0.1:8799"

@@ -18,29 +18,26 @@ from tqdm import tqdm
 
 from artifact import data, figures
 from artifact.studies.common import network
-from nvlib.arrays import Hardware
-from nvlib.chip import Chip
-from nvlib.converters import Adc
-from nvlib.devices import DeviceModel, RangeVariation
-from nvlib.mapping import Mapping
+from nvlib import Adc, ArrayMapping, Chip, DeviceModel, Hardware, RangeVariation
 
 FOLDER = Path(__file__).parent
 DEVICES = DeviceModel(effects=(RangeVariation(0.02),))
 #: What grows -> (precision, mapping, images, chips) for each of its values.
 GROWING = {
     "row tiles of fc1": [
-        (-(-400 // rows), "W4A3", Mapping(rows=rows), 500, 1) for rows in (400, 200, 100, 50, 25)
+        (-(-400 // rows), "W4A3", ArrayMapping(rows=rows), 500, 1)
+        for rows in (400, 200, 100, 50, 25)
     ],
-    "planes (W4)": [(a, f"W4A{a}", Mapping(), 500, 1) for a in (1, 2, 4, 8)],
+    "planes (W4)": [(a, f"W4A{a}", ArrayMapping(), 500, 1) for a in (1, 2, 4, 8)],
     "slices (W8A8)": [
-        (-(-7 // bits), "W8A8", Mapping(cell_bits=bits), 500, 1) for bits in (7, 4, 3, 2, 1)
+        (-(-7 // bits), "W8A8", ArrayMapping(cell_bits=bits), 500, 1) for bits in (7, 4, 3, 2, 1)
     ],
-    "images": [(n, "W4A3", Mapping(), n, 1) for n in (250, 500, 1000, 2000)],
-    "chips": [(n, "W4A3", Mapping(), 500, n) for n in (1, 2, 4, 8)],
+    "images": [(n, "W4A3", ArrayMapping(), n, 1) for n in (250, 500, 1000, 2000)],
+    "chips": [(n, "W4A3", ArrayMapping(), 500, n) for n in (1, 2, 4, 8)],
 }
 
 
-def measure(precision: str, mapping: Mapping, images: int, chips: int) -> dict[str, float]:
+def measure(precision: str, mapping: ArrayMapping, images: int, chips: int) -> dict[str, float]:
     net = network("mnist", precision)
     pixels = np.resize(data.load_embedded().test_images, (images, 28, 28))
     times = []
@@ -55,7 +52,7 @@ def measure(precision: str, mapping: Mapping, images: int, chips: int) -> dict[s
 
 
 def main() -> None:
-    measure("W4A3", Mapping(), 64, 1)  # compile
+    measure("W4A3", ArrayMapping(), 64, 1)  # compile
     rows = [
         {"growing": name, "value": value, **measure(*rest)}
         for name, cases in tqdm(GROWING.items())

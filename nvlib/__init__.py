@@ -8,8 +8,6 @@ A network becomes a `Chip`; `report` says what it costs, `fine_tune` trains it f
 `read_device` reads your own. What makes the paper's figures is the package `artifact`.
 """
 
-from importlib.resources import files as _files
-
 from nvlib.calibration import calibrate
 from nvlib.chip import Chip
 from nvlib.converters import Adc, Dac, Nonlinearity
@@ -26,6 +24,7 @@ from nvlib.devices import (
     StuckMap,
 )
 from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
+from nvlib.example import example_digits, example_network
 from nvlib.hardware import Hardware, SenseColumn
 from nvlib.mapping import ArrayMapping
 from nvlib.measured import read_adc, read_dac, read_device
@@ -44,20 +43,9 @@ __all__ = [
     "LognormalVariation", "Nonlinearity", "Precision", "ProportionalVariation", "QuantizedNetwork",
     "RangeVariation", "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip",
     "StuckCells", "StuckMap", "ZeroSkip", "adc_saving", "calibrate", "efficiency_gain",
-    "example_network", "fine_tune", "inference_energy", "quantize", "read_adc", "read_dac",
-    "read_device", "report", "train",
+    "example_digits", "example_network", "fine_tune", "inference_energy", "quantize", "read_adc",
+    "read_dac", "read_device", "report", "train",
 ]  # fmt: skip
-
-
-def example_network() -> QuantizedNetwork:
-    """LeNet-5 at W4A3, trained on MNIST digits (28, 28) of pixels from 0 to 255.
-
-    Examples
-    --------
-    >>> example_network().image_shape
-    (28, 28)
-    """
-    return QuantizedNetwork.load(_files("nvlib").joinpath("lenet5-W4A3.safetensors").read_bytes())
 
 
 def __dir__() -> list[str]:

@@ -29,60 +29,39 @@ TABLE_STEPS_PER_LSB = 128
 
 @dataclass(frozen=True, eq=False)
 class LayerArrays:
-    """The arrays of one layer on one chip.
-
-    Attributes
-    ----------
-    layer : QuantizedLayer
-    mapping : ArrayMapping
-    groups : int
-        Groups of a grouped convolution on the diagonal of the matrix, which is zero elsewhere.
-    mapped : MappedLayer
-        What was asked of the cells.
-    conductance : ndarray of int64, shape (K, B, M)
-        Grid steps, pedestal removed where the chip removes it.
-    reference, sense : ndarray of int64, shape (K,), or None
-        Cells of the offset scheme's reference column, and of the sense column.
-    drive : ndarray of int64, shape (planes, 2^d)
-        Steps that each digit drives its row with.
-    grid_bits, drive_bits : int
-    lsb_steps : int
-        One LSB, in steps of 2^-(grid_bits + drive_bits).
-    code_max : int
-        Highest code of the converters.
-    curves : ndarray of int64, shape (row tiles, column tiles, code_max), or None
-        Transition levels in steps where a converter is not ideal.
-    curve_shift : int
-        Curves are multiples of 2^`curve_shift`.
-    column_tile : ndarray of int64, shape (B, M)
-        Which array across holds a column.
-    cell_noise_steps, adc_noise_steps : float
-        Standard deviations, of one cell for each drive step and of a conversion.
-    limits : ndarray of int64, shape (rows x digit_max + 1,), or None
-        Highest code that a conversion can give when the sense column counts so many rows.
-    on_conductance : ndarray of float64, shape (K,)
-        Sum over a row's cells, G_off included, in level steps, for the energy of a read.
-    """
+    """The arrays of one layer on one chip."""
 
     layer: QuantizedLayer
     mapping: ArrayMapping
+    #: Groups of a grouped convolution on the diagonal of the matrix, which is zero elsewhere
     groups: int
-    mapped: MappedLayer
+    mapped: MappedLayer  # What was asked of the cells
+    #: int64 (K, B, M): grid steps, pedestal removed where the chip removes it
     conductance: np.ndarray
+    #: int64 (K,): cells of the offset scheme's reference column, and of the sense column
     reference: np.ndarray | None
+    #: int64 (K,): cells of the offset scheme's reference column, and of the sense column
     sense: np.ndarray | None
-    drive: np.ndarray
+    drive: np.ndarray  # int64 (planes, 2^d): steps that each digit drives its row with
     grid_bits: int
     drive_bits: int
-    lsb_steps: int
-    code_max: int
+    lsb_steps: int  # One LSB, in steps of 2^-(grid_bits + drive_bits)
+    code_max: int  # Highest code of the converters
+    #: int64 (row tiles, column tiles, code_max): transition levels in steps where a converter is
+    #: not ideal
     curves: np.ndarray | None
-    curve_shift: int
-    column_tile: np.ndarray
+    curve_shift: int  # Curves are multiples of 2^`curve_shift`
+    column_tile: np.ndarray  # int64 (B, M): which array across holds a column
+    #: Standard deviations, of one cell for each drive step and of a conversion
     cell_noise_steps: float
     adc_noise_steps: float
+    #: int64 (rows x digit_max + 1,): highest code that a conversion can give when the sense column
+    #: counts so many rows
     limits: np.ndarray | None
+    #: float64 (K,): sum over a row's cells, G_off and the reference columns included, in level
+    #: steps, for the energy of a read
     on_conductance: np.ndarray
+    pedestal: float  # G_off in level steps
 
     @property
     def lsb(self) -> float:
@@ -194,7 +173,6 @@ def write_layer(
     written = program(mapped.levels, cells)
     reference = program(np.ones(rows, int), extra) if mapped.offset else None
     sense = program(np.full(rows, mapping.level_max), extra) if hardware.sense else None
-    on_conductance = written.sum(axis=(1, 2))
     drive, drive_bits = _drive(hardware, precision, drivers)
     conductance = to_steps(written)
     tiles = [tile.start for tile in mapping.tiles(rows)]
@@ -211,6 +189,9 @@ def write_layer(
     grid = count_arrays(
         rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
     )
+    on_conductance = written.sum(axis=(1, 2))
+    if reference is not None:  # every array across has a reference column
+        on_conductance = on_conductance + grid.column_tiles * reference
     columns = mapped.levels.shape[1] * mapped.levels.shape[2]
     per_array = -(-columns // grid.column_tiles)
     # Physical columns run output by output, so a pair shares an array.
@@ -244,6 +225,7 @@ def write_layer(
         adc_noise_steps=adc.noise_lsb * lsb_steps,
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
         on_conductance=on_conductance,
+        pedestal=pedestal,
     )
 
 

@@ -169,6 +169,9 @@ def _pool_side(step: Step) -> int:
         rest = given.get("ceil_mode", False), given.get("return_indices", False)
     else:
         return 0
-    pairs = [set(size) if isinstance(size, (tuple, list)) else {size} for size in sizes]
+    pairs: list[set[Any]] = [
+        set(size) if isinstance(size, (tuple, list)) else {size} for size in sizes
+    ]
     square = len(pairs[0]) == 1 and pairs[:2] == [pairs[0]] * 2
-    return pairs[0].pop() if square and pairs[2:] == [{0}, {1}] and rest == (False, False) else 0
+    plain = square and pairs[2:] == [{0}, {1}] and rest == (False, False)
+    return int(pairs[0].pop()) if plain else 0

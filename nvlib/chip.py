@@ -18,7 +18,7 @@ from torch import nn
 from nvlib import converters, devices, hardware, mapping, storage
 from nvlib.arrays import LayerArrays, parts_of, write_layer
 from nvlib.chain import fuse
-from nvlib.checks import require, require_integer
+from nvlib.checks import require, require_instance, require_integer
 from nvlib.compiled import COMPILED
 from nvlib.events import LayerEvents, count
 from nvlib.hardware import Hardware
@@ -124,16 +124,11 @@ class Chip:
         compiled: bool = COMPILED,
         device: str = "cpu",
     ) -> None:
-        require(
-            isinstance(network, QuantizedNetwork), "network", "a QuantizedNetwork",
-            type(network).__name__, "make one with quantize(), or use Chip.from_torch",
-        )  # fmt: skip
+        mend = "make one with quantize(), or use Chip.from_torch"
+        require_instance("network", network, QuantizedNetwork, mend)
         hardware = Hardware() if hardware is None else hardware
-        require(
-            isinstance(hardware, Hardware), "hardware", "a Hardware", hardware,
-            "write Hardware(...)",
-        )  # fmt: skip
-        require_integer("seed", seed, 0, 2**63)
+        require_instance("hardware", hardware, Hardware, "write Hardware(...)")
+        seed = require_integer("seed", seed, 0, 2**63)
         self.network, self.hardware, self.seed = network, hardware, seed
         self._compiled, self._device = compiled and device == "cpu", device
         parts = [
@@ -141,6 +136,7 @@ class Chip:
             for layer in network.layers
             for channels, groups, part in parts_of(layer, hardware.mapping.rows)
         ]
+        hardware.adc.check_layers(len(parts))
         seeds = np.random.SeedSequence(seed).spawn(len(parts))
         #: What was written, in the order of the layers.
         self.arrays: tuple[LayerArrays, ...] = tuple(

@@ -13,10 +13,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nvlib.checks import require, require_integer, require_number
+from nvlib.checks import (
+    require,
+    require_choice,
+    require_flag,
+    require_instance,
+    require_integer,
+    require_number,
+    require_numbers,
+    require_one_or_each,
+    require_tuple,
+    settle,
+)
 
 SHAPES = ("bow", "s-shape", "random-walk", "capacitor")
 MAX_ADC_BITS = 16
+LARGEST_LSB = 2.0 ** (MAX_ADC_BITS + 1)
+#: How far a measured curve may stray from the ideal line: a share of full scale, and 1 LSB more.
+#: What is beyond is a slip of the pen, or not in LSB.
+MOST_STRAY = 0.25
 
 
 @dataclass(frozen=True)
@@ -47,11 +62,15 @@ class Nonlinearity:
     monotone: bool = True
 
     def __post_init__(self) -> None:
-        require_number("inl_lsb", self.inl_lsb)
-        require_number("dnl_lsb", self.dnl_lsb)
-        require_number("offset_lsb", self.offset_lsb, lowest=-1e6)
-        require_number("gain_error", self.gain_error, lowest=-0.9, highest=10)
-        require(self.shape in SHAPES, "shape", f"one of {SHAPES}", self.shape, "use one")
+        settle(
+            self,
+            inl_lsb=require_number("inl_lsb", self.inl_lsb, highest=LARGEST_LSB),
+            dnl_lsb=require_number("dnl_lsb", self.dnl_lsb, highest=LARGEST_LSB),
+            shape=require_choice("shape", self.shape, SHAPES),
+            offset_lsb=require_number("offset_lsb", self.offset_lsb, -LARGEST_LSB, LARGEST_LSB),
+            gain_error=require_number("gain_error", self.gain_error, lowest=-0.9, highest=1),
+            monotone=require_flag("monotone", self.monotone),
+        )
         require(
             not self.monotone or self.dnl_lsb <= 1, "dnl_lsb", "at most 1 where monotone",
             self.dnl_lsb, "lower it, or pass monotone=False",
@@ -61,6 +80,11 @@ class Nonlinearity:
     def linear(self) -> bool:
         """Whether the transfer function is the ideal one."""
         return self == replace(self, inl_lsb=0.0, dnl_lsb=0.0, offset_lsb=0.0, gain_error=0.0)
+
+    def require_fits(self, bits: int) -> None:
+        """Raise ValueError if an error is beyond twice the range of a converter of `bits`."""
+        for name in ("inl_lsb", "dnl_lsb", "offset_lsb"):
+            require_number(name, getattr(self, name), -(2.0 ** (bits + 1)), 2.0 ** (bits + 1))
 
 
 def _inl_course(shape: str, points: int, generator: np.random.Generator) -> np.ndarray:
@@ -132,7 +156,8 @@ def adc_transitions(
     >>> adc_transitions(2, Nonlinearity(), np.random.default_rng(0))
     array([0.5, 1.5, 2.5])
     """
-    require_integer("bits", bits, 1, MAX_ADC_BITS)
+    bits = require_integer("bits", bits, 1, MAX_ADC_BITS)
+    nonlinearity.require_fits(bits)
     ideal = np.arange(1, 2**bits) - 0.5
     curve = ideal + _error_curve(nonlinearity, len(ideal), generator)
     # A comparator ladder cannot cross itself: a non-monotone step is a missing code.
@@ -148,7 +173,8 @@ def dac_levels(bits: int, nonlinearity: Nonlinearity, generator: np.random.Gener
     >>> dac_levels(2, Nonlinearity(offset_lsb=0.5), np.random.default_rng(0))
     array([0.5, 1.5, 2.5, 3.5])
     """
-    require_integer("bits", bits, 1, MAX_ADC_BITS)
+    bits = require_integer("bits", bits, 1, MAX_ADC_BITS)
+    nonlinearity.require_fits(bits)
     ideal = np.arange(2.0**bits)
     curve = ideal + _error_curve(nonlinearity, len(ideal), generator)
     return curve * (1 + nonlinearity.gain_error) + nonlinearity.offset_lsb
@@ -182,7 +208,13 @@ class Measurement:
         return float(np.abs(self.dnl).max())
 
 
-def _measure(curve: np.ndarray, ideal: np.ndarray) -> Measurement:
+def _measure(values: object, first: float) -> Measurement:
+    curve = np.array(require_numbers("curve", values, -np.inf), float)
+    require(
+        len(curve) > 1 and curve[-1] > curve[0], "curve",
+        "two values or more, the last above the first", values, "give those of every code in order",
+    )  # fmt: skip
+    ideal = first + np.arange(len(curve))
     width = (curve[-1] - curve[0]) / (ideal[-1] - ideal[0])
     line = curve[0] + width * (ideal - ideal[0])
     return Measurement(
@@ -203,7 +235,7 @@ def measure_adc(transitions: np.ndarray) -> Measurement:
     >>> round(measure_adc(curve).inl_lsb, 2)
     0.5
     """
-    return _measure(np.asarray(transitions, float), np.arange(1, len(transitions) + 1) - 0.5)
+    return _measure(transitions, first=0.5)
 
 
 def measure_dac(levels: np.ndarray) -> Measurement:
@@ -214,7 +246,23 @@ def measure_dac(levels: np.ndarray) -> Measurement:
     >>> round(measure_dac(np.array([0.0, 1.1, 2.0, 3.0])).inl_lsb, 3)
     0.1
     """
-    return _measure(np.asarray(levels, float), np.arange(float(len(levels))))
+    return _measure(levels, first=0.0)
+
+
+def _require_curve(
+    name: str, values: object, count: int, first: float, nonlinearity: Nonlinearity
+) -> tuple[float, ...]:
+    """Values of a measured curve, one for each code, none far from the ideal line."""
+    curve = require_tuple(name, values, "list that of every code, in LSB")
+    mend = "list that of every code, and the resolution that belongs to them"
+    require(len(curve) == count, name, f"{count} values in LSB", len(curve), mend)
+    mend = "give one of the two"
+    require(nonlinearity.linear, "nonlinearity", f"none beside {name}", nonlinearity, mend)
+    stray = MOST_STRAY * count + 1
+    return tuple(
+        require_number(f"{name}[{k}]", value, first + k - stray, first + k + stray)
+        for k, value in enumerate(curve)
+    )
 
 
 @dataclass(frozen=True)
@@ -244,20 +292,23 @@ class Adc:
 
     def __post_init__(self) -> None:
         if self.bits is not None:
-            require_integer("ADC bits", self.bits, 1, MAX_ADC_BITS)
-        scales = self.full_scale if isinstance(self.full_scale, tuple) else (self.full_scale,)
-        for scale in scales:
-            if scale is not None:
-                require_number("full_scale", scale, lowest=1e-9)
-        require_number("noise_lsb", self.noise_lsb)
+            settle(self, bits=require_integer("ADC bits", self.bits, 1, MAX_ADC_BITS))
+        if self.full_scale is not None:
+            settle(self, full_scale=require_one_or_each("full_scale", self.full_scale, 1e-9, 1e12))
+        mend = "write Nonlinearity(inl_lsb=0.5)"
+        require_instance("nonlinearity", self.nonlinearity, Nonlinearity, mend)
+        settle(self, noise_lsb=require_number("noise_lsb", self.noise_lsb, highest=LARGEST_LSB))
         if self.transitions is not None:
-            expected = 2**self.bits - 1 if self.bits else "a resolution, and 2^bits - 1"
-            ascending = bool(np.all(np.diff(self.transitions) >= 0))
-            require(
-                len(self.transitions) == expected and ascending, "transitions",
-                f"{expected} ascending levels in LSB", len(self.transitions),
-                "list T[1] to T[2^bits - 1]",
-            )  # fmt: skip
+            mend = "give the resolution B of 2^B - 1 transitions"
+            require(self.bits is not None, "ADC bits", "those of the transitions", None, mend)
+            count = 2 ** (self.bits or 0) - 1
+            curve = _require_curve("transitions", self.transitions, count, 0.5, self.nonlinearity)
+            for k in range(1, count):
+                require(
+                    curve[k] >= curve[k - 1], f"transitions[{k}]", f"{curve[k - 1]:g} or above",
+                    curve[k], "a missing code has the level of the one before",
+                )  # fmt: skip
+            settle(self, transitions=curve)
 
     @property
     def linear(self) -> bool:
@@ -267,6 +318,15 @@ class Adc:
     def resolution(self, largest_sum: int) -> int:
         """Bits of the converter on arrays whose ideal sums reach `largest_sum`."""
         return self.bits or int(largest_sum).bit_length()
+
+    def check_layers(self, count: int) -> None:
+        """Raise ValueError unless the full scale is one for all layers or one for each."""
+        if isinstance(self.full_scale, tuple):
+            require(
+                len(self.full_scale) == count, "full_scale",
+                f"one value, or one for each of {count} layers", self.full_scale,
+                "calibrate it for this network",
+            )  # fmt: skip
 
     def lsb(self, largest_sum: int, layer: int) -> float:
         """Input of one LSB, in level x digit units; one unit where the codes reach beyond the sums.
@@ -282,7 +342,11 @@ class Adc:
         >>> Adc(8).lsb(128, 0), Adc(4, full_scale=30.0).lsb(128, 0)
         (1.0, 2.0)
         """
-        scale = self.full_scale[layer] if isinstance(self.full_scale, tuple) else self.full_scale
+        scale = self.full_scale
+        if isinstance(scale, tuple):
+            mend = "calibrate it for this network"
+            require(layer < len(scale), "full_scale", f"a value for layer {layer} too", scale, mend)
+            scale = scale[layer]
         codes = 2 ** self.resolution(largest_sum) - 1
         if scale is None:
             return max(largest_sum / codes, 1.0)
@@ -314,6 +378,15 @@ class Dac:
 
     nonlinearity: Nonlinearity = Nonlinearity()
     outputs: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        mend = "write Nonlinearity(inl_lsb=0.5)"
+        require_instance("nonlinearity", self.nonlinearity, Nonlinearity, mend)
+        if self.outputs is not None:
+            given = len(require_tuple("outputs", self.outputs, "list that of every code, in LSB"))
+            count = 2 ** max((given - 1).bit_length(), 1)
+            curve = _require_curve("outputs", self.outputs, count, 0.0, self.nonlinearity)
+            settle(self, outputs=curve)
 
     @property
     def linear(self) -> bool:

@@ -10,15 +10,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from nvlib.checks import require, require_number
+from nvlib.checks import (
+    as_number,
+    require,
+    require_flag,
+    require_instance,
+    require_number,
+    require_numbers,
+    require_one_or_each,
+    require_tuple,
+    settle,
+)
 
 BOLTZMANN_J_PER_K = 1.380649e-23  # exact, SI 2019
+LARGEST_SIGMA = 2.0
+#: Times after programming that a power law is asked for: a nanosecond to 30,000 years.
+SECONDS = (1e-9, 1e12)
 
 
+@runtime_checkable
 class Effect(Protocol):
     """One imperfection of the cells of an array."""
 
@@ -47,6 +61,21 @@ class Cells:
     level_max: int
     pedestal: float
 
+    def require_each(self, name: str, table: tuple) -> None:
+        """Raise ValueError unless a table has one entry for each level."""
+        count = self.level_max + 1
+        require(
+            len(table) == count, name, f"one for each of {count} levels", len(table),
+            "measure every level, and use a mapping whose cells have as many",
+        )  # fmt: skip
+
+    def of_level(self, name: str, table: float | tuple[float, ...]) -> float | np.ndarray:
+        """What a table has for the level of each cell; a number is that of all levels."""
+        if not isinstance(table, tuple):
+            return table
+        self.require_each(name, table)
+        return np.array(table)[self.levels]
+
 
 @dataclass(frozen=True)
 class ProportionalVariation:
@@ -61,7 +90,7 @@ class ProportionalVariation:
     sigma: float
 
     def __post_init__(self) -> None:
-        require_number("sigma", self.sigma, highest=2)
+        settle(self, sigma=require_number("sigma", self.sigma, highest=LARGEST_SIGMA))
 
     def apply(self, conductance, cells, generator):
         return conductance * (1 + self.sigma * generator.standard_normal(conductance.shape))
@@ -80,7 +109,7 @@ class RangeVariation:
     sigma: float
 
     def __post_init__(self) -> None:
-        require_number("sigma", self.sigma, highest=2)
+        settle(self, sigma=require_number("sigma", self.sigma, highest=LARGEST_SIGMA))
 
     def apply(self, conductance, cells, generator):
         spread = self.sigma * cells.level_max
@@ -93,17 +122,18 @@ class LognormalVariation:
 
     Parameters
     ----------
-    sigma : float
-        Standard deviation of ln G.
+    sigma : float or tuple of float
+        Standard deviation of ln G; one for all levels or one for each.
     """
 
-    sigma: float
+    sigma: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
-        require_number("sigma", self.sigma, highest=2)
+        settle(self, sigma=require_one_or_each("sigma", self.sigma, highest=LARGEST_SIGMA))
 
     def apply(self, conductance, cells, generator):
-        return conductance * np.exp(self.sigma * generator.standard_normal(conductance.shape))
+        spread = cells.of_level("sigma", self.sigma)
+        return conductance * np.exp(spread * generator.standard_normal(conductance.shape))
 
 
 @dataclass(frozen=True)
@@ -119,17 +149,43 @@ class LevelVariation:
     sigmas: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        for level, sigma in enumerate(self.sigmas):
-            require_number(f"sigmas[{level}]", sigma, highest=2)
+        settle(self, sigmas=require_numbers("sigmas", self.sigmas, highest=LARGEST_SIGMA))
 
     def apply(self, conductance, cells, generator):
-        require(
-            len(self.sigmas) > cells.level_max, "sigmas",
-            f"a spread for each of {cells.level_max + 1} levels", len(self.sigmas),
-            "measure every level",
-        )  # fmt: skip
-        spread = np.asarray(self.sigmas)[cells.levels] * cells.level_max
+        spread = cells.of_level("sigmas", self.sigmas) * cells.level_max
         return conductance + spread * generator.standard_normal(conductance.shape)
+
+
+@dataclass(frozen=True)
+class EmpiricalVariation:
+    """Programming error from a table that no distribution fits, drawn from its quantiles.
+
+    Parameters
+    ----------
+    quantiles : tuple of tuple of float
+        For each level, the deviations at evenly spaced probabilities from 0 to 1, as shares of
+        G_on - G_off; between them the distribution is uniform. An empty one is no error.
+    """
+
+    quantiles: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        levels: list[tuple[float, ...]] = []
+        for values in require_tuple("quantiles", self.quantiles, "list those of each level"):
+            name = f"quantiles[{len(levels)}]"
+            levels.append(require_numbers(name, values, lowest=-2, highest=10))
+            ascending = bool((np.diff(levels[-1]) >= 0).all())
+            require(ascending, name, "an ascending tuple", values, "sort it")
+        settle(self, quantiles=tuple(levels))
+
+    def apply(self, conductance, cells, generator):
+        cells.require_each("quantiles", self.quantiles)
+        draw, deviation = generator.random(conductance.shape), np.zeros(conductance.shape)
+        for level, values in enumerate(self.quantiles):
+            if values:
+                here = cells.levels == level
+                deviation[here] = np.interp(draw[here], np.linspace(0, 1, len(values)), values)
+        return conductance + deviation * cells.level_max
 
 
 @dataclass(frozen=True)
@@ -145,16 +201,10 @@ class LevelMeans:
     means: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        for level, mean in enumerate(self.means):
-            require_number(f"means[{level}]", mean, lowest=-1, highest=2)
+        settle(self, means=require_numbers("means", self.means, lowest=-1, highest=2))
 
     def apply(self, conductance, cells, generator):
-        require(
-            len(self.means) > cells.level_max, "means",
-            f"a mean for each of {cells.level_max + 1} levels", len(self.means),
-            "measure every level",
-        )  # fmt: skip
-        return conductance + np.asarray(self.means)[cells.levels] * cells.level_max - cells.levels
+        return conductance + cells.of_level("means", self.means) * cells.level_max - cells.levels
 
 
 @dataclass(frozen=True)
@@ -171,8 +221,8 @@ class StuckCells:
     off_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        require_number("on_rate", self.on_rate, highest=1)
-        require_number("off_rate", self.off_rate, highest=1)
+        on_rate = require_number("on_rate", self.on_rate, highest=1)
+        settle(self, on_rate=on_rate, off_rate=require_number("off_rate", self.off_rate, highest=1))
         total = self.on_rate + self.off_rate
         require(total <= 1, "on_rate + off_rate", "at most 1", total, "lower a rate")
 
@@ -190,10 +240,13 @@ class StuckMap:
     state: np.ndarray
 
     def __post_init__(self) -> None:
+        integers = isinstance(self.state, np.ndarray) and self.state.dtype.kind in "iu"
         require(
-            bool(np.isin(self.state, (-1, 0, 1)).all()), "state", "only -1, 0 and 1",
-            np.unique(self.state)[:5], "mark stuck-off, sound and stuck-on cells so",
+            integers and bool(np.isin(self.state, (-1, 0, 1)).all()), "state",
+            "an array of integers, only -1, 0 and 1", self.state,
+            "mark stuck-off, sound and stuck-on cells so",
         )  # fmt: skip
+        settle(self, state=self.state.astype(np.int8))
 
     def apply(self, conductance, cells, generator):
         require(
@@ -212,28 +265,34 @@ class RetentionDrift:
     ----------
     seconds : float
         Time since programming; at least `reference_seconds`.
-    nu : float
-        Drift exponent; 0.031 is the median of a doped-GST mushroom cell
-        (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9).
-    nu_sigma : float
+    nu : float or tuple of float
+        Drift exponent, one for all levels or one for each; 0.031 is the median of a doped-GST
+        mushroom cell (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9).
+    nu_sigma : float or tuple of float
         Standard deviation of nu from cell to cell.
     reference_seconds : float
         t_0, when the conductance was verified.
     """
 
     seconds: float
-    nu: float = 0.031
-    nu_sigma: float = 0.0
+    nu: float | tuple[float, ...] = 0.031
+    nu_sigma: float | tuple[float, ...] = 0.0
     reference_seconds: float = 20.0
 
     def __post_init__(self) -> None:
-        require_number("reference_seconds", self.reference_seconds, lowest=1e-9)
-        require_number("seconds", self.seconds, lowest=self.reference_seconds)
-        require_number("nu", self.nu, highest=1)
-        require_number("nu_sigma", self.nu_sigma, highest=1)
+        shortest, longest = SECONDS
+        first = require_number("reference_seconds", self.reference_seconds, shortest, longest)
+        settle(
+            self,
+            seconds=require_number("seconds", self.seconds, first, longest),
+            nu=require_one_or_each("nu", self.nu, highest=1),
+            nu_sigma=require_one_or_each("nu_sigma", self.nu_sigma, highest=1),
+            reference_seconds=first,
+        )
 
     def apply(self, conductance, cells, generator):
-        nu = self.nu + self.nu_sigma * generator.standard_normal(conductance.shape)
+        spread = cells.of_level("nu_sigma", self.nu_sigma)
+        nu = cells.of_level("nu", self.nu) + spread * generator.standard_normal(conductance.shape)
         return conductance * (self.seconds / self.reference_seconds) ** -np.maximum(nu, 0)
 
 
@@ -250,7 +309,7 @@ class ReadNoise:
     sigma: float = 0.0
 
     def __post_init__(self) -> None:
-        require_number("sigma", self.sigma, highest=2)
+        settle(self, sigma=require_number("sigma", self.sigma, highest=LARGEST_SIGMA))
 
     @classmethod
     def johnson(
@@ -269,7 +328,7 @@ class ReadNoise:
             ("bandwidth_hz", bandwidth_hz),
             ("kelvin", kelvin),
         ):
-            require_number(name, value, lowest=1e-12)
+            require_number(name, value, lowest=1e-12, highest=1e15)
         noise_a = math.sqrt(4 * BOLTZMANN_J_PER_K * kelvin * on_conductance_s * bandwidth_hz)
         return cls(noise_a / (on_conductance_s * volts))
 
@@ -296,10 +355,19 @@ class DeviceModel:
     pedestal_removed: bool = True
 
     def __post_init__(self) -> None:
-        valid = isinstance(self.on_off_ratio, (int, float)) and self.on_off_ratio > 1
+        ratio = as_number(self.on_off_ratio)
         require(
-            valid, "on_off_ratio", "a number above 1", self.on_off_ratio, "G_on must exceed G_off"
-        )
+            ratio is not None and ratio > 1, "on_off_ratio", "a number above 1", self.on_off_ratio,
+            "G_on must exceed G_off",
+        )  # fmt: skip
+        mend = "list effects in the order in which they act, (RangeVariation(0.1),)"
+        effects = require_tuple("effects", self.effects, mend)
+        for place, effect in enumerate(effects):
+            acts = isinstance(effect, Effect) and not isinstance(effect, type)
+            require(acts, f"effects[{place}]", "an effect, with apply()", effect, mend)
+        require_instance("read_noise", self.read_noise, ReadNoise, "write ReadNoise(0.1)")
+        removed = require_flag("pedestal_removed", self.pedestal_removed)
+        settle(self, on_off_ratio=ratio, effects=effects, pedestal_removed=removed)
 
     def pedestal(self, level_max: int) -> float:
         """G_off in level steps: (2^c - 1) / (G_on / G_off - 1)."""
@@ -330,8 +398,8 @@ class DeviceModel:
         """
         levels = np.asarray(levels)
         require(
-            levels.min(initial=0) >= 0 and levels.max(initial=0) <= level_max, "levels",
-            f"levels from 0 to {level_max}", (levels.min(initial=0), levels.max(initial=0)),
+            levels.dtype.kind in "iu" and bool(((levels >= 0) & (levels <= level_max)).all()),
+            "levels", f"integers from 0 to {level_max}", levels,
             "use a mapping whose cells have that many levels",
         )  # fmt: skip
         cells = Cells(levels, level_max, self.pedestal(level_max))

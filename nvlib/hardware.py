@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nvlib.checks import require
+from nvlib.checks import require, require_instance, require_integer, settle
 from nvlib.converters import Adc, Dac
 from nvlib.devices import DeviceModel
-from nvlib.mapping import ArrayMapping
+from nvlib.mapping import MAX_LINES, ArrayMapping
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,7 @@ class SenseColumn:
     guard_rows: int = 0
 
     def __post_init__(self) -> None:
-        require(
-            type(self.guard_rows) is int and self.guard_rows >= 0, "guard_rows",
-            "an integer of at least 0", self.guard_rows, "choose one",
-        )  # fmt: skip
+        settle(self, guard_rows=require_integer("guard_rows", self.guard_rows, 0, MAX_LINES))
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,17 @@ class Hardware:
     sense: SenseColumn | None = None
 
     def __post_init__(self) -> None:
+        require_instance("mapping", self.mapping, ArrayMapping, "write ArrayMapping(...)")
+        require_instance(
+            "devices",
+            self.devices,
+            DeviceModel,
+            "write DeviceModel(effects=(RangeVariation(0.1),))",
+        )
+        require_instance("adc", self.adc, Adc, "write Adc(bits=8)")
+        require_instance("dac", self.dac, Dac, "write Dac(...)")
+        if self.sense is not None:
+            require_instance("sense", self.sense, SenseColumn, "write SenseColumn()")
         removed = self.devices.pedestal_removed or self.mapping.scheme != "offset"
         require(
             removed, "pedestal_removed", "True with offset columns", False,

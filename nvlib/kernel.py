@@ -13,29 +13,14 @@ from nvlib.noise import normal
 
 
 class Scratch(NamedTuple):
-    """Room for one thread, made once per block of images.
+    """Room for one thread, made once per block of images."""
 
-    Attributes
-    ----------
-    chosen : ndarray of int64, shape (groups,)
-        Offsets of the table lines that are added.
-    sums : ndarray of int32, shape (columns,)
-        Column currents of one drive bit.
-    current : ndarray of int, shape (columns,)
-        Of all drive bits; `sums` itself where there is one.
-    weights : ndarray of int32, shape (columns,)
-        Weight of each column's code in its output.
-    totals : ndarray of int32, shape (positions, columns)
-    reference : ndarray of int64, shape (positions,)
-        Codes of the reference column, weighted.
-    """
-
-    chosen: np.ndarray
-    sums: np.ndarray
-    current: np.ndarray
-    weights: np.ndarray
-    totals: np.ndarray
-    reference: np.ndarray
+    chosen: np.ndarray  # int64 (groups,): offsets of the table lines that are added
+    sums: np.ndarray  # int32 (columns,): column currents of one drive bit
+    current: np.ndarray  # int (columns,): of all drive bits; `sums` itself where there is one
+    weights: np.ndarray  # int32 (columns,): weight of each column's code in its output
+    totals: np.ndarray  # int32 (positions, columns)
+    reference: np.ndarray  # int64 (positions,): codes of the reference column, weighted
 
 
 class CompiledReader:
@@ -213,25 +198,31 @@ def _read_tile(
     block, plane, tile = place
     chosen, sums, current, weights, totals, reference_totals = scratch
     first, last = layout.tile_starts[tile], layout.tile_starts[tile + 1]
-    sources, table = layout.sources[first:last], layout.tables[block, first:last].reshape(-1)
-    columns = len(sums)
+    # Members of tuples are taken out of the loop: each look at one counts its references.
+    bases, sources = layout.bases, layout.sources[first:last]
+    table = layout.tables[block, first:last].reshape(-1)
+    columns, highest_code = len(sums), converter.top
     line_step = layout.tables.shape[2] * columns
     drive_planes, length = patterns.shape
     flat = patterns.reshape(-1)
     shift = plane * layout.dac_bits
     half, reciprocal = converter.half, converter.reciprocal
+    sense_lsb, limits = side.sense_lsb, side.limits
     reference_table, sense_table = side.reference[first:last], side.sense[first:last]
     has_reference, has_sense = len(reference_table) > 0, len(sense_table) > 0
     silent = True  # no current gives code 0
     if curves is not None:
         silent = curves.silent[tile]
         curve, starts = curves.codes[tile], curves.starts[block]
+        origin, curve_shift, highest = curves.origin, curves.shift, curves.highest
     if noise is not None:
         silent = silent and noise.adc == 0
         tiles, planes = len(layout.tile_starts) - 1, len(layout.drive)
-        counters = noise.counters[block]
-    for position in range(len(layout.bases)):
-        base = layout.bases[position]
+        counters, quantiles, per_read = noise.counters[block], noise.quantiles, noise.per_read
+        cell, adc, squares = noise.cell, noise.adc, noise.squares[first:last]
+        lengths, drive = layout.lengths[first:last], layout.drive[plane]
+    for position in range(len(bases)):
+        base = bases[position]
         if wide is None:
             count = _choose(flat, base, sources, line_step, columns, chosen)
             active = count > 0
@@ -255,28 +246,26 @@ def _read_tile(
             if silent:
                 continue
             current[:] = 0
-        top = converter.top
+        top = highest_code
         if has_sense:
             sensed = _side_current(patterns, base, sources, sense_table)
-            count = (sensed + side.sense_lsb // 2) // side.sense_lsb
-            top = side.limits[min(max(count, 0), len(side.limits) - 1)]
-        reference = 0
+            count = (sensed + sense_lsb // 2) // sense_lsb
+            top = limits[min(max(count, 0), len(limits) - 1)]
+        reference = np.int64(0)
         if has_reference:
             reference = _side_current(patterns, base, sources, reference_table)
         if noise is not None:
-            if len(noise.squares):
-                squared = _side_current(patterns, base, sources, noise.squares[first:last])
+            if len(squares):
+                squared = _side_current(patterns, base, sources, squares)
             else:
-                lengths = layout.lengths[first:last]
-                squared = _squared_drive(codes, base, sources, lengths, layout.drive[plane], shift)
-            spread = np.sqrt(noise.cell**2 * squared + noise.adc**2)
-            counter = np.uint64(((position * planes + plane) * tiles + tile) * noise.per_read)
+                squared = _squared_drive(codes, base, sources, lengths, drive, shift)
+            spread = np.sqrt(cell**2 * squared + adc**2)
+            counter = np.uint64(((position * planes + plane) * tiles + tile) * per_read)
             for j in range(columns):
-                draw = normal(key, counter + counters[j], noise.quantiles)
+                draw = normal(key, counter + counters[j], quantiles)
                 current[j] += np.int64(np.rint(spread * draw))
             if has_reference:
-                last_counter = counter + np.uint64(noise.per_read - 1)
-                draw = normal(key, last_counter, noise.quantiles)
+                draw = normal(key, counter + np.uint64(per_read - 1), quantiles)
                 reference += np.int64(np.rint(spread * draw))
         if curves is None:
             if has_reference:
@@ -290,11 +279,11 @@ def _read_tile(
             else:
                 _convert(current, np.float64, half, reciprocal, top, weights, totals, position)
         else:
-            _look_up(current, curve, starts, curves.origin, curves.shift, curves.highest, weights,
-                     totals, position)  # fmt: skip
+            _look_up(current, curve, starts, origin, curve_shift, highest, weights, totals,
+                     position)  # fmt: skip
             if has_reference:  # is read by the first array's converter
-                entry = (reference >> curves.shift) - curves.origin
-                reference_totals[position] += curve[min(max(entry, 0), curves.highest)] << shift
+                entry = (reference >> curve_shift) - origin
+                reference_totals[position] += curve[min(max(entry, 0), highest)] << shift
 
 
 @compiled

@@ -26,36 +26,19 @@ BLOCK_COLUMNS = 128  # columns read together, so that their tables stay in the L
 
 
 class Layout(NamedTuple):
-    """Where inputs and cells are.
+    """Where inputs and cells are."""
 
-    Attributes
-    ----------
-    bases : ndarray of int64, shape (positions,)
-        Flat padded-input offset of each output position.
-    sources : ndarray of uint64, shape (groups,)
-        Flat padded-input offset of each group from an output position.
-    lengths : ndarray of int64, shape (groups,)
-        Rows in each group.
-    tile_starts : ndarray of int64, shape (tiles + 1,)
-        First group of each tile.
-    tables : ndarray of int32, shape (blocks, groups, 2^group, B x width)
-        Column currents of each bit pattern; `width` outputs to a block.
-    width : int
-    coefficients : ndarray of int64, shape (B,)
-        Weight of each column in its output.
-    drive : ndarray of int64, shape (planes, 2^d)
-        Steps that each digit drives its row with.
-    dac_bits : int
-    """
-
-    bases: np.ndarray
+    bases: np.ndarray  # int64 (positions,): flat padded-input offset of each output position
+    #: uint64 (groups,): flat padded-input offset of each group from an output position
     sources: np.ndarray
-    lengths: np.ndarray
-    tile_starts: np.ndarray
+    lengths: np.ndarray  # int64 (groups,): rows in each group
+    tile_starts: np.ndarray  # int64 (tiles + 1,): first group of each tile
+    #: int32 (blocks, groups, 2^group, B x width): column currents of each bit pattern; `width`
+    #: outputs to a block
     tables: np.ndarray
     width: int
-    coefficients: np.ndarray
-    drive: np.ndarray
+    coefficients: np.ndarray  # int64 (B,): weight of each column in its output
+    drive: np.ndarray  # int64 (planes, 2^d): steps that each digit drives its row with
     dac_bits: int
 
 
@@ -68,72 +51,40 @@ class Converter(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """Codes of nonlinear converters, tabled.
+    """Codes of nonlinear converters, tabled."""
 
-    Attributes
-    ----------
-    codes : ndarray of int32, shape (row tiles, column tiles x entries)
-        By input shifted by `shift` and counted from `origin`.
-    starts : ndarray of int32, shape (blocks, B x width)
-        First entry of each column's converter.
-    origin, shift, highest : int32
-        `highest` is the last entry of a converter.
-    silent : ndarray of bool, shape (row tiles,)
-        Whether no current gives code 0 in every converter of the tile.
-    """
-
+    #: int32 (row tiles, column tiles x entries): by input shifted by `shift` and counted from
+    #: `origin`
     codes: np.ndarray
-    starts: np.ndarray
-    origin: np.int32
+    starts: np.ndarray  # int32 (blocks, B x width): first entry of each column's converter
+    origin: np.int32  # `highest` is the last entry of a converter
     shift: np.int32
     highest: np.int32
+    #: bool (row tiles,): whether no current gives code 0 in every converter of the tile
     silent: np.ndarray
 
 
 class Noise(NamedTuple):
-    """Noise of a read, keyed by image and by counter.
+    """Noise of a read, keyed by image and by counter."""
 
-    Attributes
-    ----------
-    cell, adc : float
-        Standard deviations in steps, of one cell for each drive step and of a conversion.
-    quantiles : ndarray
-    counters : ndarray of uint64, shape (blocks, B x width)
-        Of each column within a read.
-    per_read : int
-        Counters that a read takes; the last one is the reference column's.
-    squares : ndarray of int64, shape (groups, 2^group)
-        Sum of the squared drives of each bit pattern; empty where that takes the digits.
-    """
-
-    cell: float
+    cell: float  # Standard deviations in steps, of one cell for each drive step and of a conversion
     adc: float
     quantiles: np.ndarray
-    counters: np.ndarray
-    per_read: int
+    counters: np.ndarray  # uint64 (blocks, B x width): of each column within a read
+    per_read: int  # Counters that a read takes; the last one is the reference column's
+    #: int64 (groups, 2^group): sum of the squared drives of each bit pattern; empty where that
+    #: takes the digits
     squares: np.ndarray
 
 
 class Side(NamedTuple):
-    """Extra columns of every array; a table is empty where the chip has none.
+    """Extra columns of every array; a table is empty where the chip has none."""
 
-    Attributes
-    ----------
-    reference, sense : ndarray of int64, shape (groups, 2^group)
-        Currents of each bit pattern.
-    offset : int
-        What every stored weight is too large by.
-    sense_lsb : int
-        Steps of one active row at full drive.
-    limits : ndarray of int64
-        Highest code by count of the sense column.
-    """
-
-    reference: np.ndarray
-    sense: np.ndarray
-    offset: int
-    sense_lsb: int
-    limits: np.ndarray
+    reference: np.ndarray  # int64 (groups, 2^group): currents of each bit pattern
+    sense: np.ndarray  # int64 (groups, 2^group): currents of each bit pattern
+    offset: int  # What every stored weight is too large by
+    sense_lsb: int  # Steps of one active row at full drive
+    limits: np.ndarray  # int64: highest code by count of the sense column
 
 
 class Tables(NamedTuple):

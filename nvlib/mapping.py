@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nvlib.checks import require, require_integer
+from nvlib.checks import require, require_choice, require_integer, settle
 from nvlib.quantizers import MAX_BITS, Precision
 
 SCHEMES = ("differential", "signed-digit", "offset")
+MAX_LINES = 4096  # rows or columns of an array
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,10 @@ class ArrayMapping:
     scheme: str = "differential"
 
     def __post_init__(self) -> None:
-        require_integer("rows", self.rows, 1, 4096)
-        require_integer("columns", self.columns, 1, 4096)
-        require_integer("cell_bits", self.cell_bits, 1, MAX_BITS)
-        require_integer("dac_bits", self.dac_bits, 1, MAX_BITS)
-        require(self.scheme in SCHEMES, "scheme", f"one of {SCHEMES}", self.scheme, "use one")
+        for name, most in (("rows", MAX_LINES), ("columns", MAX_LINES), ("cell_bits", MAX_BITS),
+                           ("dac_bits", MAX_BITS)):  # fmt: skip
+            settle(self, **{name: require_integer(name, getattr(self, name), 1, most)})
+        settle(self, scheme=require_choice("scheme", self.scheme, SCHEMES))
 
     @property
     def level_max(self) -> int:

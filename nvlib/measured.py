@@ -1,12 +1,18 @@
 """Your own devices and converters, from CSV tables of measurements.
 
-Tables have a header and one measurement a line:
+Tables have a header and one measurement a line; further columns are ignored, with a warning.
 
-* device: ``level,conductance_s`` and, where measured, ``time_s`` and ``cycle``. A row is the
-  conductance in siemens that was read, `time_s` after programming, from a cell that was
-  programmed to `level`; `cycle` numbers the programming events.
+* device: ``level,conductance_s`` and, where measured, ``time_s``, ``cycle`` and ``cell``. A row
+  is the conductance in siemens that was read, `time_s` after programming, from a cell that was
+  programmed to `level`; `cycle` numbers the programming events, `cell` names the cell.
 * ADC: ``code,transition_lsb``, the input at which code - 1 becomes code
 * DAC: ``code,output_lsb``
+
+What the model of a device takes from its table: mean and spread of each level when first read,
+normal unless Shapiro and Wilk's test rejects that (Biometrika 52, 1965), else log-normal, else the
+measured quantiles themselves; and a power law of drift, one for all levels unless they differ
+(Cochran 1954 for means, Levene's test for spreads). Each decision is at `ALPHA`. A mapping needs
+2^c levels: of any other number, those that are spaced most evenly serve cells of the largest c.
 """
 
 from __future__ import annotations
@@ -15,20 +21,39 @@ import csv
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
 
+from nvlib.checks import require_path
 from nvlib.converters import MAX_ADC_BITS, Adc, Dac
-from nvlib.devices import DeviceModel, Effect, LevelMeans, LevelVariation, RetentionDrift
+from nvlib.devices import (
+    SECONDS,
+    DeviceModel,
+    Effect,
+    EmpiricalVariation,
+    LevelMeans,
+    LevelVariation,
+    LognormalVariation,
+    RetentionDrift,
+)
 from nvlib.quantizers import MAX_BITS
 
-LARGEST_FILE = 2**26  # bytes
+LARGEST_FILE = 2**24  # bytes
 FEWEST_SAMPLES = 3
 FEW_SAMPLES = 10
+ALPHA = 0.01
+QUANTILES = 129  # that stand for a distribution
+#: Exponents are not told apart more finely: 1e-4 moves 0.5 % in 21 decades of time.
+FINEST_NU = 1e-4
+#: Mean error of a power law that is worth a warning, as a share of the conductance.
+MOST_STRAY = 0.05
 #: Largest conductances of memory cells that are taken for siemens.
 PLAUSIBLE_S = (1e-9, 1e-1)
 
@@ -41,64 +66,77 @@ class MeasurementWarning(UserWarning):
     """A table of measurements can be used, with care."""
 
 
+def _warn(text: str) -> None:
+    warnings.warn(text, MeasurementWarning, stacklevel=3)
+
+
+@contextmanager
+def _naming(path: Path | str) -> Iterator[None]:
+    """Refusals of what is made from a table name its file."""
+    try:
+        yield
+    except ValueError as error:
+        raise MeasurementError(f"{path}: {error}") from error
+
+
 def _read_columns(
-    path: Path, required: Sequence[str], optional: Sequence[str] = ()
+    path: Path | str, required: Sequence[str], optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Finite numbers of a CSV file, indexed by line.
+    """Known columns of a CSV file, indexed by line: finite numbers, and names of cells.
 
     Raises
     ------
     MeasurementError
-        If a column is missing or unknown, or a value is no finite number; the line is named.
+        If a column is missing, or a value is no finite number; the line is named.
     """
-    path = Path(path)
     try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise MeasurementError(
-                f"{path}: expected at most {LARGEST_FILE} bytes, found {size}; thin the table out"
-            )
-        text = path.read_text(encoding="utf-8-sig")
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except OSError as error:
+        with require_path("path", path).open(encoding="utf-8-sig", newline="") as file:
+            text = file.read(LARGEST_FILE + 1)
+        rows = list(csv.reader(io.StringIO(text), strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MeasurementError(
-            f"{path}: expected a CSV file, received: {error.strerror}; check the path"
+            f"{path}: expected a CSV file in UTF-8, received: {error}; check the path, or export "
+            "it again"
         ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    if len(text) > LARGEST_FILE:
         raise MeasurementError(
-            f"{path}: expected CSV text in UTF-8, found something else ({error}); export it again"
-        ) from error
+            f"{path}: expected at most {LARGEST_FILE} characters, found more; thin the table out"
+        )
     header = [name.strip() for name in rows[0]] if rows else []
-    missing = [name for name in required if name not in header]
-    strange = [name for name in header if name not in (*required, *optional)]
-    if missing or strange or len(set(header)) < len(header):
+    used = [name for name in header if name in (*required, *optional)]
+    if not set(required) <= set(used) or len(set(used)) < len(used):
         wanted = ", ".join(required) + "".join(f"[, {name}]" for name in optional)
         raise MeasurementError(
-            f"{path}, row 1: expected columns {wanted}, found {', '.join(header) or 'none'}; "
+            f"{path}, row 1: expected columns {wanted}, found {', '.join(header)[:80] or 'none'}; "
             "name the columns so, in these units"
         )
+    if ignored := [name for name in header if name not in used]:
+        _warn(f"{path}: columns {', '.join(ignored)[:80]} are not used; known are {used}")
+    places = [header.index(name) for name in used]
     lines, values = [], []
     for line, row in enumerate(rows[1:], start=2):
         if row:
             lines.append(line)
-            values.append(_numbers(path, line, row, header))
+            try:
+                if len(row) != len(header):
+                    raise ValueError
+                values.append([_value(row[i], header[i]) for i in places])
+            except ValueError:
+                raise MeasurementError(
+                    f"{path}, row {line}: expected {len(header)} values, finite numbers in "
+                    f"{', '.join(used)}, found {','.join(row)[:60]!r}; correct or remove the row"
+                ) from None
     if not values:
         raise MeasurementError(f"{path}: expected measurements, found none; export it again")
-    return pd.DataFrame(values, index=lines, columns=header)
+    return pd.DataFrame(values, index=lines, columns=used)
 
 
-def _numbers(path: Path, line: int, row: list[str], header: list[str]) -> list[float]:
-    try:
-        numbers = [float(cell) for cell in row]
-    except ValueError:
-        numbers = []
-    if len(numbers) != len(header) or not all(map(math.isfinite, numbers)):
-        shown = ",".join(row)[:60]
-        raise MeasurementError(
-            f"{path}, row {line}: expected {len(header)} finite numbers, found {shown!r}; "
-            "correct or remove the row"
-        )
-    return numbers
+def _value(text: str, column: str) -> float | str:
+    if column == "cell":
+        return text.strip()
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number
 
 
 @dataclass(frozen=True)
@@ -110,10 +148,12 @@ class DriftFit:
     nu, nu_error : float
         Mean exponent of the traces, and its standard error.
     nu_sigma : float
-        Standard deviation from trace to trace.
+        Standard deviation from trace to trace; 0 where no trace is known.
     reference_seconds : float
         t_0, the first time measured.
     traces : int
+    level_nus, level_sigmas : tuple of float
+        Mean and standard deviation at each level, where levels differ; empty where they do not.
     """
 
     nu: float
@@ -121,6 +161,17 @@ class DriftFit:
     nu_sigma: float
     reference_seconds: float
     traces: int
+    level_nus: tuple[float, ...] = ()
+    level_sigmas: tuple[float, ...] = ()
+
+    def effect(self, seconds: float, levels: Sequence[int]) -> RetentionDrift:
+        """Drift of cells of those `levels`; conductances that grew are held constant."""
+        nu: float | tuple[float, ...] = max(self.nu, 0.0)
+        sigma: float | tuple[float, ...] = self.nu_sigma
+        if self.level_nus:
+            nu = tuple(max(self.level_nus[level], 0.0) for level in levels)
+            sigma = tuple(self.level_sigmas[level] for level in levels)
+        return RetentionDrift(seconds, nu, sigma, self.reference_seconds)
 
 
 @dataclass(frozen=True)
@@ -134,17 +185,36 @@ class MeasuredDevice:
     counts : tuple of int
         Measurements behind them.
     drift : DriftFit or None
+    log_sigmas : tuple of float
+        Standard deviation of ln G at levels that are log-normal, 0 at others; empty for none.
+    quantiles_s : tuple of tuple of float
+        Quantiles at levels that no distribution fits, () at others; empty for none.
     """
 
     means_s: tuple[float, ...]
     sigmas_s: tuple[float, ...]
     counts: tuple[int, ...]
     drift: DriftFit | None = None
+    log_sigmas: tuple[float, ...] = ()
+    quantiles_s: tuple[tuple[float, ...], ...] = ()
 
     @property
     def cell_bits(self) -> int:
-        """Bits that a cell stores; use a mapping of as many."""
-        return (len(self.means_s) - 1).bit_length()
+        """Bits that a cell stores, the most for which there are levels; of the mapping to use."""
+        return len(self.means_s).bit_length() - 1
+
+    @property
+    def used_levels(self) -> tuple[int, ...]:
+        """Levels that cells of `cell_bits` are written to: those spaced most evenly.
+
+        Examples
+        --------
+        >>> MeasuredDevice((1e-6, 2e-6, 3e-6, 9e-6, 10e-6), (1e-7,) * 5, (20,) * 5).used_levels
+        (0, 2, 3, 4)
+        """
+        wanted = np.linspace(self.means_s[0], self.means_s[-1], 2**self.cell_bits)
+        distance = np.abs(wanted[:, None] - np.array(self.means_s)) / self.means_s[-1]
+        return tuple(map(int, linear_sum_assignment(distance)[1]))
 
     @property
     def on_conductance(self) -> float:
@@ -171,38 +241,46 @@ class MeasuredDevice:
         (11.0, (0.01, 0.05))
         """
         low, high = self.means_s[0], self.means_s[-1]
-        span = high - low
-        means = tuple(round((mean - low) / span, 12) for mean in self.means_s)
-        sigmas = tuple(round(sigma / span, 12) for sigma in self.sigmas_s)
-        effects: tuple[Effect, ...] = (LevelMeans(means), LevelVariation(sigmas))
+        span, levels = high - low, self.used_levels
+        logs = [self.log_sigmas[level] if self.log_sigmas else 0.0 for level in levels]
+        quantiles = [self.quantiles_s[level] if self.quantiles_s else () for level in levels]
+        means, sigmas, deviations = [], [], []
+        for level, log, values in zip(levels, logs, quantiles, strict=True):
+            mean, normal = self.means_s[level], not log and not values
+            # The median of a log-normal level, whose mean is then the measured one.
+            means.append(round((mean * math.exp(-(log**2) / 2) - low) / span, 12))
+            sigmas.append(round(self.sigmas_s[level] / span, 12) if normal else 0.0)
+            deviations.append(tuple((value - mean) / span for value in values))
+        effects: tuple[Effect, ...] = (LevelMeans(tuple(means)), LevelVariation(tuple(sigmas)))
+        if any(logs):
+            effects += (LognormalVariation(tuple(logs)),)
+        if any(quantiles):
+            effects += (EmpiricalVariation(tuple(deviations)),)
         if seconds is not None:
             if self.drift is None:
                 raise MeasurementError(
                     f"seconds: expected none for a device without measured drift, received "
                     f"{seconds}; measure at several times and add a column time_s"
                 )
-            drift = self.drift
-            effects += (
-                RetentionDrift(seconds, max(drift.nu, 0.0), drift.nu_sigma,
-                               drift.reference_seconds),
-            )  # fmt: skip
+            effects += (self.drift.effect(seconds, levels),)
         ratio = round(high / low, 6) if low > 0 else math.inf
         return DeviceModel(on_off_ratio=ratio, effects=effects)
 
 
-def read_device(path: Path) -> tuple[MeasuredDevice, pd.DataFrame]:
+def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
     """A device, and the measurements it was made from.
 
     Raises
     ------
     MeasurementError
-        If columns, levels, samples or units are not what the module's text says; the row is
-        named.
+        If columns, levels, samples or units are not what the module's text says, or conductances
+        change with the cycle; the row or level is named.
 
     Warns
     -----
     MeasurementWarning
-        If samples are few, levels overlap, or conductances grow with time.
+        If columns or levels are not used, samples are few, levels overlap, no distribution fits,
+        conductances grow with time or follow no power law, or no trace of a cell is known.
 
     Examples
     --------
@@ -211,107 +289,198 @@ def read_device(path: Path) -> tuple[MeasuredDevice, pd.DataFrame]:
     >>> device.cell_bits, device.counts, f"{device.drift.nu:.3f} +- {device.drift.nu_error:.3f}"
     (2, (40, 40, 40, 40), '0.031 +- 0.001')
     """
-    table = _read_columns(path, ("level", "conductance_s"), ("time_s", "cycle"))
+    table = _read_columns(path, ("level", "conductance_s"), ("time_s", "cycle", "cell"))
     _check_device(path, table)
     first = table
     if "time_s" in table:
         first = table[table["time_s"] == table["time_s"].min()]
-    means: list[float] = []
-    sigmas, counts, place = [], [], {}
+    samples, places = [], []
     for level in range(int(table["level"].max()) + 1):
         rows = first[first["level"] == level]
-        samples = rows["conductance_s"].to_numpy()
-        place[level] = f"level {level}" + (
-            f" (rows {rows.index[0]} to {rows.index[-1]})" if len(rows) else ""
-        )
-        if len(samples) < FEWEST_SAMPLES:
+        span = f" (rows {rows.index[0]} to {rows.index[-1]})" if len(rows) else ""
+        places.append(f"{path}, level {level}{span}")
+        samples.append(rows["conductance_s"].to_numpy())
+        if len(rows) < FEWEST_SAMPLES:
             when = " at the first time" if "time_s" in table else ""
             raise MeasurementError(
-                f"{path}, {place[level]}: expected at least {FEWEST_SAMPLES} measurements{when}, "
-                f"found {len(samples)}; measure more"
+                f"{places[-1]}: expected at least {FEWEST_SAMPLES} measurements{when}, "
+                f"found {len(rows)}; measure more"
             )
-        if len(samples) < FEW_SAMPLES:
-            _warn(f"{path}, {place[level]}: a spread from {len(samples)} measurements is uncertain")
-        if means and samples.mean() <= means[-1]:
-            raise MeasurementError(
-                f"{path}, {place[level]}: expected a mean above that of level {level - 1}, "
-                f"{means[-1]:.4g} S, found {samples.mean():.4g} S; number the levels upwards"
-            )
-        means.append(float(samples.mean()))
-        sigmas.append(float(samples.std(ddof=1)))
-        counts.append(len(samples))
+        if len(rows) < FEW_SAMPLES:
+            _warn(f"{places[-1]}: a spread from {len(rows)} measurements is uncertain")
+        if "cycle" in table:
+            _check_endurance(places[-1], rows)
+    means = [float(values.mean()) for values in samples]
+    sigmas = [float(values.std(ddof=1)) for values in samples]
     for level in range(1, len(means)):
+        if means[level] <= means[level - 1]:
+            raise MeasurementError(
+                f"{places[level]}: expected a mean above that of level {level - 1}, "
+                f"{means[level - 1]:.4g} S, found {means[level]:.4g} S; number the levels upwards"
+            )
         if means[level] - means[level - 1] < sigmas[level] + sigmas[level - 1]:
-            _warn(f"{path}, {place[level]}: overlaps level {level - 1}; their means are less "
-                  "than the sum of their spreads apart")  # fmt: skip
-    drift = _fit_drift(path, table) if "time_s" in table else None
-    return MeasuredDevice(tuple(means), tuple(sigmas), tuple(counts), drift), table
+            _warn(f"{places[level]}: overlaps level {level - 1}; their means are less than the "
+                  "sum of their spreads apart")  # fmt: skip
+    logs, quantiles = _distributions(samples, places)
+    with _naming(path):
+        drift = _fit_drift(path, table) if "time_s" in table else None
+        counts = tuple(map(len, samples))
+        device = MeasuredDevice(tuple(means), tuple(sigmas), counts, drift, logs, quantiles)
+        device.model(drift.reference_seconds if drift else None)
+    if len(device.used_levels) < len(means):
+        used = ", ".join(map(str, device.used_levels))
+        _warn(f"{path}: of {len(means)} levels, cells of {device.cell_bits} bits use {used}, which "
+              "are spaced most evenly")  # fmt: skip
+    return device, table
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, MeasurementWarning, stacklevel=3)
-
-
-def _check_device(path: Path, table: pd.DataFrame) -> None:
-    highest = table["level"].max()
-    for line, level in table["level"].items():
-        if level != int(level) or not 0 <= level < 2**MAX_BITS:
-            raise MeasurementError(
-                f"{path}, row {line}: expected a level from 0 to {2**MAX_BITS - 1}, found "
-                f"{level:g}; number the levels from G_off upwards"
-            )
-    bits = int(highest).bit_length()
-    absent = sorted(set(range(2**bits)) - set(table["level"].astype(int)))
-    if absent or bits == 0:
+def _check_device(path: Path | str, table: pd.DataFrame) -> None:
+    """Refuse values that are no levels, conductances in S or times; the first row is named."""
+    level, conductance = table["level"], table["conductance_s"]
+    time = table.get("time_s", pd.Series(1.0, table.index))
+    shortest, longest = SECONDS
+    for column, valid, wanted in (
+        (level, (level == level // 1) & (level >= 0) & (level < 2**MAX_BITS),
+         f"a level from 0 to {2**MAX_BITS - 1}, found {{:g}}; number the levels from G_off "
+         "upwards"),
+        (conductance, (conductance >= 0) & (conductance <= PLAUSIBLE_S[1]),
+         f"a conductance in S from 0 to {PLAUSIBLE_S[1]:g}, found {{:g}}; convert the column "
+         "(1 uS is 1e-6)"),
+        (time, (time >= shortest) & (time <= longest),
+         f"a time after programming from {shortest:g} to {longest:g} s, found {{:g}}; a power law "
+         "has no time 0"),
+    ):  # fmt: skip
+        if not valid.all():
+            line = valid.idxmin()
+            raise MeasurementError(f"{path}, row {line}: expected {wanted.format(column[line])}")
+    highest = int(level.max())
+    absent = sorted(set(range(max(highest, 1) + 1)) - set(level.astype(int)))
+    if absent:
         raise MeasurementError(
-            f"{path}: expected every level from 0 to {2 ** max(bits, 1) - 1}, found none of "
-            f"{absent or [1]}; measure them, or number those you have without gaps"
+            f"{path}: expected every level from 0 to {max(highest, 1)}, found none of "
+            f"{absent[:5]}; measure them, or number those you have without gaps"
         )
-    for line, value in table["conductance_s"].items():
-        if not 0 <= value <= PLAUSIBLE_S[1]:
-            raise MeasurementError(
-                f"{path}, row {line}: expected a conductance in S from 0 to {PLAUSIBLE_S[1]:g}, "
-                f"found {value:g}; convert the column (1 uS is 1e-6)"
-            )
-    largest = table["conductance_s"].max()
-    if largest < PLAUSIBLE_S[0]:
+    if conductance.max() < PLAUSIBLE_S[0]:
         raise MeasurementError(
-            f"{path}, row {table['conductance_s'].idxmax()}: expected a largest conductance of at "
-            f"least {PLAUSIBLE_S[0]:g} S, found {largest:g}; convert the column to siemens"
-        )
-    if "time_s" in table and (table["time_s"] <= 0).any():
-        line = (table["time_s"] <= 0).idxmax()
-        raise MeasurementError(
-            f"{path}, row {line}: expected a time after programming above 0 s, found "
-            f"{table['time_s'][line]:g}; a power law has no time 0"
+            f"{path}, row {conductance.idxmax()}: expected a largest conductance of at least "
+            f"{PLAUSIBLE_S[0]:g} S, found {conductance.max():g}; convert the column to siemens"
         )
 
 
-def _fit_drift(path: Path, table: pd.DataFrame) -> DriftFit | None:
-    """Straight lines through ln G against ln t, one for each trace."""
+def _check_endurance(place: str, rows: pd.DataFrame) -> None:
+    """Refuse a level whose conductance follows the cycle: no spread, but wear.
+
+    A parabola over the ranks of the cycles must explain less than a quarter of the variance.
+    """
+    rank, values = rows["cycle"].rank(method="dense"), rows["conductance_s"] / PLAUSIBLE_S[0]
+    if "cell" in rows and rows["cell"].duplicated().any():
+        values = values - values.groupby(rows["cell"]).transform("mean")
+    if rank.nunique() < 4 or np.ptp(values) == 0:
+        return
+    fit = np.polyval(np.polyfit(rank, values, 2), rank)
+    explained = 1 - float(((values - fit) ** 2).mean() / values.var(ddof=0))
+    freedom = len(values) - 3
+    p = stats.f.sf(explained / 2 / max(1 - explained, 1e-12) * freedom, 2, freedom)
+    if explained > 0.25 and p < ALPHA / 10:
+        ordered = rows.sort_values("cycle")["conductance_s"]
+        raise MeasurementError(
+            f"{place}: expected conductances that do not depend on the cycle, found a trend from "
+            f"{ordered.iloc[0]:.3g} to {ordered.iloc[-1]:.3g} S that explains {explained:.0%} of "
+            "their variance; keep the cycles of one age, endurance is not modelled"
+        )
+
+
+def _distributions(
+    samples: list[np.ndarray], places: list[str]
+) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+    """Spreads of ln G of the levels that are log-normal, quantiles of those that are neither."""
+
+    def p_value(values: np.ndarray) -> float:
+        values = values[:: -(-len(values) // 5000)]  # the test's p-value holds up to 5,000
+        return float(stats.shapiro(values).pvalue) if np.ptp(values) > 0 else 1.0
+
+    normal = [p_value(values / values.max(initial=1e-12)) for values in samples]
+    if stats.combine_pvalues(normal).pvalue >= ALPHA:
+        return (), ()
+    log = [p_value(np.log(values)) if values.min() > 0 else 0.0 for values in samples]
+    if stats.combine_pvalues(log).pvalue >= ALPHA:
+        return tuple(float(np.log(values).std(ddof=1)) for values in samples), ()
+    logs = [0.0] * len(samples)
+    quantiles: list[tuple[float, ...]] = [()] * len(samples)
+    for level, values in enumerate(samples):
+        if normal[level] < ALPHA <= log[level]:
+            logs[level] = float(np.log(values).std(ddof=1))
+        elif normal[level] < ALPHA:
+            found = np.quantile(values, np.linspace(0, 1, QUANTILES))
+            quantiles[level] = tuple(map(float, found))
+            _warn(f"{places[level]}: neither normal (p = {normal[level]:.1g}) nor log-normal (p = "
+                  f"{log[level]:.1g}); its errors are drawn from those measured")  # fmt: skip
+    return tuple(logs), tuple(quantiles)
+
+
+def _fit_drift(path: Path | str, table: pd.DataFrame) -> DriftFit | None:
+    """Straight lines through ln G against ln t: one for each trace of a cell, where it is known."""
     start = float(table["time_s"].min())
-    traces = ["level", "cycle"] if "cycle" in table else ["level"]
-    exponents = []
-    for _, rows in table[table["conductance_s"] > 0].groupby(traces):
+    positive = table[table["conductance_s"] > 0]
+    if len(positive) < len(table):
+        _warn(f"{path}: {len(table) - len(positive)} conductances of 0 S are left out of the drift")
+    trace = ["level", *(name for name in ("cycle", "cell") if name in table)]
+    known = len(trace) > 1 and not positive.duplicated([*trace, "time_s"]).any()
+    known = known and positive.groupby(trace)["time_s"].nunique().max() > 1
+    exponents: dict[int, list[float]] = {}
+    errors, residuals = [], []
+    for (level, *_), rows in positive.groupby(trace if known else ["level"]):
         age = np.log(rows["time_s"] / start)
         if age.nunique() > 1:
-            exponents.append(-float(np.polyfit(age, np.log(rows["conductance_s"]), 1)[0]))
-    if len(exponents) < 2:
+            log = np.log(rows["conductance_s"])
+            line = np.polyfit(age, log, 1)
+            exponents.setdefault(int(level), []).append(-float(line[0]))
+            if not known:
+                errors.append(stats.linregress(age, log).stderr)
+            residuals.append(log - np.polyval(line, age))
+    pooled = np.array([nu for several in exponents.values() for nu in several])
+    if len(pooled) < 1 + known:
         _warn(f"{path}: no drift is fitted; that takes two traces of at least two times each")
         return None
-    nu, spread = float(np.mean(exponents)), float(np.std(exponents, ddof=1))
-    if nu < 0:
-        _warn(f"{path}: conductances grow with time (nu = {nu:.3g}); the model holds them constant")
-    return DriftFit(nu, spread / math.sqrt(len(exponents)), spread, start, len(exponents))
+    nu, groups = float(pooled.mean()), list(exponents.values())
+    if known:
+        spread = float(pooled.std(ddof=1))
+        error = spread / math.sqrt(len(pooled))
+        with warnings.catch_warnings():  # of traces that do not vary
+            warnings.simplefilter("ignore")
+            tests = (stats.f_oneway, stats.levene) if len(groups) > 1 else ()
+            differ = any(test(*groups).pvalue < ALPHA for test in tests)
+    else:
+        _warn(f"{path}: drift is taken to be the same from cell to cell, since no cell is followed "
+              "over time; add a column cycle or cell that tells them apart")  # fmt: skip
+        spread, error = 0.0, float(np.linalg.norm(errors)) / len(errors)
+        weights = 1 / np.maximum(errors, FINEST_NU) ** 2
+        q = weights @ (pooled - np.average(pooled, weights=weights)) ** 2
+        differ = stats.chi2.sf(q, len(pooled) - 1) < ALPHA
+    nus, sigmas = [nu], [spread]
+    if differ and np.ptp(pooled) > FINEST_NU:
+        levels = [exponents.get(k, [nu]) for k in range(int(table["level"].max()) + 1)]
+        nus = [float(np.mean(level)) for level in levels]
+        sigmas = [float(np.std(level, ddof=1)) if len(level) > 1 else spread for level in levels]
+    if min(nus) < 0:
+        _warn(f"{path}: conductances grow with time (nu = {min(nus):.3g}); the model holds them "
+              "constant")  # fmt: skip
+    stray = pd.concat(residuals).groupby(table["time_s"]).agg(["mean", "sem"])
+    clear = stray["mean"].abs().where(stray["mean"].abs() > 4 * stray["sem"], 0.0).max()
+    if clear > MOST_STRAY:
+        _warn(f"{path}: conductances follow no power law of time; its mean errs by {clear:.0%}")
+    tables = (tuple(nus), tuple(sigmas)) if len(nus) > 1 else ()
+    return DriftFit(nu, error, spread, start, len(pooled) if known else 0, *tables)
 
 
-def read_adc(path: Path) -> Adc:
+def read_adc(path: Path | str) -> Adc:
     """An ADC from its measured code transition levels.
 
     Raises
     ------
     MeasurementError
-        If codes are missing or double, transitions descend, or the unit is not the LSB.
+        If codes are missing or double, transitions descend or stray far from the ideal ones, or
+        the unit is not the LSB.
 
     Examples
     --------
@@ -321,24 +490,18 @@ def read_adc(path: Path) -> Adc:
     (5, 31)
     """
     transitions = _codes(path, "transition_lsb", first=1)
-    steps = np.diff(transitions)
-    if (steps < 0).any():
-        code = int((steps < 0).argmax()) + 2
-        raise MeasurementError(
-            f"{path}, code {code}: expected a transition not below that of code {code - 1}, "
-            f"{transitions[code - 2]:g}, found {transitions[code - 1]:g}; a missing code has the "
-            "transition of the one before"
-        )
-    return Adc(bits=len(transitions).bit_length(), transitions=tuple(transitions))
+    with _naming(path):
+        return Adc(bits=len(transitions).bit_length(), transitions=tuple(transitions))
 
 
-def read_dac(path: Path) -> Dac:
+def read_dac(path: Path | str) -> Dac:
     """A DAC from its measured outputs.
 
     Raises
     ------
     MeasurementError
-        If codes are missing or double, or the unit is not the LSB.
+        If codes are missing or double, outputs stray far from the ideal ones, or the unit is not
+        the LSB.
 
     Examples
     --------
@@ -346,10 +509,12 @@ def read_dac(path: Path) -> Dac:
     >>> len(read_dac(EXAMPLES / "dac.csv").outputs)
     8
     """
-    return Dac(outputs=tuple(_codes(path, "output_lsb", first=0)))
+    outputs = tuple(_codes(path, "output_lsb", first=0))
+    with _naming(path):
+        return Dac(outputs=outputs)
 
 
-def _codes(path: Path, column: str, first: int) -> list[float]:
+def _codes(path: Path | str, column: str, first: int) -> list[float]:
     """Values by code, `first` to 2^bits - 1."""
     table = _read_columns(path, ("code", column))
     seen: dict[float, int] = {}

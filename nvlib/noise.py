@@ -78,21 +78,11 @@ def image_keys(images: np.ndarray) -> np.ndarray:
 
 
 class ReadKeys(NamedTuple):
-    """What the noise of a reading hangs on, beside the position and the column.
+    """What the noise of a reading hangs on, beside the position and the column."""
 
-    Attributes
-    ----------
-    images : ndarray of uint64, shape (N,)
-        Names of the images.
-    seed : int
-        Of the chip.
-    access : int
-        Which reading of the images.
-    """
-
-    images: np.ndarray
-    seed: int
-    access: int
+    images: np.ndarray  # uint64 (N,): names of the images
+    seed: int  # Of the chip
+    access: int  # Which reading of the images
 
     def check(self, layer: str, rows: int) -> None:
         """Refuse an input that has not one row for each image, naming the layer.

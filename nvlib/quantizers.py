@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from nvlib.checks import require, require_integer, settle
+
 MAX_BITS = 8
 
 
@@ -43,24 +45,19 @@ class Precision:
 
     def __post_init__(self) -> None:
         for name in ("weight_bits", "activation_bits"):
-            bits = getattr(self, name)
-            if type(bits) is not int or not 1 <= bits <= MAX_BITS:
-                raise ValueError(
-                    f"{name}: expected an integer from 1 to {MAX_BITS}, received {bits!r}; "
-                    "choose a precision in that range"
-                )
+            settle(self, **{name: require_integer(name, getattr(self, name), 1, MAX_BITS)})
 
     @classmethod
     def parse(cls, name: str | Precision) -> Precision:
         """Read a name such as ``"W4A3"``; a precision stays what it is."""
         if isinstance(name, Precision):
             return name
-        match = re.fullmatch(r"W(\d{1,3})A(\d{1,3})", str(name))
-        if match is None:
-            raise ValueError(
-                f"expected a precision such as 'W4A3', received {name!r}; "
-                "write W, the weight bits, A and the activation bits"
-            )
+        match = re.fullmatch(r"W(\d{1,3})A(\d{1,3})", name) if isinstance(name, str) else None
+        require(
+            match is not None, "precision", "a name such as 'W4A3'", name,
+            "write W, the weight bits, A and the activation bits",
+        )  # fmt: skip
+        assert match is not None
         return cls(int(match[1]), int(match[2]))
 
     @property

@@ -97,9 +97,9 @@ FAULTS = (
 #: What is tried in turn: engine, artifact, notebooks.
 SELECTIONS = (
     ["tests", *(f"--ignore=tests/test_{part}.py"
-                for part in ("report", "artifact", "robustness", "cluster"))],
+                for part in ("report", "artifact", "record", "robustness", "cluster"))],
     ["tests/test_cluster.py", "tests/test_artifact.py", "tests/test_robustness.py",
-     "-k", "not deliberate_faults"],
+     "tests/test_record.py", "-k", "not deliberate_faults"],
     ["--nbval-lax", "notebooks"],
 )  # fmt: skip
 LEFT_OUT = shutil.ignore_patterns(".venv", "build", ".git", "__pycache__", ".*_cache", "figures")

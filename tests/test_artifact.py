@@ -1,15 +1,11 @@
-"""The artifact around the library: environment, runner, sweep, claims, notebooks, README."""
+"""The artifact around the library: runner, sweep, claims, notebooks, README."""
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
-import os
 import re
-import subprocess
 import sys
-import tomllib
 
 import nbformat
 import pandas as pd
@@ -19,89 +15,11 @@ import yaml
 from PIL import Image
 
 import nvlib
-from artifact import claims, readme, reproduce, residual, sweep
+from artifact import claims, publish, record, reproduce, residual, sweep
 from artifact.notebook import CheckError, Session
 from artifact.paths import FIGURES, NOTEBOOKS, RESULTS, ROOT
 from artifact.studies import precision
 from tests.faults import FAULTS, source
-
-
-def run(*command, **options):
-    return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=120, **options
-    )
-
-
-def test_lock_environment_and_project_agree():
-    lock = dict(
-        line.split("==")
-        for line in (ROOT / "requirements.lock").read_text().split()
-        if "==" in line
-    )
-    lock = {name.lower().replace("_", "-"): version for name, version in lock.items()}
-    assert lock["torch"] == "2.13.0"
-    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    assert conda[-1]["pip"][0] == "-r requirements.lock"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["test"], *extras["cluster"]]
-    assert {name.lower() for name in needed} <= set(lock)
-    python = next(line for line in conda if str(line).startswith("python="))
-    assert f">={python.removeprefix('python=')}" == project["requires-python"]
-
-
-def fake(folder, name, script):
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
-@pytest.fixture
-def clone(tmp_path):
-    """A copy of what run_all.sh needs, and a PATH with only basic tools."""
-    folder, tools = tmp_path / "clone", tmp_path / "bin"
-    folder.mkdir()
-    tools.mkdir()
-    for name in ("run_all.sh", "requirements.lock"):
-        (folder / name).write_bytes((ROOT / name).read_bytes())
-        (folder / name).chmod(0o755)
-    for tool in ("bash", "dirname", "cksum", "cut", "rm", "touch", "env", "mkdir"):
-        os.symlink(run("which", tool).stdout.strip(), tools / tool)
-    environment = {"PATH": str(tools), "HOME": str(tmp_path)}
-    return folder, tools, environment
-
-
-def test_no_python_or_too_old_a_python_is_one_clear_line(clone):
-    folder, tools, environment = clone
-    done = run("bash", folder / "run_all.sh", env=environment)
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("found none; install Python 3.11 and start again")
-    fake(tools, "python3", 'case "$1" in --version) echo Python 3.9.1;; *) exit 1;; esac')
-    done = run("bash", folder / "run_all.sh", env=environment)
-    assert done.returncode == 1
-    assert "found Python 3.9.1; install Python 3.11" in done.stderr
-
-
-def test_no_network_is_one_clear_line_and_the_next_start_recovers(clone):
-    folder, tools, environment = clone
-    fake(tools, "python3.11", (
-        'case "$*" in "-m venv .venv") mkdir -p .venv/bin;'
-        ' cp "$FAKE" .venv/bin/python;; esac'))  # fmt: skip
-    os.symlink(run("which", "cp").stdout.strip(), tools / "cp")
-    fake(tools, "pip-fails", 'case "$*" in *requirements.lock*) echo noise >&2; exit 1;; esac')
-    environment["FAKE"] = str(tools / "pip-fails")
-    done = run("bash", folder / "run_all.sh", env=environment)
-    assert done.returncode == 1
-    assert "could not install requirements.lock; check the network" in done.stderr
-    assert not list((folder / ".venv").glob("ready-*"))
-    fake(tools, "pip-works", 'case "$*" in *artifact.reproduce*) echo ran "$@";; esac')
-    environment["FAKE"] = str(tools / "pip-works")
-    done = run("bash", folder / "run_all.sh", "--list", env=environment)
-    assert done.returncode == 0
-    assert "ran -u -m artifact.reproduce --list" in done.stdout
-    done = run("bash", folder / "run_all.sh", "--list", env=environment)
-    assert "Making .venv" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -148,8 +66,8 @@ def test_a_failing_notebook_is_named_with_its_cell_and_the_rest_goes_on(tmp_path
     )
     nbformat.write(broken, tmp_path / "99_broken.ipynb")
     monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(reproduce, "BUILD", tmp_path / "build")
-    failure = reproduce.run_notebook(reproduce.Notebook("99_broken", "", (0, 0, 0)), {})
+    broken_one = reproduce.Notebook("99_broken", "", (0, 0, 0))
+    failure = reproduce.run_notebook(broken_one, {}, tmp_path / "build/notebooks")
     assert "99_broken, cell 2: ZeroDivisionError: division by zero" in failure
     assert (tmp_path / "build/notebooks/99_broken.ipynb").is_file()
 
@@ -265,18 +183,18 @@ def test_every_figure_and_table_is_there():
 
 
 def test_the_readme_table_is_that_of_the_results():
-    assert readme.claims_markdown() in (ROOT / "README.md").read_text()
-    assert readme.requirements_markdown() in (ROOT / "README.md").read_text()
-    assert readme.region_markdown() in (ROOT / "README.md").read_text()
+    assert publish.claims_markdown() in (ROOT / "README.md").read_text()
+    assert publish.requirements_markdown() in (ROOT / "README.md").read_text()
+    assert publish.region_markdown() in (ROOT / "README.md").read_text()
     ids = [claim["id"] for claim in json.loads((RESULTS / "claims.json").read_text())]
     assert ids == list(claims.expected())
 
 
 def test_a_changed_table_is_noticed(monkeypatch):
-    table = sweep.read_table("precision_chips", "embedded")
+    table = record.committed("embedded").read_table("precision_chips")
     session = Session("embedded", False, "quick", 1, "checkpoints")
     parameters = ["dataset", "precision", "seed", "images", "checkpoints"]
-    monkeypatch.setattr(sweep, "read_table", lambda name: table)
+    monkeypatch.setattr(record.Record, "read_table", lambda place, name: table)
     session.check_sample("precision_chips", precision.chip_point, parameters)
     table["correct"] -= 1
     with pytest.raises(CheckError, match="the engine or the checkpoints changed"):
@@ -314,19 +232,14 @@ def test_every_command_of_the_appendix_is_one_that_exists():
             reproduce.parse(arguments.split())  # ends with an error where an option is unknown
     names = {notebook.name for notebook in reproduce.CATALOGUE}
     assert set(re.findall(r"`(\d\d_\w+)`", text)) <= names
-    assert readme.appendix_markdown() in text
+    assert publish.appendix_markdown() in text
     minutes = re.search(r"`\./run_all\.sh` \| (\d+) ", text)
     expected = sum(notebook.minutes[1] for notebook in reproduce.CATALOGUE)
     assert abs(int(minutes[1]) - expected) <= 1
 
 
-def test_every_table_has_an_origin():
-    origins = json.loads(sweep.PROVENANCE.read_text())
-    for path in RESULTS.glob("*.csv"):
-        if path.stem == "faults":
-            continue  # of the tests, not of a study
-        origin = origins[path.name]
-        assert origin["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+def test_every_table_and_figure_has_an_origin():
+    for origin in record.committed().origins().values():
         for fact in ("commit", "data", "checkpoints", "machine", "nvlib", "profile", "time"):
             assert origin[fact]
     for path in FIGURES.glob("*.png"):

@@ -11,6 +11,8 @@ import pytest
 
 import nvlib
 from artifact import report
+from artifact.compare import beside
+from artifact.record import Record, committed
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -31,7 +33,9 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "REPORT", folder)
-        index = report.write({"commit": "abc <b>", "profile": "quick"}, folder / "none")
+        nothing = Record(folder / "none", folder / "none", folder / "none")
+        compared = beside(committed(), committed())
+        index = report.write({"commit": "abc <b>", "profile": "quick"}, nothing, compared)
     assert index == folder / "index.html"
     return folder
 
@@ -62,6 +66,8 @@ def test_the_api_has_a_page_for_each_module_to_build_on(pages):
 def test_the_first_page_has_claims_figures_and_facts(pages):
     text = (pages / "index.html").read_text(encoding="utf-8")
     assert "C6_W4A3" in text
+    assert "as recorded: this run judged none" in text
+    assert "<td>table precision_grid</td>" in text
     assert text.count("<figure") >= 12
     assert "abc &lt;b&gt;" in text
     page = (pages / "05_adc_reduction.html").read_text(encoding="utf-8")

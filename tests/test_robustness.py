@@ -106,18 +106,6 @@ def test_a_folder_that_cannot_be_written_is_one_clear_message(tmp_path):
         files.write_text(tmp_path / "file" / "table.csv", "text")
 
 
-def test_an_altered_table_is_noticed_before_it_is_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "RESULTS", tmp_path)
-    monkeypatch.setattr(sweep, "PROVENANCE", tmp_path / "provenance.json")
-    table = pd.DataFrame({"x": [1, 2], "dataset": "mnist"})
-    path = sweep.write_table("mine", table, {"commit": "abc"})
-    pd.testing.assert_frame_equal(sweep.read_table("mine"), table)
-    assert json.loads((tmp_path / "provenance.json").read_text())["mine.csv"]["commit"] == "abc"
-    path.write_text(path.read_text().replace("2", "3"))
-    with pytest.raises(ValueError, match="the table was altered, restore it from git"):
-        sweep.read_table("mine")
-
-
 def test_threads_batches_and_instruction_sets_change_no_table():
     def digest(threads, batch, instructions):
         done = subprocess.run(

@@ -9,6 +9,8 @@ import pytest
 
 from nvlib.devices import (
     DeviceModel,
+    EmpiricalVariation,
+    LevelMeans,
     LevelVariation,
     LognormalVariation,
     ProportionalVariation,
@@ -68,6 +70,41 @@ def test_drift_follows_its_power_law():
     np.testing.assert_allclose(drifted[2], 3 * 100**-0.05)
 
 
+def test_exponents_and_logarithmic_spreads_of_each_level():
+    drift = RetentionDrift(2000.0, (0.0, 0.05, 0.2, 0.1), (0.0, 0.01, 0.0, 0.02))
+    exponents = -np.log(programmed(drift, ratio=4.0) / (LEVELS + 1)) / np.log(100)
+    np.testing.assert_allclose(exponents.mean(axis=1), [0.0, 0.05, 0.1], atol=2e-4)
+    np.testing.assert_allclose(exponents.std(axis=1), [0.0, 0.01, 0.02], rtol=0.01)
+    spread = LognormalVariation((0.5, 0.1, 0.0, 0.3))
+    logs = np.log(programmed(spread, ratio=4.0) / (LEVELS + 1))
+    np.testing.assert_allclose(logs.std(axis=1), [0.5, 0.1, 0.3], rtol=0.01)
+
+
+def test_one_exponent_for_each_level_draws_what_one_for_all_does():
+    one = programmed(RetentionDrift(1e4, 0.05, 0.01), seed=3)
+    np.testing.assert_array_equal(
+        one, programmed(RetentionDrift(1e4, (0.05,) * 4, (0.01,) * 4), seed=3)
+    )
+
+
+def test_errors_that_no_distribution_fits_are_drawn_from_their_quantiles():
+    two_peaks = (-0.1, -0.1, 0.2, 0.2)  # a third each: at -0.1, between, at 0.2
+    error = programmed(EmpiricalVariation(((), two_peaks, (), ()))) - LEVELS
+    assert not error[[0, 2]].any()
+    shares = np.quantile(error[1] / 3, [0.2, 0.5, 0.8])
+    np.testing.assert_allclose(shares, [-0.1, 0.05, 0.2], atol=0.002)
+
+
+def test_numbers_of_numpy_make_the_same_device():
+    own = DeviceModel(8.0, (RangeVariation(0.5), LevelMeans((0.0, 1.0))))
+    other = DeviceModel(
+        np.float32(8), [RangeVariation(np.float32(0.5)), LevelMeans(np.arange(2.0))]
+    )
+    assert own == other
+    assert hash(own) == hash(other)
+    assert repr(own) == repr(other)
+
+
 def test_conductance_is_never_negative():
     assert programmed(RangeVariation(0.5)).min() == 0
 
@@ -88,11 +125,30 @@ def test_one_seed_one_chip():
         (lambda: RetentionDrift(1.0), "seconds: expected a finite number from 20"),
         (lambda: DeviceModel(on_off_ratio=1.0), "on_off_ratio: expected a number above 1"),
         (lambda: ReadNoise.johnson(0.0, 0.2, 1e8), "on_conductance_s: expected"),
-        (lambda: StuckMap(np.array([2])), "state: expected only -1, 0 and 1"),
-        (lambda: programmed(LevelVariation((0.1,))), "a spread for each of 4 levels"),
+        (lambda: StuckMap(np.array([2])), "state: expected an array of integers, only -1, 0 and 1"),
+        (lambda: StuckMap(np.array([1.0])), "state: expected an array of integers"),
+        (lambda: programmed(LevelVariation((0.1,))), "sigmas: expected one for each of 4 levels"),
+        # A table of 8 levels would give cells of 4 levels the wrong half of its range.
+        (lambda: programmed(LevelMeans(tuple(np.linspace(0, 1, 8)))), "means: .* received 8; mea"),
+        (lambda: programmed(RetentionDrift(1e3, (0.1,) * 8)), "nu: expected one for each of 4"),
+        (lambda: programmed(EmpiricalVariation(((0.0,),))), "quantiles: expected one for each of"),
+        (lambda: EmpiricalVariation(((0.1, 0.0),)), r"quantiles\[0\]: expected an ascending tuple"),
+        (lambda: EmpiricalVariation((0.1,)), r"quantiles\[0\]: expected a tuple, received 0.1"),
+        (lambda: RetentionDrift(1e300), "seconds: expected a finite number from 20 to 1e\\+12"),
+        (lambda: ProportionalVariation(True), "sigma: expected .* received True"),
+        (lambda: LognormalVariation((0.1, math.nan)), r"sigma\[1\]: expected a finite number"),
+        (
+            lambda: DeviceModel(effects=RangeVariation(0.1)),
+            r"effects: expected a tuple, received RangeVariation\(sigma=0.1\); list effects",
+        ),
+        (lambda: DeviceModel(effects=(RangeVariation,)), r"effects\[0\]: expected an effect"),
+        (lambda: DeviceModel(effects=(ReadNoise(0.1),)), r"effects\[0\]: expected an effect"),
+        (lambda: DeviceModel(read_noise=0.1), r"read_noise: expected .* write ReadNoise\(0.1\)"),
+        (lambda: DeviceModel(pedestal_removed="no"), "pedestal_removed: expected True or False"),
+        (lambda: DeviceModel(on_off_ratio=math.nan), "on_off_ratio: expected a number above 1"),
         (
             lambda: DeviceModel().program(np.array([4]), 3, np.random.default_rng(0)),
-            "levels: expected levels from 0 to 3",
+            "levels: expected integers from 0 to 3",
         ),
     ],
 )

@@ -1,0 +1,207 @@
+"""A run beside the record: claim by claim, table by table, and whether they agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from artifact import claims
+from artifact.record import AlteredError, Record
+
+#: Columns that say how a row was computed, wherever they stand in a table.
+SIZES = ("dataset", "seed", "images", "cost_images", "chips", "delta_points")
+#: Relative difference that another processor may make where floating-point layers are involved.
+ROUNDING = 1e-9
+
+
+def beside(recorded: Record, mine: Record) -> pd.DataFrame:
+    """Recorded, yours, agrees: a row for each claim and table that a run made.
+
+    Parameters
+    ----------
+    recorded, mine : Record
+        Of the same data set.
+
+    Returns
+    -------
+    DataFrame
+        Empty where the run made nothing that could be compared.
+
+    Examples
+    --------
+    >>> from artifact.record import committed
+    >>> found = beside(committed(), committed())
+    >>> set(found["agrees?"])
+    {'yes'}
+    """
+    known = {claim["id"]: claim for claim in claims.read_unaltered(recorded)}
+    rows = [_claim_row(known.get(claim["id"]), claim) for claim in claims.read(mine)]
+    rows += [_table_row(name, recorded, mine) for name in mine.tables()]
+    return pd.DataFrame(rows, columns=["what", "recorded", "yours", "agrees?"])
+
+
+def counted(table: pd.DataFrame) -> str:
+    """How many rows of `beside` agree, do not, or cannot be compared.
+
+    Examples
+    --------
+    >>> counted(pd.DataFrame({"agrees?": ["yes", "NO: the verdict differs", "not recorded"]}))
+    '1 agrees, 1 does NOT, 1 not comparable'
+    """
+    answers = table["agrees?"]
+    yes, no = (int(answers.str.startswith(word).sum()) for word in ("yes", "NO"))
+    rest = len(answers) - yes - no
+    return (
+        f"{yes} agree{'s' if yes == 1 else ''}, {no} do{'es' if no == 1 else ''} NOT, "
+        f"{rest} not comparable"
+    )
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """`beside` for a terminal.
+
+    Examples
+    --------
+    >>> print(as_text(pd.DataFrame({"what": ["claim C1"], "agrees?": ["yes"]})))
+    what      agrees?
+    claim C1  yes
+    """
+    lines = [list(table), *table.astype(str).to_numpy().tolist()]
+    lines = [[cell if len(cell) <= 48 else f"{cell[:45]}..." for cell in line] for line in lines]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def agree(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Whether two measurements of a claim say the same.
+
+    Examples
+    --------
+    >>> wide = {"measured": 0.98, "verdict": "reproduced", "lower": 0.97, "upper": 0.99}
+    >>> narrow = {"measured": 0.985, "verdict": "reproduced", "lower": 0.984, "upper": 0.986}
+    >>> agree(wide, wide), agree(wide, narrow)
+    ('yes', 'yes: intervals overlap')
+    >>> agree(wide, narrow | {"lower": 0.991, "upper": 0.993})
+    'NO: intervals do not overlap'
+    """
+    if before["verdict"] != now["verdict"]:
+        return "NO: the verdict differs"
+    if before["measured"] == now["measured"]:
+        return "yes"
+    if before["lower"] is None or now["lower"] is None:
+        return "yes: the same verdict"
+    overlap = max(before["lower"], now["lower"]) <= min(before["upper"], now["upper"])
+    return "yes: intervals overlap" if overlap else "NO: intervals do not overlap"
+
+
+def common_points(before: pd.DataFrame, now: pd.DataFrame) -> tuple[int, int, str]:
+    """How many rows of both have equal parameters, how many are equal, the worst that is not.
+
+    Parameters stand first in a table: they are the first columns that tell its rows apart, and
+    those of `SIZES`. All others are results.
+
+    Examples
+    --------
+    >>> before = pd.DataFrame({"x": [1, 2], "images": 10, "y": [0.5, 0.25]})
+    >>> common_points(before, before)
+    (2, 2, '')
+    >>> common_points(before, before.assign(y=[0.5, 0.5]))
+    (2, 1, 'y is 0.5 for 0.25')
+    >>> common_points(before, before.assign(images=20))
+    (0, 0, '')
+    """
+    keys = _keys(before, now)
+    results = [name for name in before if name not in keys and name in now]
+    text = [k for k in keys if (before[k].dtype == object) != (now[k].dtype == object)]
+    before, now = (table.astype(dict.fromkeys(text, str)) for table in (before, now))
+    both = before.merge(now, on=keys, suffixes=("", " now"))
+    same, worst, words = np.ones(len(both), bool), 0.0, ""
+    for name in results:
+        old, new = both[name], both[f"{name} now"]
+        equal = ((old == new) | (old.isna() & new.isna())).to_numpy()
+        same &= equal
+        for place in np.flatnonzero(~equal):
+            distance = _distance(old[place], new[place])
+            if distance > worst:
+                worst, words = distance, f"{name} is {_short(new[place])} for {_short(old[place])}"
+    if worst and worst <= ROUNDING:
+        words = f"rounding ({worst:.0e})"
+    return len(both), int(same.sum()), words
+
+
+def _claim_row(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, str]:
+    return {
+        "what": f"claim {now['id']}", "recorded": _told(before) if before else "",
+        "yours": _told(now), "agrees?": agree(before, now) if before else "not recorded",
+    }  # fmt: skip
+
+
+def _told(claim: dict[str, Any]) -> str:
+    value = claims.show(claim["measured"], claim["id"])
+    return value if claim["verdict"] == claims.INCOMPARABLE else f"{value}, {claim['verdict']}"
+
+
+def _table_row(name: str, recorded: Record, mine: Record) -> dict[str, str]:
+    row = {"what": f"table {name}", "recorded": "", "yours": "", "agrees?": "not recorded"}
+    now = mine.read_table(name)
+    row["yours"] = f"{len(now)} rows"
+    if name not in recorded.tables():
+        return row
+    try:
+        before = recorded.read_table(name)
+    except AlteredError:
+        return row | {"agrees?": "not comparable: the recorded one was altered"}
+    row["recorded"] = f"{len(before)} rows"
+    return row | {"agrees?": _table_answer(name, before, now, recorded, mine)}
+
+
+def _table_answer(
+    name: str, before: pd.DataFrame, now: pd.DataFrame, recorded: Record, mine: Record
+) -> str:
+    origins = [place.origins()[f"{name}.csv"] for place in (recorded, mine)]
+    for fact, what in (("data", "images"), ("checkpoints", "networks")):
+        if origins[0][fact] != origins[1][fact]:
+            return f"not comparable: other {what}"
+    other = origins[0]["profile"] != origins[1]["profile"]
+    profiles = f"not comparable: {origins[1]['profile']} for {origins[0]['profile']} profile"
+    if other and "images" not in before:  # its rows do not say from how many images they are
+        return profiles
+    if list(before) != list(now):
+        return "NO: the columns differ"
+    count, same, words = common_points(before, now)
+    if not other and (same < count or count < max(len(before), len(now))):
+        return f"{'yes, to' if words.startswith('rounding') else 'NO:'} {words or 'other rows'}"
+    if count == 0:
+        return profiles
+    if same < count and not words.startswith("rounding"):
+        return f"NO: {same} of {count} common rows; {words}"
+    return "yes" if not other else f"yes: all {count} common rows"
+
+
+def _keys(*tables: pd.DataFrame) -> list[str]:
+    columns = list(tables[0])
+    for end in range(1, len(columns) + 1):
+        first = columns[:end]
+        if not any(table.duplicated(first).any() for table in tables):
+            break
+    return first + [name for name in columns[end:] if name in SIZES]
+
+
+def _distance(old: Any, new: Any) -> float:
+    """Relative; infinite where one of both is no number."""
+    try:
+        scale = max(abs(float(old)), abs(float(new)))
+        distance = abs(float(old) - float(new)) / scale
+    except (TypeError, ValueError):
+        return np.inf
+    return distance if np.isfinite(distance) else np.inf
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 30 else f"{text[:27]}..."

@@ -1,0 +1,183 @@
+"""What of a run becomes the record: tables, claims, figures, and what documents quote of them."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from artifact import claims
+from artifact.paths import ROOT
+from artifact.provenance import COMMON
+from artifact.record import PROVENANCE, AlteredError, Record, committed
+from nvlib.files import write_text, write_whole
+
+
+class PromotionError(ValueError):
+    """A run cannot become the record."""
+
+
+def check_options(dataset: str, profile: str, partial: bool, retrained: bool) -> None:
+    """Refuse, before any work, to record what would not be a complete run of the full profile.
+
+    Of the embedded digits, which nothing is set beside, any profile is recorded.
+
+    Raises
+    ------
+    PromotionError
+
+    Examples
+    --------
+    >>> check_options("mnist", "full", partial=False, retrained=False)
+    >>> check_options("mnist", "quick", partial=False, retrained=False)
+    Traceback (most recent call last):
+    ...
+    artifact.publish.PromotionError: --record: expected the full profile, received quick; ...
+    """
+    if partial:
+        raise PromotionError("--record: expected all notebooks, received --only; leave it out")
+    if retrained:
+        raise PromotionError(
+            "--record: expected the shipped networks, received --retrain; ship the new ones in "
+            "checkpoints/ and record without it"
+        )
+    if dataset == "mnist" and profile != "full":
+        raise PromotionError(
+            f"--record: expected the full profile, received {profile}; add --profile full"
+        )
+
+
+def one_origin(place: Record) -> dict[str, str]:
+    """Code, profile, networks and data that every table and the claims have in common.
+
+    Raises
+    ------
+    PromotionError
+        If one was made from something else than the others, has no origin or was altered.
+
+    Examples
+    --------
+    >>> sorted(one_origin(committed("embedded")))
+    ['checkpoints', 'code', 'data', 'profile']
+    """
+    names = [*(f"{name}.csv" for name in place.tables()), claims.CLAIMS_FILE]
+    for name in names:
+        try:
+            place.read(name)
+        except (AlteredError, FileNotFoundError) as error:
+            raise PromotionError(str(error)) from error
+    origins = place.origins()
+    for fact in COMMON:
+        found: dict[str, list[str]] = {}
+        for name in names:
+            found.setdefault(origins[name][fact], []).append(name)
+        if len(found) > 1:
+            listed = "; ".join(
+                f"{value[:12]}: {', '.join(sorted(of)[:3])}{' ...' if len(of) > 3 else ''}"
+                for value, of in found.items()
+            )
+            raise PromotionError(
+                f"{place.results.name}: expected one {fact} of all tables, received {listed}; "
+                "run ./run_all.sh again, with all notebooks"
+            )
+    return {fact: origins[names[0]][fact] for fact in COMMON}
+
+
+def promote(run: Record, record: Record) -> None:
+    """Make a run the record: tables, claims and figures; files it does not have go.
+
+    Of the embedded digits tables alone are kept.
+
+    Raises
+    ------
+    PromotionError
+        If its tables are not all of one origin.
+    """
+    one_origin(run)
+    origins = run.origins()
+    stale = [record.results / name for name in record.origins() if name not in origins]
+    for name in origins:
+        _copy(run.results / name, record.results / name)
+    if origins[claims.CLAIMS_FILE]["dataset"] == "mnist":
+        kept = {path.name for path in run.pictures()}
+        stale += [path for path in record.pictures() if path.name not in kept]
+        for path in run.pictures():
+            _copy(path, record.figures / path.name)
+    for path in stale:
+        path.unlink(missing_ok=True)
+    _copy(run.results / PROVENANCE, record.results / PROVENANCE)
+
+
+def _copy(source: Path, target: Path) -> None:
+    write_whole(target, lambda temporary: shutil.copyfile(source, temporary))
+
+
+def claims_markdown() -> str:
+    """The claims table in Markdown."""
+    return claims.table(claims.read()).to_markdown(index=False, disable_numparse=True)
+
+
+def requirements_markdown() -> str:
+    """Limits by non-ideality and precision in Markdown."""
+    table = pd.read_csv(io.BytesIO(committed().read("requirements.csv")), dtype=str)
+    table["limit"] = table["limit"].str.replace(r"(max|min) tested \((.*)\)", r"\2", regex=True)
+    order = list(dict.fromkeys(table["precision"]))
+    wide = table.pivot(index=["nonideality", "unit"], columns="precision", values="limit")
+    rows = list(dict.fromkeys(zip(table["nonideality"], table["unit"], strict=True)))
+    wide = wide.loc[rows, order].reset_index()
+    return wide.to_markdown(index=False, disable_numparse=True)
+
+
+def region_markdown() -> str:
+    """How many configurations explain the paper's four numbers."""
+    region = claims.mark_region(committed().read_table("region"))
+    explains = region[region["explains"]]
+    others = int((explains["network"] != "lenet5").sum())
+    return (
+        f"Of {len(region):,} configurations {len(explains)} give all four numbers within their "
+        f"tolerances, {others} of them on another network: notebook 05 shows which."
+    )
+
+
+def appendix_markdown() -> str:
+    """Claims with their figure, command, expected value and allowed variation in Markdown."""
+    rows = []
+    for claim in claims.read():
+        entry = claims.expected()[claim["id"]]
+        rows.append(
+            {"claim": claim["id"], "figure": f"`{entry['figure']}`",
+             "command": f"`{entry['command']}`",
+             "expected here": claims.show(claim["measured"], claim["id"]),
+             "verdict": claim["verdict"],
+             "allowed": _allowed(entry)}
+        )  # fmt: skip
+    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+
+
+def _allowed(entry: dict[str, Any]) -> str:
+    if entry["kind"] == "tolerance":
+        return f"+- {entry['tolerance']:g} of the paper's; {entry['tolerance_source']}"
+    return {"exact": "none", "trend": "orders whose intervals separate"}[entry["kind"]]
+
+
+def update() -> None:
+    """Rewrite what stands between the marks."""
+    _rewrite("README.md", {"claims": claims_markdown, "requirements": requirements_markdown,
+                           "region": region_markdown})  # fmt: skip
+    _rewrite("ARTIFACT.md", {"expected": appendix_markdown})
+
+
+def _rewrite(document: str, parts: dict[str, Callable[[], str]]) -> None:
+    path = ROOT / document
+    text = path.read_text(encoding="utf-8")
+    for name, content in parts.items():
+        begin, end = f"<!-- {name}: generated by artifact.publish -->", f"<!-- end of {name} -->"
+        if begin in text:
+            before, rest = text.split(begin, 1)
+            _, after = rest.split(end, 1)
+            text = f"{before}{begin}\n{content()}\n{end}{after}"
+    write_text(path, text)
