@@ -6,20 +6,24 @@ import pytest
 
 from artifact import explorer
 from artifact.explorer import Setting, evaluate
-from nvlib.arrays import Hardware
-from nvlib.chip import Chip
-from nvlib.energy import AdcLaw, EnergyTable, adc_saving, inference_energy
-from nvlib.network import quantized_logits
-from nvlib.sparsity import ALL_POLICIES, count_events
+from nvlib import (
+    ALL_POLICIES,
+    AdcLaw,
+    Chip,
+    EnergyTable,
+    Hardware,
+    adc_saving,
+    inference_energy,
+)
 
 
 def test_what_is_shown_is_what_the_library_computes(network, digits):
     net, images = network("W4A3"), digits.test_images[:40]
     found = evaluate(Setting(adc_bits=8), "embedded", images=40)
     labels = digits.test_labels[:40]
-    right = int((quantized_logits(net, images).argmax(axis=1) == labels).sum())
+    right = int((net.predict(images) == labels).sum())
     assert found.correct == found.ideal_correct == right  # 8 bits lose nothing
-    events = count_events(Chip(net, Hardware()), digits.test_images[: explorer.EVENT_IMAGES])
+    events = Chip(net, Hardware()).events(digits.test_images[: explorer.EVENT_IMAGES])
     energy = inference_energy(events, ALL_POLICIES, 8, AdcLaw(), EnergyTable.load())
     assert found.after == pytest.approx(energy)
 

@@ -9,8 +9,7 @@ import pytest
 from artifact import claims
 from artifact.studies import common, precision, requirements
 from artifact.studies.requirements import IMPERFECTIONS, Curve
-from nvlib.arrays import Hardware
-from nvlib.converters import Adc
+from nvlib import Adc, Hardware
 
 
 def searched(losses, kind="range variation", precision_="W4A3", images=800):

@@ -1,49 +1,31 @@
-"""Policies lose nothing, and what they save is counted to the last event."""
+"""Policies lose nothing, and what they spare is counted to the last conversion."""
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifact.studies import common, sparsity
-from nvlib import reference
-from nvlib.arrays import Hardware, SenseColumn, write_layer
-from nvlib.chip import Chip
-from nvlib.converters import Adc
-from nvlib.devices import DeviceModel, RangeVariation
-from nvlib.energy import (
-    DESIGN_LAWS,
-    PARTIAL_LAWS,
-    AdcLaw,
-    EnergyTable,
-    adc_saving,
-    efficiency_gain,
-    inference_energy,
-    operations,
-)
-from nvlib.mapping import Mapping
-from nvlib.network import requantization
-from nvlib.quantizers import Precision
-from nvlib.sparsity import (
+from nvlib import (
     ALL_POLICIES,
-    Access,
     ActiveRowBound,
-    ColumnBound,
+    Adc,
+    ArrayMapping,
+    Chip,
+    DeviceModel,
+    Hardware,
+    Precision,
+    RangeVariation,
+    SenseColumn,
     SignSkip,
-    ZeroSkip,
-    active_rows_first,
-    count_events,
-    layer_events,
-    reordered,
-    resolved_bits,
+    reference,
 )
-from tests import oracle
-from tests.conftest import random_layer
+from nvlib.events import count, reordered, unfold
+from nvlib.sparsity import Access, active_rows_first, conversions, resolved_bits
+from tests.conftest import random_layer, written
 
 
 @settings(max_examples=40, deadline=None)
@@ -54,11 +36,11 @@ from tests.conftest import random_layer
 def test_no_code_exceeds_its_bound(seed, w, a, cell_bits, dac_bits, adc_bits):
     generator = np.random.default_rng(seed)
     precision = Precision(w, a)
-    mapping = Mapping(rows=13, cell_bits=cell_bits, dac_bits=min(dac_bits, a))
+    mapping = ArrayMapping(rows=13, cell_bits=cell_bits, dac_bits=min(dac_bits, a))
     layer = random_layer(generator, precision, 30, 4)
     full_scale = None if adc_bits is None else max(mapping.largest_sum / 2, 2.0**adc_bits - 1)
     hardware = Hardware(mapping, adc=Adc(adc_bits, full_scale))
-    arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(0))
+    arrays = written(layer, hardware)
     codes = generator.integers(0, 2**a, 30) * (generator.random(30) < 0.4)
     bits = arrays.code_max.bit_length()
     for plane in range(arrays.planes):
@@ -66,12 +48,12 @@ def test_no_code_exceeds_its_bound(seed, w, a, cell_bits, dac_bits, adc_bits):
         for tile in mapping.tiles(30):
             levels = arrays.mapped.levels[tile].astype(int)
             sums = np.einsum("k,kbm->bm", digits[tile], levels)
-            written = np.minimum(np.floor(sums / arrays.lsb + 0.5), arrays.code_max)
+            codes_read = np.minimum(np.floor(sums / arrays.lsb + 0.5), arrays.code_max)
             bound = np.minimum(
                 digits[tile].sum() * mapping.level_max, levels.sum(axis=0) * mapping.digit_max
             )
             allowed = 2 ** resolved_bits(bound, arrays.lsb, bits) - 1
-            assert (written <= allowed).all()
+            assert (codes_read <= allowed).all()
 
 
 @pytest.mark.parametrize("precision", ["W8A8", "W4A3"])
@@ -94,60 +76,19 @@ def test_guard_rows_give_back_what_a_varied_sense_column_costs(network, digits):
     assert bare > 2 * guarded
 
 
-@pytest.mark.parametrize("kernel", [(), (3, 3)])
-@pytest.mark.parametrize("dac_bits", [1, 2])
-def test_events_are_the_oracles(kernel, dac_bits):
-    generator = np.random.default_rng(5)
-    precision = Precision(4, 3)
-    inputs = 2 if kernel else 40
-    layer = random_layer(generator, precision, inputs, 3, kernel)
-    layer.codes[0] = np.abs(layer.codes[0])  # an output with an empty negative column
-    hardware = Hardware(Mapping(rows=16, cell_bits=2, dac_bits=dac_bits), adc=Adc(5))
-    arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(0))
-    shape = (2, inputs, 5, 5) if kernel else (2, inputs)
-    codes = generator.integers(0, 8, shape).astype(np.uint8)
-    codes[generator.random(shape) < 0.7] = 0
-    side = 3 if kernel else 1
-    events: Counter = Counter()
-    for n in range(2):
-        for y in range(side):
-            for x in range(side):
-                inputs_here = oracle.patch(codes[n], layer.spec, y, x)
-                oracle.read_position(arrays, inputs_here, events=events)
-    counted = layer_events(arrays, codes)
-    for (tile, plane, digits), times in np.ndenumerate(counted.digit_sums):
-        assert times == events["access", tile, plane, digits]
-    assert counted.drive_events.tolist() == [events["driven", i] for i in range(layer.spec.rows)]
-    bits = 5
-    whole = counted.conversions((), bits)
-    assert whole[-1] == whole.sum() == counted.accesses * counted.columns
-    for policies, chosen in (
-        ((ZeroSkip(),), {"rows": False, "columns": False}),
-        ((ActiveRowBound(),), {"columns": False}),
-        ((ColumnBound(),), {"rows": False, "zero": False}),
-        (ALL_POLICIES, {}),
-    ):
-        expected = oracle.count_resolved(arrays, events, bits, **chosen)
-        found = counted.conversions_by_column(policies, bits)
-        for place, times in np.ndenumerate(found):
-            assert times == expected[place]
-        assert found.sum() == expected.total()
-        assert counted.conversions(policies, bits).tolist() == found.sum(axis=(0, 1)).tolist()
-
-
 def test_a_pair_whose_output_is_zero_is_never_converted_and_no_code_changes():
     generator, precision = np.random.default_rng(2), Precision(4, 3)
-    layer = random_layer(generator, precision, 2, 5, kernel=(3, 3))
-    hardware = Hardware(Mapping(rows=32, cell_bits=3, dac_bits=3))
-    arrays = write_layer(layer, 0, precision, hardware, np.random.SeedSequence(0))
+    layer = random_layer(generator, precision, 2, 5, kernel=(3, 3), sides=(6, 6))
+    hardware = Hardware(ArrayMapping(rows=32, cell_bits=3, dac_bits=3))
+    arrays = written(layer, hardware)
     codes = generator.integers(0, 8, (3, 2, 6, 6)).astype(np.uint8)
-    event = layer_events(arrays, codes)
+    event = count(arrays, codes, relu=True)
     bits = hardware.adc.resolution(hardware.mapping.largest_sum)
     products = reference.read_layer(arrays, codes, np.zeros(3, np.uint64))  # (N, P, M)
-    gain, offset = requantization(layer, 1.0)
+    gain, offset = layer.gain, layer.bias
     zero = products * gain + offset <= 0
     assert 0 < zero.sum() < zero.size
-    spared = event.conversions((SignSkip(),), bits)
+    spared = conversions(event, (SignSkip(),), bits)
     assert spared[0] == 2 * zero.sum()
     assert spared.sum() == event.accesses * event.columns
     # The ReLU of a spared output is the zero that it would have been.
@@ -155,8 +96,8 @@ def test_a_pair_whose_output_is_zero_is_never_converted_and_no_code_changes():
         np.maximum(np.where(zero, -1.0, products * gain + offset), 0),
         np.maximum(products * gain + offset, 0),
     )
-    both = event.conversions((*ALL_POLICIES, SignSkip()), bits)
-    alone = event.conversions(ALL_POLICIES, bits)
+    both = conversions(event, (*ALL_POLICIES, SignSkip()), bits)
+    alone = conversions(event, ALL_POLICIES, bits)
     assert both[0] >= max(alone[0], spared[0])
     assert (both[1:] <= alone[1:]).all()
 
@@ -164,177 +105,61 @@ def test_a_pair_whose_output_is_zero_is_never_converted_and_no_code_changes():
 @pytest.mark.parametrize(
     ("mapping", "relu"),
     [
-        (Mapping(rows=16, cell_bits=3, dac_bits=3), True),  # two tiles
-        (Mapping(rows=32, cell_bits=3, dac_bits=1), True),  # three planes
-        (Mapping(rows=32, cell_bits=1, dac_bits=3), True),  # three slices
-        (Mapping(rows=32, cell_bits=3, dac_bits=3), False),  # the last layer
-        (Mapping(rows=32, cell_bits=4, dac_bits=3, scheme="offset"), True),
+        (ArrayMapping(rows=16, cell_bits=3, dac_bits=3), True),  # two tiles
+        (ArrayMapping(rows=32, cell_bits=3, dac_bits=1), True),  # three planes
+        (ArrayMapping(rows=32, cell_bits=1, dac_bits=3), True),  # three slices
+        (ArrayMapping(rows=32, cell_bits=3, dac_bits=3), False),  # the last layer
+        (ArrayMapping(rows=32, cell_bits=4, dac_bits=3, scheme="offset"), True),
     ],
 )
 def test_sign_skip_does_nothing_where_one_read_does_not_decide(mapping, relu):
     generator, precision = np.random.default_rng(2), Precision(4, 3)
     layer = random_layer(generator, precision, 20, 5)
-    arrays = write_layer(layer, 0, precision, Hardware(mapping), np.random.SeedSequence(0))
-    event = layer_events(arrays, generator.integers(0, 8, (9, 20)).astype(np.uint8), relu)
+    arrays = written(layer, Hardware(mapping))
+    event = count(arrays, generator.integers(0, 8, (9, 20)).astype(np.uint8), relu)
     assert event.zero_outputs is None
-    np.testing.assert_array_equal(event.conversions((SignSkip(),), 6), event.conversions((), 6))
+    np.testing.assert_array_equal(conversions(event, (SignSkip(),), 6), conversions(event, (), 6))
+
+
+def test_sign_skip_leaves_signed_inputs_alone_for_they_are_read_twice():
+    generator = np.random.default_rng(2)
+    layer = random_layer(generator, Precision(4, 3), 20, 5)
+    hardware = Hardware(ArrayMapping(rows=32, cell_bits=3, dac_bits=3))
+    codes = generator.integers(0, 8, (9, 20)).astype(np.uint8)
+    assert count(written(layer, hardware), codes, relu=True).zero_outputs is not None
+    signed = written(replace(layer, signed=True), hardware)
+    assert count(signed, codes, relu=True).zero_outputs is None
 
 
 def test_rows_in_another_order_give_the_same_products(network, digits):
     chip = Chip(network("W4A3"), Hardware())
     images = digits.test_images[:20]
     orders = active_rows_first(chip, digits.train_images[:50])
-    for arrays, codes, order in zip(chip.layers, chip.layer_codes(images), orders, strict=True):
+    for arrays, codes, order in zip(chip.arrays, chip.layer_codes(images), orders, strict=True):
         assert sorted(order) == list(range(len(order)))
-        flat = reference.unfold(codes, arrays).reshape(-1, len(order))[:50]
+        flat = unfold(codes, arrays).reshape(-1, len(order))[:50]
         moved = reordered(arrays, order)
         keys = np.zeros(len(flat), np.uint64)
         np.testing.assert_array_equal(
             reference.read_layer(moved, flat[:, order], keys)[:, 0],
             flat.astype(int) @ arrays.layer.matrix.astype(int),
         )
-    natural, sorted_rows = count_events(chip, images), count_events(chip, images, orders)
+    natural, sorted_rows = chip.events(images), chip.events(images, orders)
     for one, other in zip(natural, sorted_rows, strict=True):
         assert one.accesses == other.accesses
         assert one.drive_events.sum() == other.drive_events.sum()
 
     def spent(events):
-        counts = sum(event.conversions(ALL_POLICIES, 8) for event in events)
+        counts = sum(conversions(event, ALL_POLICIES, 8) for event in events)
         return int(counts @ np.arange(9))
 
     assert spent(sorted_rows) < spent(natural)
 
 
 def test_the_policys_guard_rows_are_those_of_the_sense_column():
-    arrays = write_layer(
-        random_layer(np.random.default_rng(0), Precision(4, 3), 12, 3), 0, Precision(4, 3),
-        Hardware(Mapping(rows=16), adc=Adc(5), sense=SenseColumn(3)), np.random.SeedSequence(0),
-    )  # fmt: skip
+    layer = random_layer(np.random.default_rng(0), Precision(4, 3), 12, 3)
+    arrays = written(layer, Hardware(ArrayMapping(rows=16), adc=Adc(5), sense=SenseColumn(3)))
     sums = np.arange(17)[:, None]
     bound = ActiveRowBound(3).bound(Access(sums, np.zeros(3, int), 1, 1))
     allowed = 2 ** resolved_bits(bound[:, 0], arrays.lsb, 5) - 1
     np.testing.assert_array_equal(allowed, arrays.limits)
-
-
-def test_a_multi_bit_driver_stays_within_the_read_voltage():
-    layer = random_layer(np.random.default_rng(1), Precision(2, 2), 3, 2)
-    hardware = Hardware(Mapping(rows=4, columns=8, dac_bits=2), adc=Adc(4))
-    arrays = write_layer(layer, 0, Precision(2, 2), hardware, np.random.SeedSequence(0))
-    event = layer_events(arrays, np.array([[3, 1, 0]], np.uint8))
-    energy = inference_energy([event], (), 4, AdcLaw(), EnergyTable.load())
-    cells = np.abs(layer.matrix.astype(int)).sum(axis=1)
-    volts = np.array([1, 1 / 3, 0])  # of the read voltage
-    assert energy["array"] == pytest.approx((volts**2 @ cells) * 10e-6 * 0.04 * 100e-9 * 1e12)
-
-
-def test_a_clipped_network_has_empty_high_slices(network):
-    net = network("W8A8")
-    levels = Chip(sparsity.clipped(net, 63), Hardware()).layers[0].mapped.levels
-    assert not levels[:, -2:].any()
-    assert levels[:, -4:-2].any()
-
-
-def test_counting_conversions_of_studies_loses_none(network, digits):
-    table = sparsity.zeros_point("embedded", "W4A3", 64, 10, common.SHIPPED)
-    rows = pd.DataFrame([{"dataset": "embedded", "precision": "W4A3", "images": 10} | table])
-    counted = sparsity.conversions(sparsity.with_layers(rows))
-    assert counted["before"].sum() == counted["after"].sum()
-    chip = sparsity._default_chip("embedded", "W4A3", 64, common.SHIPPED)
-    events = count_events(chip, common.test_images("embedded", 10)[0])
-    assert counted["before"].sum() == sum(event.accesses * event.columns for event in events)
-    macs = sum(event.positions * event.arrays.layer.matrix.size for event in events)
-    assert operations(events) == 2 * macs == 2 * 416_520
-
-
-def test_a_full_scale_that_belongs_to_other_bits_is_refused():
-    layer = random_layer(np.random.default_rng(1), Precision(2, 1), 3, 2)
-    for scale in (6.0, 99.0):
-        hardware = Hardware(Mapping(rows=16, columns=8), adc=Adc(3, full_scale=scale))
-        with pytest.raises(ValueError, match="full_scale: expected 7 to 16 units for 8 codes"):
-            write_layer(layer, 0, Precision(2, 1), hardware, np.random.SeedSequence(0))
-
-
-def test_counts_of_parts_add_up(network, digits):
-    chip, images = Chip(network("W4A3"), Hardware()), digits.test_images[:130]
-    whole = count_events(chip, images)
-    parts = [a + b for a, b in zip(
-        count_events(chip, images[:50]), count_events(chip, images[50:]), strict=True)]  # fmt: skip
-    for one, other in zip(whole, parts, strict=True):
-        np.testing.assert_array_equal(one.digit_sums, other.digit_sums)
-        assert one.images == other.images == 130
-
-
-def test_energy_by_hand():
-    generator = np.random.default_rng(1)
-    layer = random_layer(generator, Precision(2, 1), 3, 2)
-    hardware = Hardware(Mapping(rows=4, columns=8), adc=Adc(3))
-    arrays = write_layer(layer, 0, Precision(2, 1), hardware, np.random.SeedSequence(0))
-    codes = np.array([[1, 0, 1], [0, 0, 0]], np.uint8)
-    event = layer_events(arrays, codes)
-    table, law = EnergyTable.load(), AdcLaw("walden", "linear")
-    before = inference_energy([event], (), 3, law, table)
-    columns = 4  # two outputs of two polarities; two accesses over two images
-    assert before["adc"] == pytest.approx(columns * 0.017 * 8)
-    assert before["row drivers"] == pytest.approx(3 * 0.39)
-    assert before["data movement"] == pytest.approx(columns * 0.48)
-    on_cells = np.abs(layer.matrix[[0, 2]].astype(int)).sum()
-    assert before["array"] == pytest.approx(on_cells / 2 * 10e-6 * 0.04 * 100e-9 * 1e12)
-    assert before["detection"] == 0
-    after = inference_energy([event], (ZeroSkip(),), 3, law, table)
-    assert after["adc"] == pytest.approx(before["adc"] / 2)
-    assert after["row drivers"] == before["row drivers"]
-    sense = 0.017 * 8 + columns * 0.029 + 2 / 2 * 10e-6 * 0.04 * 100e-9 * 1e12
-    assert after["detection"] == pytest.approx(sense)
-    assert adc_saving(before, after) == pytest.approx(0.5)
-    assert adc_saving(before, after, detection=True) < 0.5
-    assert efficiency_gain(before, after) == sum(before.values()) / sum(after.values())
-
-
-@pytest.mark.parametrize("design", DESIGN_LAWS)
-@pytest.mark.parametrize("partial", PARTIAL_LAWS)
-def test_every_law_grows_with_bits_and_ends_at_a_full_conversion(design, partial):
-    table, law = EnergyTable.load(), AdcLaw(design, partial)
-    for bits in (3, 4, 8):
-        spent = [
-            law.conversions_pj(np.eye(bits + 1, dtype=int)[b], bits, table) for b in range(bits + 1)
-        ]
-        assert spent[0] == 0
-        assert (np.diff(spent) >= 0).all()
-        assert spent[-1] == pytest.approx(DESIGN_LAWS[design](bits, table))
-    assert DESIGN_LAWS[design](8, table) > DESIGN_LAWS[design](4, table)
-
-
-def test_sourced_values_are_the_sources():
-    table = EnergyTable.load()
-    assert DESIGN_LAWS["isaac-saberi"](8, table) == 1.67
-    assert DESIGN_LAWS["neurosim"](8, table) == pytest.approx((0.538 * 8 + 4.375) * 9 / 1000)
-    assert DESIGN_LAWS["walden"](4, table) == pytest.approx(0.017 * 16)
-
-
-def test_the_users_table_overrides_and_is_checked(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text("row_driver: {value: 0.1, unit: pJ, source: mine}")
-    assert EnergyTable.load(path).row_driver == 0.1
-    assert EnergyTable.load(path).shift_add == 0.021
-    for text, message in (
-        ("row_driver: {value: 0.1, unit: nJ}", "unit of row_driver: expected pJ, received 'nJ'"),
-        ("row_driver: {value: -1, unit: pJ}", "row_driver: expected a finite number from 0"),
-        ("row_driver: {value: many, unit: pJ}", "value of row_driver: expected a number"),
-        ("row_drive: {value: 1, unit: pJ}", "expected entries among"),
-        ("row_driver: 3", "unit of row_driver"),
-        ("- 1", "expected a table of entries"),
-        ("a: [", "expected YAML"),
-        ("!!python/object/apply:os.system ['true']", "expected YAML"),
-    ):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=message):
-            EnergyTable.load(path)
-
-
-def test_a_bound_that_would_not_hold_is_refused():
-    with pytest.raises(ValueError, match="sense: expected linear converters of full scale"):
-        Hardware(adc=Adc(4, full_scale=15.0), sense=SenseColumn())
-    with pytest.raises(ValueError, match="guard_rows: expected an integer of at least 0"):
-        SenseColumn(-1)
-    with pytest.raises(ValueError, match="design: expected one of"):
-        AdcLaw("free")
