@@ -15,7 +15,7 @@ import torch
 from artifact import sweep
 from artifact.paths import ROOT
 from artifact.studies import common, precision, requirements, residual, sparsity
-from nvlib import chip, network
+from nvlib import Chip, QuantizedNetwork, chip
 
 #: (function, points of the quick profile's size or below it), of every study.
 STUDIES = (
@@ -43,16 +43,17 @@ def main(threads: int, batch: int) -> str:
     """SHA-256 of what the sampled points give, and of the logits of a noisy chip."""
     torch.set_num_threads(threads)
     chip.IMAGE_BLOCK = batch
-    network.quantized_logits.__defaults__ = (batch,)
+    QuantizedNetwork.logits.__defaults__ = (batch,)
     results = []
     for function, points in STUDIES:
         for point in random.Random(2022).sample(points, EACH):
             sweep.POINTS = requirements.POINTS = ROOT / "build" / f"elsewhere-{threads}-{batch}"
             results.append([function.__name__, point, function(**point)])
     net, (pixels, _) = common.network("embedded", "W4A3"), common.test_images("embedded", 60)
+    results.append(net.logits(pixels).tolist())
     for name, size in (("range variation", 0.1), ("read noise", 0.15), ("ADC INL", 0.05)):
         hardware = requirements.IMPERFECTIONS[name].hardware(size, net, "embedded")
-        results.append(chip.Chip(net, hardware, 3).logits(pixels, threads).tolist())
+        results.append(Chip(net, hardware, 3).logits(pixels, threads).tolist())
     return hashlib.sha256(json.dumps(results).encode()).hexdigest()
 
 

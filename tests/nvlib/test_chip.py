@@ -1,37 +1,61 @@
-"""One chip: the same bits whatever the batch, order, threads or process."""
+"""One chip: the same bits whatever the batch, order, threads, process or dtype."""
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from artifact.paths import ROOT
-from nvlib.arrays import Hardware
-from nvlib.chip import Chip
-from nvlib.converters import Adc, Nonlinearity
-from nvlib.devices import DeviceModel, RangeVariation, ReadNoise
-from nvlib.mapping import Mapping
-from nvlib.network import quantized_logits
+from nvlib import (
+    Adc,
+    ArrayMapping,
+    Chip,
+    Dac,
+    DeviceModel,
+    FakeQuantized,
+    Hardware,
+    LevelMeans,
+    LognormalVariation,
+    Nonlinearity,
+    ProportionalVariation,
+    RangeVariation,
+    ReadNoise,
+    RetentionDrift,
+    SenseColumn,
+    StuckCells,
+)
+from tests.conftest import model_of
 
 REAL = Hardware(
-    Mapping(cell_bits=2),
+    ArrayMapping(cell_bits=2),
     DeviceModel(effects=(RangeVariation(0.05),), read_noise=ReadNoise(0.02)),
     Adc(8, nonlinearity=Nonlinearity(inl_lsb=0.5, shape="random-walk")),
 )
+NOISY = Hardware(devices=DeviceModel(read_noise=ReadNoise(0.1)), adc=Adc(8))
 
 
 @pytest.mark.parametrize("precision", ["W8A8", "W4A3", "W2A2"])
 @pytest.mark.parametrize(
     "mapping",
-    [Mapping(), Mapping(scheme="signed-digit"), Mapping(cell_bits=3, dac_bits=2, scheme="offset")],
+    [
+        ArrayMapping(),
+        ArrayMapping(scheme="signed-digit"),
+        ArrayMapping(cell_bits=3, dac_bits=2, scheme="offset"),
+    ],
 )
 def test_ideal_chip_is_the_integer_network(network, digits, precision, mapping):
     net, images = network(precision), digits.test_images[:60]
     chip = Chip(net, Hardware(mapping))
-    np.testing.assert_array_equal(chip.logits(images), quantized_logits(net, images))
+    np.testing.assert_array_equal(chip.logits(images), net.logits(images))
+    np.testing.assert_array_equal(chip(images), chip.logits(images))
+    np.testing.assert_array_equal(chip.predict(images), net.predict(images))
 
 
 def test_outputs_do_not_depend_on_batch_order_or_threads(network, digits):
@@ -44,6 +68,29 @@ def test_outputs_do_not_depend_on_batch_order_or_threads(network, digits):
     np.testing.assert_array_equal(singles, whole[:12])
 
 
+def test_nor_do_those_of_any_other_network():
+    model, images = model_of("residual")
+    noisy = DeviceModel(effects=(RangeVariation(0.05),), read_noise=ReadNoise(0.05))
+    chip = Chip.from_torch(model, images, Hardware(devices=noisy, adc=Adc(8)), seed=3)
+    whole = chip.logits(images, threads=2)
+    order = np.random.default_rng(0).permutation(len(images))
+    np.testing.assert_array_equal(chip.logits(images[order], threads=1), whole[order])
+    singles = np.concatenate([chip.logits(images[i : i + 1]) for i in range(8)])
+    np.testing.assert_array_equal(singles, whole[:8])
+    assert chip.logits(images[:0]).shape == (0, 10)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32", "float64", "torch"])
+def test_read_noise_hangs_on_the_values_of_pixels_not_on_their_dtype(network, digits, dtype):
+    chip, images = Chip(network("W4A3"), NOISY), digits.test_images[:8]
+    other = torch.from_numpy(images).double() if dtype == "torch" else images.astype(dtype)
+    np.testing.assert_array_equal(chip.logits(other), chip.logits(images))
+    changed = images.astype(float)
+    changed[0, 0, 0] += 0.25  # too little for a code, enough for another name
+    assert (chip.logits(changed)[0] != chip.logits(images)[0]).any()
+    np.testing.assert_array_equal(chip.logits(changed)[1:], chip.logits(images)[1:])
+
+
 @pytest.mark.parametrize(
     ("first", "compiled"), [("pass", True), ("sys.modules['numba'] = None", False)]
 )
@@ -52,10 +99,10 @@ def test_another_process_gives_the_same_bits_with_and_without_numba(
 ):
     code = (
         f"import sys; {first}; sys.path.insert(0, '.');"
-        "from tests.test_chip import REAL; from nvlib.chip import Chip; from artifact import data;"
+        "from tests.nvlib.test_chip import REAL; from artifact import data;"
         f"from nvlib.compiled import COMPILED; assert COMPILED is {compiled};"
         "from artifact.checkpoints import CheckpointName, load_quantized;"
-        "from nvlib.quantizers import Precision;"
+        "from nvlib import Chip, Precision;"
         "net = load_quantized(CheckpointName('embedded', 'lenet5', Precision(4, 3), 0));"
         "logits = Chip(net, REAL, 5).logits(data.load_embedded().test_images[:6]);"
         "print(logits.tobytes().hex())"
@@ -80,32 +127,187 @@ def test_the_seed_draws_the_cells_and_the_converters(network, digits):
     varied = Hardware(devices=DeviceModel(effects=(RangeVariation(0.05),)), adc=REAL.adc)
     one, other = (Chip(net, varied, seed) for seed in (1, 2))  # read noise has a key of its own
     assert (one.logits(images) != other.logits(images)).any()
-    for mine, yours in zip(one.layers, other.layers, strict=True):
+    assert one.digest() != other.digest()
+    for mine, yours in zip(one.arrays, other.arrays, strict=True):
         assert (mine.conductance != yours.conductance).any()
         assert (mine.curves != yours.curves).any()
 
 
 def test_two_chips_do_not_share_their_read_noise(network, digits):
-    noisy = Hardware(devices=DeviceModel(read_noise=ReadNoise(0.1)), adc=Adc(8))
-    one, other = (Chip(network("W4A3"), noisy, seed) for seed in (1, 2))  # equal but for the noise
+    one, other = (Chip(network("W4A3"), NOISY, seed) for seed in (1, 2))  # equal but for the noise
     images = digits.test_images[:9]
     assert (one.logits(images) != other.logits(images)).any()
 
 
+def test_the_two_phases_of_a_signed_input_meet_noise_of_their_own():
+    layer = nn.Linear(2, 40, bias=False)
+    nn.init.ones_(layer.weight)
+    image = torch.tensor([[1.0, -1.0]])  # both phases give the same current, noise apart
+    noisy = Hardware(devices=DeviceModel(read_noise=ReadNoise(0.5)), adc=Adc(8))
+    logits = [
+        Chip.from_torch(nn.Sequential(layer), image, hardware).logits(image)
+        for hardware in (noisy, Hardware())
+    ]
+    assert logits[0].any()
+    assert not logits[1].any()
+
+
 def test_bad_input_is_refused_before_any_work(network, digits):
     chip = Chip(network("W4A3"), Hardware())
-    with pytest.raises(ValueError, match=r"expected images of shape \(N, 28, 28\)"):
+    with pytest.raises(ValueError, match=r"images: expected shape \(N, 28, 28\) as in calibration"):
         chip.logits(digits.test_images[:2, :20])
     broken = digits.test_images[:2].astype(float)
     broken[0, 3, 3] = np.nan
-    with pytest.raises(ValueError, match="expected finite pixels"):
+    with pytest.raises(ValueError, match="images: expected finite values, received 'NaN or inf"):
         chip.logits(broken)
-    with pytest.raises(ValueError, match="expected pixels from 0 to 255"):
-        chip.logits(digits.test_images[:2].astype(float) * 2)
     with pytest.raises(ValueError, match="expected codes from 0 to 7, received 8"):
         chip.products(0, np.full((1, 1, 28, 28), 8, np.uint8))
     with pytest.raises(ValueError, match="expected uint8 codes of shape"):
         chip.products(0, np.zeros((1, 28, 28), np.uint8))
     with pytest.raises(ValueError, match="seed: expected an integer"):
         Chip(network("W4A3"), Hardware(), seed=-1)
+    with pytest.raises(ValueError, match="full_scale: expected one value, or one for each of 5"):
+        Chip(network("W4A3"), Hardware(adc=Adc(4, full_scale=(15.0, 16.0))))
     assert chip.logits(digits.test_images[:0]).shape == (0, 10)
+
+
+def test_what_is_no_quantized_network_is_refused_with_the_way_to_one():
+    model, images = model_of("residual")
+    trained = FakeQuantized(model, images, "W4A3")
+    with pytest.raises(ValueError, match=r"network: expected .*QuantizedNetwork.*quantize\(\)"):
+        Chip(model)
+    with pytest.raises(ValueError, match=r"quantized already.*Chip\(model.freeze\(\), hardware\)"):
+        Chip.from_torch(trained, images)
+    chip = Chip.from_torch(model, images)
+    with pytest.raises(ValueError, match=r"images: expected shape \(N, 1, 12, 12\)"):
+        chip.logits(images[:, :, :5])
+    with pytest.raises(ValueError, match="hardware: expected a"):
+        Chip(chip.network, ArrayMapping())
+
+
+class Tokens(nn.Module):
+    """Linear layers over rows that are folded out of images."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x):
+        return self.layers(x.reshape(-1, 4))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("hardware", [Hardware(), NOISY], ids=["ideal", "noisy"])
+@pytest.mark.parametrize(
+    "layers", [(nn.Linear(4, 3),), (nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))], ids=len
+)
+def test_a_linear_that_is_fed_tokens_is_refused_by_name(layers, hardware, compiled):
+    images = torch.rand(6, 5, 4)
+    network = Chip.from_torch(Tokens(nn.Sequential(*layers)), images).network
+    chip = Chip(network, hardware, compiled=compiled)
+    with pytest.raises(ValueError, match=r"input of layers\.0: .*6 images, received 30; keep the"):
+        chip.logits(images)
+    with pytest.raises(ValueError, match=r"input of layers\.0"):
+        chip.events(images)
+    assert network.logits(images).shape == (30, 3)  # without hardware they are computed
+
+
+#: Everything a file can hold, a few things at a time.
+STORED = {
+    "real": REAL,
+    "converters": Hardware(
+        ArrayMapping(64, 96, 2, 2, "offset"),
+        DeviceModel(30.0, (LognormalVariation(0.1), StuckCells(0.01, 0.02))),
+        Adc(6, full_scale=(70.0, 80.0, 90.0, 100.0, 110.0)),
+        Dac(Nonlinearity(inl_lsb=0.2, shape="s-shape")),
+    ),
+    "sense": Hardware(
+        devices=DeviceModel(50.0, (ProportionalVariation(0.1), RetentionDrift(1e3))),
+        sense=SenseColumn(2),
+    ),
+    "means": Hardware(devices=DeviceModel(effects=(LevelMeans((0.02, 0.98)),))),
+    "gain": Hardware(adc=Adc(7, nonlinearity=Nonlinearity(gain_error=0.05), noise_lsb=0.3)),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_chip_pickles_and_a_file_gives_it_back_to_the_bit(network, digits, name, tmp_path):
+    chip, images = Chip(network("W4A3"), STORED[name], seed=4), digits.test_images[:5]
+    path = tmp_path / "chip.safetensors"
+    chip.save(path, {"made": "here"})
+    for again in (pickle.loads(pickle.dumps(chip)), Chip.load(path), Chip.load(path.read_bytes())):
+        assert again.hardware == chip.hardware
+        assert again.seed == 4
+        assert again.digest() == chip.digest()
+        np.testing.assert_array_equal(again.logits(images), chip.logits(images))
+
+
+def test_a_pickled_chip_reads_as_it_did(network):
+    chip = Chip(network("W4A3"), compiled=False)
+    again = pickle.loads(pickle.dumps(chip))
+    assert type(again.readers[0]) is type(chip.readers[0])
+    assert type(again.readers[0]).__name__ == "ReferenceReader"
+
+
+@dataclass(frozen=True)
+class Mine:
+    """An effect of the user's own."""
+
+    size: float
+
+    def apply(self, conductance, cells, generator):
+        """Every cell conducts less."""
+        return conductance * (1 - self.size)
+
+
+def test_a_file_cannot_hold_an_effect_of_ones_own_but_a_pickle_can(network, digits, tmp_path):
+    chip = Chip(network("W4A3"), Hardware(devices=DeviceModel(effects=(Mine(0.1),))))
+    with pytest.raises(ValueError, match=r"Mine: expected one of .*received Mine\(size=0.1\)"):
+        chip.save(tmp_path / "chip")
+    assert not list(tmp_path.iterdir())
+    images = digits.test_images[:3]
+    again = pickle.loads(pickle.dumps(chip))
+    np.testing.assert_array_equal(again.logits(images), chip.logits(images))
+    stranger = type("RangeVariation", (Mine,), {})  # nor one that only has a known name
+    with pytest.raises(ValueError, match="RangeVariation: expected one of"):
+        Chip(
+            network("W4A3"), Hardware(devices=DeviceModel(effects=(stranger(0.1),)))
+        ).save(tmp_path / "chip")
+
+
+def test_a_file_that_is_no_chip_is_a_value_error(network, tmp_path):
+    chip, path = Chip(network("W2A2"), REAL), tmp_path / "chip"
+    chip.save(path)
+    whole = path.read_bytes()
+    network("W2A2").save(tmp_path / "network")
+    for content in (b"", b"garbage", whole[:-100], whole[:50], whole[: len(whole) // 2],
+                    whole.replace(b'\\"seed\\":0', b'\\"seed\\":1'),
+                    whole.replace(b"RangeVariation", b"RangeVariatiom"),
+                    (tmp_path / "network").read_bytes()):  # fmt: skip
+        assert content != whole
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="expected"):
+            Chip.load(path)
+
+
+def test_cells_that_this_machine_would_draw_otherwise_are_refused(network, tmp_path, monkeypatch):
+    chip = Chip(network("W2A2"), REAL)
+    monkeypatch.setattr(Chip, "digest", lambda self: "another machine's")
+    chip.save(tmp_path / "chip")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="chip: expected cells as they were saved"):
+        Chip.load(tmp_path / "chip")
+
+
+def test_eight_bit_converters_of_half_the_scale_are_another_chip(network, digits):
+    net, images = network("W4A3"), digits.test_images[:5]
+    fine, coarse = Hardware(adc=Adc(4)), Hardware(adc=Adc(4, full_scale=40.0))
+    assert (Chip(net, fine).logits(images) != Chip(net, coarse).logits(images)).any()
+    assert replace(coarse, adc=Adc(4)) == fine
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_chips_read_on_a_gpu_give_the_same_bits(network, digits):
+    chips = [Chip(network("W4A3"), REAL, 1, device=device) for device in ("cpu", "cuda")]
+    one, other = (chip.logits(digits.test_images[:10]) for chip in chips)
+    np.testing.assert_array_equal(one, other)  # integers in float64 are exact anywhere
