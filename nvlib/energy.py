@@ -7,8 +7,10 @@ converter stops, or starts late, so that b of its B bits are resolved.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nvlib.checks import require, require_number
+from nvlib.checks import require, require_choice, require_number, require_path, settle, shown
 from nvlib.sparsity import LayerEvents, Policy, SignSkip
 
 UNITS = {
@@ -30,8 +32,31 @@ UNITS = {
     "comparator": "pJ",
     "walden_step": "pJ",
 }
+#: Largest value of each unit: beyond it, a unit was mistaken.
+HIGHEST = {"V": 10.0, "S": 0.1, "s": 1.0, "pJ": 1e6}
+LARGEST_FILE = 2**16  # characters
+#: Numbers as they stand in a table: no octal 010, no sexagesimal 1:30, no 1_000.
+NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 #: Components of the energy of an inference, in the order they are drawn.
 COMPONENTS = ("adc", "array", "row drivers", "sample, shift, add", "data movement", "detection")
+
+
+class _TableLoader(yaml.BaseLoader):
+    """YAML whose values stay text, without aliases and without an entry that stands twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="an alias; write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [str(key.value) for key, _ in node.value]
+        for name, (key, _) in zip(names, node.value, strict=True):
+            if names.count(name) > 1:
+                problem = f"{shown(name)} twice; remove one"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep=True)
 
 
 @dataclass(frozen=True)
@@ -55,47 +80,78 @@ class EnergyTable:
     walden_step: float
 
     def __post_init__(self) -> None:
-        for name in UNITS:
-            require_number(name, getattr(self, name), highest=1e6)
+        for name, unit in UNITS.items():
+            value = require_number(name, getattr(self, name), highest=HIGHEST[unit])
+            settle(self, **{name: float(value)})
 
     @classmethod
-    def load(cls, override: Path | None = None) -> EnergyTable:
+    def load(cls, override: Path | str | None = None) -> EnergyTable:
         """The shipped table, with the entries of `override` in place of its own.
+
+        Parameters
+        ----------
+        override : path, optional
+            YAML file of entries ``name: {value, unit, source}``.
 
         Raises
         ------
         ValueError
-            If an entry is unknown, lacks a value, has a wrong unit, or is negative.
+            If the file is missing or no such table, or if an entry is unknown, stands twice, has
+            a wrong unit, or a value that is no decimal number, negative or implausibly large.
         """
-        entries = yaml.safe_load(files("nvlib").joinpath("energy_table.yaml").read_text("utf-8"))
+        entries = _shipped()
         if override is not None:
-            try:
-                given = yaml.safe_load(override.read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-                raise ValueError(
-                    f"{override}: expected YAML, found something else ({error}); mend the file"
-                ) from error
-            require(
-                isinstance(given, dict), str(override), "a table of entries",
-                type(given).__name__, "write one entry a line, name: {value, unit, source}",
-            )  # fmt: skip
-            entries = entries | given
-        values = {}
-        for name, entry in entries.items():
-            require(
-                name in UNITS, "energy table", f"entries among {sorted(UNITS)}", name,
-                "remove or rename it",
-            )  # fmt: skip
-            require(
-                isinstance(entry, dict) and entry.get("unit") == UNITS[name], f"unit of {name}",
-                UNITS[name], entry.get("unit") if isinstance(entry, dict) else entry,
-                "convert the value",
-            )  # fmt: skip
-            value = entry.get("value")
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            require(number, f"value of {name}", "a number", value, "give one")
-            values[name] = float(value)
-        return cls(**values)
+            path = require_path("override", override)
+            entries = entries | _entries(_read(path), str(path))
+        return cls(**{name: _value(name, entry) for name, entry in entries.items()})
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    text = files("nvlib").joinpath("energy_table.yaml").read_text("utf-8")
+    return _entries(text, "energy_table.yaml")
+
+
+def _read(path: Path) -> str:
+    """Text of a file of reasonable size."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # no UTF-8, or no possible name
+        raise ValueError(
+            f"{path}: expected YAML, found something else ({error}); check the path"
+        ) from error
+    mend = "write one entry a line"
+    require(len(text) <= LARGEST_FILE, str(path), f"{LARGEST_FILE} characters", "more", mend)
+    return text
+
+
+def _entries(text: str, source: str) -> dict[str, Any]:
+    """Entries of a table of energies, by name."""
+    try:
+        given = yaml.load(text, _TableLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(
+            f"{source}: expected YAML, found something else ({error}); mend the file"
+        ) from error
+    mend = "write one entry a line, name: {value, unit, source}"
+    require(isinstance(given, dict), source, "a table of entries", given, mend)
+    for name in given:
+        require(
+            name in UNITS, "energy table", f"entries among {sorted(UNITS)}", name,
+            "remove or rename it",
+        )  # fmt: skip
+    return given
+
+
+def _value(name: str, entry: object) -> float:
+    """Value of one entry, in its unit."""
+    unit = entry.get("unit") if isinstance(entry, dict) else entry
+    require(unit == UNITS[name], f"unit of {name}", UNITS[name], unit, "convert the value")
+    text = entry.get("value") if isinstance(entry, dict) else None
+    number = isinstance(text, str) and NUMBER.fullmatch(text) is not None
+    require(number, f"value of {name}", "a decimal number", text, "write it as 10, 0.39 or 1e-7")
+    return float(str(text))
 
 
 def _neurosim_sar(bits: Any) -> Any:
@@ -157,14 +213,8 @@ class AdcLaw:
     partial: str = "sar-cycles"
 
     def __post_init__(self) -> None:
-        require(
-            self.design in DESIGN_LAWS, "design", f"one of {sorted(DESIGN_LAWS)}", self.design,
-            "use one",
-        )  # fmt: skip
-        require(
-            self.partial in PARTIAL_LAWS, "partial", f"one of {sorted(PARTIAL_LAWS)}",
-            self.partial, "use one",
-        )  # fmt: skip
+        design = require_choice("design", self.design, DESIGN_LAWS)
+        settle(self, design=design, partial=require_choice("partial", self.partial, PARTIAL_LAWS))
 
     def conversions_pj(self, counts: np.ndarray, bits: int, table: EnergyTable) -> float:
         """Energy of conversions counted by resolved bits (entry 0: none resolved, no energy).
@@ -189,6 +239,7 @@ def inference_energy(
 ) -> dict[str, float]:
     """Energy per inference by component, in pJ.
 
+    The array's energy is that of all its cells, the offset scheme's reference cells among them.
     Detection is in situ: the tile is read, the sense column's current is converted, and only
     then is it known what may be spared. So array, drivers and data movement cost the same
     with and without policies. What detection takes, per access and array: the sense column's
@@ -204,6 +255,7 @@ def inference_energy(
     >>> sorted(energy) == sorted(COMPONENTS), energy["adc"] > 0
     (True, True)
     """
+    require(len(events) > 0, "events", "those of a layer or more", events, "count some images")
     step = table.on_conductance * table.read_voltage**2 * table.read_time * 1e12  # pJ at G_on
     senses = any(policy.senses for policy in policies)
     total = dict.fromkeys(COMPONENTS, 0.0)
@@ -215,7 +267,9 @@ def inference_energy(
         driven = int(event.digit_sums.sum(axis=(1, 2)) @ rows)
         columns = event.accesses * event.columns
         total["adc"] += law.conversions_pj(counts, adc_bits, table)
-        total["array"] += event.squared_read / mapping.level_max * unit
+        # A cell at G_on holds G_off and its levels.
+        on_steps = mapping.level_max + getattr(event.arrays, "pedestal", 0.0)
+        total["array"] += event.squared_read / on_steps * unit
         total["row drivers"] += driven * arrays * table.row_driver
         total["sample, shift, add"] += columns * table.sample_hold
         total["sample, shift, add"] += int(counts[1:].sum()) * table.shift_add
@@ -243,6 +297,8 @@ def adc_saving(before: dict[str, float], after: dict[str, float], detection: boo
     >>> adc_saving({"adc": 10.0}, {"adc": 2.0, "detection": 1.0}, detection=True)
     0.7
     """
+    require(before["adc"] > 0, "before", "conversions that take energy", before["adc"],
+            "give the energy table a law of converters above 0")  # fmt: skip
     return 1 - (after["adc"] + detection * after["detection"]) / before["adc"]
 
 
@@ -254,6 +310,7 @@ def efficiency_gain(before: dict[str, float], after: dict[str, float]) -> float:
     >>> efficiency_gain({"adc": 8.0, "array": 2.0}, {"adc": 3.0, "array": 2.0})
     2.0
     """
+    require(sum(after.values()) > 0, "after", "an energy above 0", after, "check the energy table")
     return sum(before.values()) / sum(after.values())
 
 
@@ -281,4 +338,5 @@ def tops_per_watt(events: list[LayerEvents], energy: dict[str, float]) -> float:
     >>> round(tops_per_watt(example_events(), {"adc": 833040.0}), 6)
     1.0
     """
+    require(sum(energy.values()) > 0, "energy", "above 0", energy, "check the energy table")
     return operations(events) / sum(energy.values())
