@@ -210,15 +210,15 @@ def require_instance(name: str, value: object, kind: type[T], mend: str) -> T:
 
 
 def require_path(name: str, value: object) -> Path:
-    """The value as a Path; ValueError unless it is a str or a path.
+    """The value as a Path; ValueError unless it is a str or a path that a file can have.
 
     Examples
     --------
     >>> require_path("override", "mine.yaml").name
     'mine.yaml'
     """
-    named = isinstance(value, (str, Path))
-    require(named, name, "a path", value, "give the name of a file")
+    possible = isinstance(value, (str, Path)) and 0 < len(str(value)) < 4096
+    require(possible and "\0" not in str(value), name, "a path", value, "give the name of a file")
     return Path(value)  # type: ignore[arg-type]
 
 

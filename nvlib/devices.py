@@ -322,15 +322,14 @@ class ReadNoise:
         >>> f"{ReadNoise.johnson(100e-6, 0.2, 1e8).sigma:.1e}"
         '6.4e-04'
         """
-        for name, value in (
-            ("on_conductance_s", on_conductance_s),
-            ("volts", volts),
-            ("bandwidth_hz", bandwidth_hz),
-            ("kelvin", kelvin),
-        ):
-            require_number(name, value, lowest=1e-12, highest=1e15)
-        noise_a = math.sqrt(4 * BOLTZMANN_J_PER_K * kelvin * on_conductance_s * bandwidth_hz)
-        return cls(noise_a / (on_conductance_s * volts))
+        given = {"on_conductance_s": on_conductance_s, "volts": volts,
+                 "bandwidth_hz": bandwidth_hz, "kelvin": kelvin}  # fmt: skip
+        siemens, volts, hertz, kelvin = (
+            float(require_number(name, value, lowest=1e-12, highest=1e15))
+            for name, value in given.items()
+        )
+        noise_a = math.sqrt(4 * BOLTZMANN_J_PER_K * kelvin * siemens * hertz)
+        return cls(noise_a / (siemens * volts))
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,9 @@ def _read_columns(
     MeasurementError
         If a column is missing, or a value is no finite number; the line is named.
     """
+    path = require_path("path", path)
     try:
-        with require_path("path", path).open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             text = file.read(LARGEST_FILE + 1)
         rows = list(csv.reader(io.StringIO(text), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
