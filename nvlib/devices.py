@@ -1,9 +1,8 @@
 """Levels to the conductances of one real, imperfect array.
 
-Conductances are in units of one level step,
-``(G_on - G_off) / (2^c - 1)``, so an ideal cell at level g holds g plus the
-pedestal of G_off. Effects compose: a `DeviceModel` applies them in order.
-Each is drawn once, from the generator of its chip.
+Conductances are in units of one level step, ``(G_on - G_off) / (2^c - 1)``: an ideal cell at level
+g holds g plus the pedestal of G_off. A `DeviceModel` applies its effects in order, each drawn once
+from the generator of its chip.
 """
 
 from __future__ import annotations
@@ -40,34 +39,21 @@ class Effect(Protocol):
         self, conductance: np.ndarray, cells: Cells, generator: np.random.Generator
     ) -> np.ndarray:
         """Conductances after the effect, in level steps."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """What was asked of the cells.
+    """What was asked of the cells."""
 
-    Attributes
-    ----------
-    levels : ndarray of int
-        Programmed levels.
-    level_max : int
-        Highest level, G_on.
-    pedestal : float
-        G_off in level steps.
-    """
-
-    levels: np.ndarray
-    level_max: int
-    pedestal: float
+    levels: np.ndarray  # programmed, integers
+    level_max: int  # G_on
+    pedestal: float  # G_off in level steps
 
     def require_each(self, name: str, table: tuple) -> None:
         """Raise ValueError unless a table has one entry for each level."""
         count = self.level_max + 1
-        require(
-            len(table) == count, name, f"one for each of {count} levels", len(table),
-            "measure every level, and use a mapping whose cells have as many",
-        )  # fmt: skip
+        require(len(table) == count, name, f"one for each of {count} levels", len(table),
+                "measure every level, and use a mapping whose cells have as many")  # fmt: skip
 
     def of_level(self, name: str, table: float | tuple[float, ...]) -> float | np.ndarray:
         """What a table has for the level of each cell; a number is that of all levels."""
@@ -78,38 +64,26 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class ProportionalVariation:
-    """Programming error whose spread grows with the conductance: G (1 + sigma N(0, 1)).
-
-    Parameters
-    ----------
-    sigma : float
-        Relative standard deviation.
-    """
+class _OfSigma:
+    """What one standard deviation describes."""
 
     sigma: float
 
     def __post_init__(self) -> None:
         settle(self, sigma=require_number("sigma", self.sigma, highest=LARGEST_SIGMA))
+
+
+@dataclass(frozen=True)
+class ProportionalVariation(_OfSigma):
+    """Programming error whose spread grows with the conductance: G (1 + sigma N(0, 1))."""
 
     def apply(self, conductance, cells, generator):
         return conductance * (1 + self.sigma * generator.standard_normal(conductance.shape))
 
 
 @dataclass(frozen=True)
-class RangeVariation:
-    """Programming error of one spread for all levels: G + sigma (G_on - G_off) N(0, 1).
-
-    Parameters
-    ----------
-    sigma : float
-        Standard deviation as a share of G_on - G_off.
-    """
-
-    sigma: float
-
-    def __post_init__(self) -> None:
-        settle(self, sigma=require_number("sigma", self.sigma, highest=LARGEST_SIGMA))
+class RangeVariation(_OfSigma):
+    """Programming error of one spread for all levels: G + sigma (G_on - G_off) N(0, 1)."""
 
     def apply(self, conductance, cells, generator):
         spread = self.sigma * cells.level_max
@@ -120,10 +94,7 @@ class RangeVariation:
 class LognormalVariation:
     """Programming error as in filamentary devices: G exp(sigma N(0, 1)); the median is kept.
 
-    Parameters
-    ----------
-    sigma : float or tuple of float
-        Standard deviation of ln G; one for all levels or one for each.
+    `sigma`, the standard deviation of ln G, is one for all levels or one for each.
     """
 
     sigma: float | tuple[float, ...]
@@ -138,13 +109,7 @@ class LognormalVariation:
 
 @dataclass(frozen=True)
 class LevelVariation:
-    """Programming error from a table: one spread for each level.
-
-    Parameters
-    ----------
-    sigmas : tuple of float
-        Standard deviation at each level, as a share of G_on - G_off.
-    """
+    """Programming error of one spread for each level, as a share of G_on - G_off."""
 
     sigmas: tuple[float, ...]
 
@@ -160,11 +125,8 @@ class LevelVariation:
 class EmpiricalVariation:
     """Programming error from a table that no distribution fits, drawn from its quantiles.
 
-    Parameters
-    ----------
-    quantiles : tuple of tuple of float
-        For each level, the deviations at evenly spaced probabilities from 0 to 1, as shares of
-        G_on - G_off; between them the distribution is uniform. An empty one is no error.
+    They are, for each level, deviations at evenly spaced probabilities from 0 to 1, as shares of
+    G_on - G_off; between them the distribution is uniform. An empty tuple is no error.
     """
 
     quantiles: tuple[tuple[float, ...], ...]
@@ -190,13 +152,7 @@ class EmpiricalVariation:
 
 @dataclass(frozen=True)
 class LevelMeans:
-    """Levels that do not lie on a straight line, from a table.
-
-    Parameters
-    ----------
-    means : tuple of float
-        Mean conductance at each level, as a share of the way from G_off (0) to G_on (1).
-    """
+    """Levels off a straight line: each a share of the way from G_off (0) to G_on (1)."""
 
     means: tuple[float, ...]
 
@@ -209,20 +165,14 @@ class LevelMeans:
 
 @dataclass(frozen=True)
 class StuckCells:
-    """Cells that hold G_on or G_off whatever was written.
-
-    Parameters
-    ----------
-    on_rate, off_rate : float
-        Shares of the cells; 0 to 1 together.
-    """
+    """Shares of the cells that hold G_on or G_off whatever was written; together at most 1."""
 
     on_rate: float = 0.0
     off_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        on_rate = require_number("on_rate", self.on_rate, highest=1)
-        settle(self, on_rate=on_rate, off_rate=require_number("off_rate", self.off_rate, highest=1))
+        for name in ("on_rate", "off_rate"):
+            settle(self, **{name: require_number(name, getattr(self, name), highest=1)})
         total = self.on_rate + self.off_rate
         require(total <= 1, "on_rate + off_rate", "at most 1", total, "lower a rate")
 
@@ -241,18 +191,14 @@ class StuckMap:
 
     def __post_init__(self) -> None:
         integers = isinstance(self.state, np.ndarray) and self.state.dtype.kind in "iu"
-        require(
-            integers and bool(np.isin(self.state, (-1, 0, 1)).all()), "state",
-            "an array of integers, only -1, 0 and 1", self.state,
-            "mark stuck-off, sound and stuck-on cells so",
-        )  # fmt: skip
+        known = integers and bool(np.isin(self.state, (-1, 0, 1)).all())
+        require(known, "state", "an array of integers, only -1, 0 and 1", self.state,
+                "mark stuck-off, sound and stuck-on cells so")  # fmt: skip
         settle(self, state=self.state.astype(np.int8))
 
     def apply(self, conductance, cells, generator):
-        require(
-            self.state.shape == conductance.shape, "state", f"shape {conductance.shape}",
-            self.state.shape, "map every cell of the layer",
-        )  # fmt: skip
+        same, wanted = self.state.shape == conductance.shape, f"shape {conductance.shape}"
+        require(same, "state", wanted, self.state.shape, "map every cell of the layer")
         on = cells.level_max + cells.pedestal
         return np.choose(self.state + 1, (cells.pedestal, conductance, on))
 
@@ -263,15 +209,11 @@ class RetentionDrift:
 
     Parameters
     ----------
-    seconds : float
-        Time since programming; at least `reference_seconds`.
-    nu : float or tuple of float
-        Drift exponent, one for all levels or one for each; 0.031 is the median of a doped-GST
-        mushroom cell (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9).
-    nu_sigma : float or tuple of float
-        Standard deviation of nu from cell to cell.
-    reference_seconds : float
-        t_0, when the conductance was verified.
+    seconds, reference_seconds : float
+        t since programming, and t_0, when the conductance was verified; t is at least t_0.
+    nu, nu_sigma : float or tuple of float
+        Mean and standard deviation of the cells' exponents, for all levels or for each; 0.031 is
+        the median of a doped-GST mushroom cell (Joshi 2020, doi:10.1038/s41467-020-16108-9).
     """
 
     seconds: float
@@ -280,15 +222,11 @@ class RetentionDrift:
     reference_seconds: float = 20.0
 
     def __post_init__(self) -> None:
-        shortest, longest = SECONDS
-        first = require_number("reference_seconds", self.reference_seconds, shortest, longest)
-        settle(
-            self,
-            seconds=require_number("seconds", self.seconds, first, longest),
-            nu=require_one_or_each("nu", self.nu, highest=1),
-            nu_sigma=require_one_or_each("nu_sigma", self.nu_sigma, highest=1),
-            reference_seconds=first,
-        )
+        first = require_number("reference_seconds", self.reference_seconds, *SECONDS)
+        seconds = require_number("seconds", self.seconds, first, SECONDS[1])
+        settle(self, seconds=seconds, reference_seconds=first)
+        for name in ("nu", "nu_sigma"):
+            settle(self, **{name: require_one_or_each(name, getattr(self, name), highest=1)})
 
     def apply(self, conductance, cells, generator):
         spread = cells.of_level("nu_sigma", self.nu_sigma)
@@ -297,19 +235,13 @@ class RetentionDrift:
 
 
 @dataclass(frozen=True)
-class ReadNoise:
+class ReadNoise(_OfSigma):
     """Fluctuation of every active cell at every access.
 
-    Parameters
-    ----------
-    sigma : float
-        Standard deviation of one cell's current, as a share of that of G_on - G_off.
+    `sigma` is that of one cell's current, as a share of the current of G_on - G_off.
     """
 
     sigma: float = 0.0
-
-    def __post_init__(self) -> None:
-        settle(self, sigma=require_number("sigma", self.sigma, highest=LARGEST_SIGMA))
 
     @classmethod
     def johnson(
@@ -317,20 +249,17 @@ class ReadNoise:
     ) -> ReadNoise:
         """Thermal noise of a cell at G_on: i_rms = sqrt(4 k T G B) (Nyquist 1928, eq. 1).
 
-        Examples
-        --------
         >>> f"{ReadNoise.johnson(100e-6, 0.2, 1e8).sigma:.1e}"
         '6.4e-04'
         """
-        for name, value in (
-            ("on_conductance_s", on_conductance_s),
-            ("volts", volts),
-            ("bandwidth_hz", bandwidth_hz),
-            ("kelvin", kelvin),
-        ):
-            require_number(name, value, lowest=1e-12, highest=1e15)
-        noise_a = math.sqrt(4 * BOLTZMANN_J_PER_K * kelvin * on_conductance_s * bandwidth_hz)
-        return cls(noise_a / (on_conductance_s * volts))
+        given = {"on_conductance_s": on_conductance_s, "volts": volts,
+                 "bandwidth_hz": bandwidth_hz, "kelvin": kelvin}  # fmt: skip
+        siemens, volts, hertz, kelvin = (
+            float(require_number(name, value, lowest=1e-12, highest=1e15))
+            for name, value in given.items()
+        )
+        noise_a = math.sqrt(4 * BOLTZMANN_J_PER_K * kelvin * siemens * hertz)
+        return cls(noise_a / (siemens * volts))
 
 
 @dataclass(frozen=True)
@@ -341,25 +270,20 @@ class DeviceModel:
     ----------
     on_off_ratio : float
         G_on / G_off; infinity is an ideal off state.
-    effects : tuple of Effect
-        Applied in this order.
-    read_noise : ReadNoise
     pedestal_removed : bool
-        Whether the nominal G_off of every active row is subtracted before the
-        converter; a differential pair cancels it digitally where it is not.
+        Whether the nominal G_off of every active row is subtracted before the converter; a
+        differential pair cancels it digitally where it is not.
     """
 
     on_off_ratio: float = math.inf
-    effects: tuple[Effect, ...] = ()
+    effects: tuple[Effect, ...] = ()  # applied in this order
     read_noise: ReadNoise = ReadNoise()
     pedestal_removed: bool = True
 
     def __post_init__(self) -> None:
-        ratio = as_number(self.on_off_ratio)
-        require(
-            ratio is not None and ratio > 1, "on_off_ratio", "a number above 1", self.on_off_ratio,
-            "G_on must exceed G_off",
-        )  # fmt: skip
+        given, ratio = self.on_off_ratio, as_number(self.on_off_ratio)
+        above = ratio is not None and ratio > 1
+        require(above, "on_off_ratio", "a number above 1", given, "G_on must exceed G_off")
         mend = "list effects in the order in which they act, (RangeVariation(0.1),)"
         effects = require_tuple("effects", self.effects, mend)
         for place, effect in enumerate(effects):
@@ -376,38 +300,23 @@ class DeviceModel:
     def program(
         self, levels: np.ndarray, level_max: int, generator: np.random.Generator
     ) -> np.ndarray:
-        """Conductances of freshly written cells, in level steps, G_off included.
+        """Conductances (float64, the shape of `levels`) of freshly written cells, none negative.
 
-        Parameters
-        ----------
-        levels : ndarray of int
-            Each in [0, level_max].
-        level_max : int
-        generator : numpy Generator
-            Of this chip and layer.
+        They are in level steps and hold G_off; levels are integers in [0, level_max], and the
+        generator is that of this chip and layer.
 
-        Returns
-        -------
-        ndarray of float64, the shape of `levels`, nowhere negative
-
-        Examples
-        --------
         >>> worn = DeviceModel(on_off_ratio=8, effects=(RetentionDrift(200.0, nu=0.1),))
         >>> worn.program(np.array([0, 7]), 7, np.random.default_rng(0)).round(3)
         array([0.794, 6.355])
         """
         levels = np.asarray(levels)
-        require(
-            levels.dtype.kind in "iu" and bool(((levels >= 0) & (levels <= level_max)).all()),
-            "levels", f"integers from 0 to {level_max}", levels,
-            "use a mapping whose cells have that many levels",
-        )  # fmt: skip
+        fit = levels.dtype.kind in "iu" and bool(((levels >= 0) & (levels <= level_max)).all())
+        mend = "use a mapping whose cells have that many levels"
+        require(fit, "levels", f"integers from 0 to {level_max}", levels, mend)
         cells = Cells(levels, level_max, self.pedestal(level_max))
         conductance = levels + cells.pedestal
         for effect in self.effects:
             conductance = effect.apply(conductance, cells, generator)
-        require(
-            bool(np.isfinite(conductance).all()), "conductance", "finite values",
-            "NaN or infinity", "check the effects",
-        )  # fmt: skip
+        finite = bool(np.isfinite(conductance).all())
+        require(finite, "conductance", "finite values", "NaN or infinity", "check the effects")
         return np.maximum(conductance, 0.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -99,11 +100,17 @@ class EnergyTable:
             If the file is missing or no such table, or if an entry is unknown, stands twice, has
             a wrong unit, or a value that is no decimal number, negative or implausibly large.
         """
-        shipped = files("nvlib").joinpath("energy_table.yaml").read_text("utf-8")
-        entries = _entries(shipped, "energy_table.yaml")
+        entries = _shipped()
         if override is not None:
-            entries |= _entries(_read(require_path("override", override)), str(override))
+            path = require_path("override", override)
+            entries = entries | _entries(_read(path), str(path))
         return cls(**{name: _value(name, entry) for name, entry in entries.items()})
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    text = files("nvlib").joinpath("energy_table.yaml").read_text("utf-8")
+    return _entries(text, "energy_table.yaml")
 
 
 def _read(path: Path) -> str:

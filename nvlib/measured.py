@@ -2,17 +2,17 @@
 
 Tables have a header and one measurement a line; further columns are ignored, with a warning.
 
-* device: ``level,conductance_s`` and, where measured, ``time_s``, ``cycle`` and ``cell``. A row
-  is the conductance in siemens that was read, `time_s` after programming, from a cell that was
-  programmed to `level`; `cycle` numbers the programming events, `cell` names the cell.
+* device: ``level,conductance_s`` and, where measured, ``time_s``, ``cycle`` and ``cell``: siemens
+  that were read, `time_s` after programming, from a cell that was programmed to `level`; `cycle`
+  numbers the programming events, `cell` names the cell
 * ADC: ``code,transition_lsb``, the input at which code - 1 becomes code
 * DAC: ``code,output_lsb``
 
-What the model of a device takes from its table: mean and spread of each level when first read,
-normal unless Shapiro and Wilk's test rejects that (Biometrika 52, 1965), else log-normal, else the
-measured quantiles themselves; and a power law of drift, one for all levels unless they differ
-(Cochran 1954 for means, Levene's test for spreads). Each decision is at `ALPHA`. A mapping needs
-2^c levels: of any other number, those that are spaced most evenly serve cells of the largest c.
+A device's model takes mean and spread of each level when first read, normal unless Shapiro and
+Wilk's test rejects that (Biometrika 52, 1965), else log-normal, else the measured quantiles; and a
+power law of drift, one for all levels unless they differ (Cochran 1954 for means, Levene's test
+for spreads). Each decision is at `ALPHA`. A mapping needs 2^c levels: of any other number, those
+spaced most evenly serve cells of the largest c. What cannot be used raises `MeasurementError`.
 """
 
 from __future__ import annotations
@@ -31,23 +31,13 @@ import pandas as pd
 from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
+from nvlib import devices
 from nvlib.checks import require_path
 from nvlib.converters import MAX_ADC_BITS, Adc, Dac
-from nvlib.devices import (
-    SECONDS,
-    DeviceModel,
-    Effect,
-    EmpiricalVariation,
-    LevelMeans,
-    LevelVariation,
-    LognormalVariation,
-    RetentionDrift,
-)
 from nvlib.quantizers import MAX_BITS
 
-LARGEST_FILE = 2**24  # bytes
-FEWEST_SAMPLES = 3
-FEW_SAMPLES = 10
+LARGEST_FILE = 2**24  # characters
+FEWEST_SAMPLES, FEW_SAMPLES = 3, 10
 ALPHA = 0.01
 QUANTILES = 129  # that stand for a distribution
 #: Exponents are not told apart more finely: 1e-4 moves 0.5 % in 21 decades of time.
@@ -70,6 +60,11 @@ def _warn(text: str) -> None:
     warnings.warn(text, MeasurementWarning, stacklevel=3)
 
 
+def _require(holds: bool, place: object, expected: str, found: object, mend: str) -> None:
+    if not holds:
+        raise MeasurementError(f"{place}: expected {expected}, found {found}; {mend}")
+
+
 @contextmanager
 def _naming(path: Path | str) -> Iterator[None]:
     """Refusals of what is made from a table name its file."""
@@ -79,124 +74,82 @@ def _naming(path: Path | str) -> Iterator[None]:
         raise MeasurementError(f"{path}: {error}") from error
 
 
-def _read_columns(
-    path: Path | str, required: Sequence[str], optional: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Known columns of a CSV file, indexed by line: finite numbers, and names of cells.
-
-    Raises
-    ------
-    MeasurementError
-        If a column is missing, or a value is no finite number; the line is named.
-    """
-    try:
-        with require_path("path", path).open(encoding="utf-8-sig", newline="") as file:
-            text = file.read(LARGEST_FILE + 1)
-        rows = list(csv.reader(io.StringIO(text), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MeasurementError(
-            f"{path}: expected a CSV file in UTF-8, received: {error}; check the path, or export "
-            "it again"
-        ) from error
-    if len(text) > LARGEST_FILE:
-        raise MeasurementError(
-            f"{path}: expected at most {LARGEST_FILE} characters, found more; thin the table out"
-        )
-    header = [name.strip() for name in rows[0]] if rows else []
-    used = [name for name in header if name in (*required, *optional)]
-    if not set(required) <= set(used) or len(set(used)) < len(used):
-        wanted = ", ".join(required) + "".join(f"[, {name}]" for name in optional)
-        raise MeasurementError(
-            f"{path}, row 1: expected columns {wanted}, found {', '.join(header)[:80] or 'none'}; "
-            "name the columns so, in these units"
-        )
-    if ignored := [name for name in header if name not in used]:
-        _warn(f"{path}: columns {', '.join(ignored)[:80]} are not used; known are {used}")
-    places = [header.index(name) for name in used]
-    lines, values = [], []
-    for line, row in enumerate(rows[1:], start=2):
-        if row:
-            lines.append(line)
-            try:
-                if len(row) != len(header):
-                    raise ValueError
-                values.append([_value(row[i], header[i]) for i in places])
-            except ValueError:
-                raise MeasurementError(
-                    f"{path}, row {line}: expected {len(header)} values, finite numbers in "
-                    f"{', '.join(used)}, found {','.join(row)[:60]!r}; correct or remove the row"
-                ) from None
-    if not values:
-        raise MeasurementError(f"{path}: expected measurements, found none; export it again")
-    return pd.DataFrame(values, index=lines, columns=used)
-
-
-def _value(text: str, column: str) -> float | str:
-    if column == "cell":
-        return text.strip()
+def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise ValueError
     return number
 
 
+def _read_columns(
+    path: Path | str, required: Sequence[str], optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Known columns of a CSV file, indexed by line: finite numbers, and names of cells."""
+    path = require_path("path", path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read(LARGEST_FILE + 1)
+        first, *rows = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MeasurementError(f"{path}: expected a CSV file in UTF-8, received: {error}; check "
+                               "the path, or export it again") from error  # fmt: skip
+    most = f"at most {LARGEST_FILE} characters"
+    _require(len(text) <= LARGEST_FILE, path, most, "more", "thin the table out")
+    header = [name.strip() for name in first]
+    used = [name for name in header if name in (*required, *optional)]
+    _require(
+        set(required) <= set(used) and len(set(used)) == len(used), f"{path}, row 1",
+        f"columns {', '.join(required)}" + "".join(f"[, {name}]" for name in optional),
+        ", ".join(header)[:80] or "none", "name the columns so, in these units",
+    )  # fmt: skip
+    if ignored := [name for name in header if name not in used]:
+        _warn(f"{path}: columns {', '.join(ignored)[:80]} are not used; known are {used}")
+    values = {}
+    for line, row in enumerate(rows, start=2):
+        try:
+            if row:
+                cells = dict(zip(header, map(str.strip, row), strict=True))
+                values[line] = [cells[k] if k == "cell" else _finite(cells[k]) for k in used]
+        except ValueError:
+            raise MeasurementError(
+                f"{path}, row {line}: expected {len(header)} values, finite numbers in "
+                f"{', '.join(used)}, found {','.join(row)[:60]!r}; correct or remove the row"
+            ) from None
+    _require(bool(values), path, "measurements", "none", "export it again")
+    return pd.DataFrame(list(values.values()), index=list(values), columns=used)
+
+
 @dataclass(frozen=True)
 class DriftFit:
-    """Power law fitted to conductances over time, G(t) = G_0 (t / t_0)^(-nu).
+    """Power law fitted to conductances over time, G(t) = G_0 (t / t_0)^(-nu)."""
 
-    Attributes
-    ----------
-    nu, nu_error : float
-        Mean exponent of the traces, and its standard error.
-    nu_sigma : float
-        Standard deviation from trace to trace; 0 where no trace is known.
-    reference_seconds : float
-        t_0, the first time measured.
-    traces : int
-    level_nus, level_sigmas : tuple of float
-        Mean and standard deviation at each level, where levels differ; empty where they do not.
-    """
-
-    nu: float
-    nu_error: float
-    nu_sigma: float
-    reference_seconds: float
+    nu: float  # mean exponent of the traces
+    nu_error: float  # its standard error
+    nu_sigma: float  # standard deviation from trace to trace; 0 where no trace is known
+    reference_seconds: float  # t_0, the first time measured
     traces: int
-    level_nus: tuple[float, ...] = ()
-    level_sigmas: tuple[float, ...] = ()
+    level_nus: tuple[float, ...] = ()  # mean at each level, where levels differ
+    level_sigmas: tuple[float, ...] = ()  # standard deviation there
 
-    def effect(self, seconds: float, levels: Sequence[int]) -> RetentionDrift:
+    def effect(self, seconds: float, levels: Sequence[int]) -> devices.RetentionDrift:
         """Drift of cells of those `levels`; conductances that grew are held constant."""
         nu: float | tuple[float, ...] = max(self.nu, 0.0)
         sigma: float | tuple[float, ...] = self.nu_sigma
         if self.level_nus:
             nu = tuple(max(self.level_nus[level], 0.0) for level in levels)
             sigma = tuple(self.level_sigmas[level] for level in levels)
-        return RetentionDrift(seconds, nu, sigma, self.reference_seconds)
+        return devices.RetentionDrift(seconds, nu, sigma, self.reference_seconds)
 
 
 @dataclass(frozen=True)
 class MeasuredDevice:
-    """What a table of conductances says about a device.
+    """What a table of conductances, in S, says about a device."""
 
-    Attributes
-    ----------
-    means_s, sigmas_s : tuple of float
-        Mean and standard deviation at each level, in S, when first read.
-    counts : tuple of int
-        Measurements behind them.
-    drift : DriftFit or None
-    log_sigmas : tuple of float
-        Standard deviation of ln G at levels that are log-normal, 0 at others; empty for none.
-    quantiles_s : tuple of tuple of float
-        Quantiles at levels that no distribution fits, () at others; empty for none.
-    """
-
-    means_s: tuple[float, ...]
-    sigmas_s: tuple[float, ...]
-    counts: tuple[int, ...]
+    means_s: tuple[float, ...]  # at each level when first read
+    sigmas_s: tuple[float, ...]  # standard deviations there
+    counts: tuple[int, ...]  # measurements behind them
     drift: DriftFit | None = None
-    log_sigmas: tuple[float, ...] = ()
-    quantiles_s: tuple[tuple[float, ...], ...] = ()
+    log_sigmas: tuple[float, ...] = ()  # of ln G at log-normal levels, 0 at others; () for none
+    quantiles_s: tuple[tuple[float, ...], ...] = ()  # of levels that nothing fits, () at others
 
     @property
     def cell_bits(self) -> int:
@@ -207,8 +160,6 @@ class MeasuredDevice:
     def used_levels(self) -> tuple[int, ...]:
         """Levels that cells of `cell_bits` are written to: those spaced most evenly.
 
-        Examples
-        --------
         >>> MeasuredDevice((1e-6, 2e-6, 3e-6, 9e-6, 10e-6), (1e-7,) * 5, (20,) * 5).used_levels
         (0, 2, 3, 4)
         """
@@ -221,21 +172,11 @@ class MeasuredDevice:
         """Of the highest level, in S; an entry of the energy table."""
         return self.means_s[-1]
 
-    def model(self, seconds: float | None = None) -> DeviceModel:
-        """Device model of the mapping's `cell_bits`.
+    def model(self, seconds: float | None = None) -> devices.DeviceModel:
+        """Device model of the mapping's `cell_bits`, `seconds` after programming or as first read.
 
-        Parameters
-        ----------
-        seconds : float, optional
-            Time since programming, where drift was measured; as first read by default.
+        MeasurementError if drift is asked for that was not measured.
 
-        Raises
-        ------
-        MeasurementError
-            If drift is asked for that was not measured.
-
-        Examples
-        --------
         >>> device = MeasuredDevice((1e-6, 11e-6), (0.1e-6, 0.5e-6), (20, 20))
         >>> device.model().on_off_ratio, device.model().effects[1].sigmas
         (11.0, (0.01, 0.05))
@@ -251,39 +192,27 @@ class MeasuredDevice:
             means.append(round((mean * math.exp(-(log**2) / 2) - low) / span, 12))
             sigmas.append(round(self.sigmas_s[level] / span, 12) if normal else 0.0)
             deviations.append(tuple((value - mean) / span for value in values))
-        effects: tuple[Effect, ...] = (LevelMeans(tuple(means)), LevelVariation(tuple(sigmas)))
+        effects: list[devices.Effect] = [devices.LevelMeans(tuple(means))]
+        effects.append(devices.LevelVariation(tuple(sigmas)))
         if any(logs):
-            effects += (LognormalVariation(tuple(logs)),)
+            effects.append(devices.LognormalVariation(tuple(logs)))
         if any(quantiles):
-            effects += (EmpiricalVariation(tuple(deviations)),)
-        if seconds is not None:
-            if self.drift is None:
-                raise MeasurementError(
-                    f"seconds: expected none for a device without measured drift, received "
-                    f"{seconds}; measure at several times and add a column time_s"
-                )
-            effects += (self.drift.effect(seconds, levels),)
-        ratio = round(high / low, 6) if low > 0 else math.inf
-        return DeviceModel(on_off_ratio=ratio, effects=effects)
+            effects.append(devices.EmpiricalVariation(tuple(deviations)))
+        if self.drift is None:
+            mend = "measure at several times and add a column time_s"
+            _require(seconds is None, "seconds", "none without measured drift", seconds, mend)
+        elif seconds is not None:
+            effects.append(self.drift.effect(seconds, levels))
+        return devices.DeviceModel(round(high / low, 6) if low > 0 else math.inf, tuple(effects))
 
 
 def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
     """A device, and the measurements it was made from.
 
-    Raises
-    ------
-    MeasurementError
-        If columns, levels, samples or units are not what the module's text says, or conductances
-        change with the cycle; the row or level is named.
+    A `MeasurementWarning` says where columns or levels are not used, samples are few, levels
+    overlap, no distribution fits, conductances grow with time or follow no power law, or no trace
+    of a cell is known; conductances that change with the cycle are refused.
 
-    Warns
-    -----
-    MeasurementWarning
-        If columns or levels are not used, samples are few, levels overlap, no distribution fits,
-        conductances grow with time or follow no power law, or no trace of a cell is known.
-
-    Examples
-    --------
     >>> from artifact.paths import EXAMPLES
     >>> device, table = read_device(EXAMPLES / "device.csv")
     >>> device.cell_bits, device.counts, f"{device.drift.nu:.3f} +- {device.drift.nu_error:.3f}"
@@ -291,39 +220,32 @@ def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
     """
     table = _read_columns(path, ("level", "conductance_s"), ("time_s", "cycle", "cell"))
     _check_device(path, table)
-    first = table
-    if "time_s" in table:
-        first = table[table["time_s"] == table["time_s"].min()]
-    samples, places = [], []
+    timed = "time_s" in table
+    first = table[table["time_s"] == table["time_s"].min()] if timed else table
+    enough = f"at least {FEWEST_SAMPLES} measurements{' at the first time' if timed else ''}"
+    samples, places, means, sigmas = [], [], [], []
     for level in range(int(table["level"].max()) + 1):
         rows = first[first["level"] == level]
         span = f" (rows {rows.index[0]} to {rows.index[-1]})" if len(rows) else ""
         places.append(f"{path}, level {level}{span}")
         samples.append(rows["conductance_s"].to_numpy())
-        if len(rows) < FEWEST_SAMPLES:
-            when = " at the first time" if "time_s" in table else ""
-            raise MeasurementError(
-                f"{places[-1]}: expected at least {FEWEST_SAMPLES} measurements{when}, "
-                f"found {len(rows)}; measure more"
-            )
+        _require(len(rows) >= FEWEST_SAMPLES, places[-1], enough, len(rows), "measure more")
         if len(rows) < FEW_SAMPLES:
             _warn(f"{places[-1]}: a spread from {len(rows)} measurements is uncertain")
         if "cycle" in table:
             _check_endurance(places[-1], rows)
-    means = [float(values.mean()) for values in samples]
-    sigmas = [float(values.std(ddof=1)) for values in samples]
-    for level in range(1, len(means)):
-        if means[level] <= means[level - 1]:
-            raise MeasurementError(
-                f"{places[level]}: expected a mean above that of level {level - 1}, "
-                f"{means[level - 1]:.4g} S, found {means[level]:.4g} S; number the levels upwards"
-            )
-        if means[level] - means[level - 1] < sigmas[level] + sigmas[level - 1]:
-            _warn(f"{places[level]}: overlaps level {level - 1}; their means are less than the "
-                  "sum of their spreads apart")  # fmt: skip
+        means.append(float(samples[-1].mean()))
+        sigmas.append(float(samples[-1].std(ddof=1)))
+        if level:
+            below, mean = means[-2:]
+            wanted = f"a mean above that of level {level - 1}, {below:.4g} S"
+            _require(mean > below, places[-1], wanted, f"{mean:.4g} S", "number the levels upwards")
+            if mean - below < sum(sigmas[-2:]):
+                _warn(f"{places[-1]}: overlaps level {level - 1}; their means are less than the "
+                      "sum of their spreads apart")  # fmt: skip
     logs, quantiles = _distributions(samples, places)
     with _naming(path):
-        drift = _fit_drift(path, table) if "time_s" in table else None
+        drift = _fit_drift(path, table) if timed else None
         counts = tuple(map(len, samples))
         device = MeasuredDevice(tuple(means), tuple(sigmas), counts, drift, logs, quantiles)
         device.model(drift.reference_seconds if drift else None)
@@ -335,36 +257,27 @@ def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
 
 
 def _check_device(path: Path | str, table: pd.DataFrame) -> None:
-    """Refuse values that are no levels, conductances in S or times; the first row is named."""
-    level, conductance = table["level"], table["conductance_s"]
-    time = table.get("time_s", pd.Series(1.0, table.index))
-    shortest, longest = SECONDS
-    for column, valid, wanted in (
-        (level, (level == level // 1) & (level >= 0) & (level < 2**MAX_BITS),
-         f"a level from 0 to {2**MAX_BITS - 1}, found {{:g}}; number the levels from G_off "
-         "upwards"),
-        (conductance, (conductance >= 0) & (conductance <= PLAUSIBLE_S[1]),
-         f"a conductance in S from 0 to {PLAUSIBLE_S[1]:g}, found {{:g}}; convert the column "
-         "(1 uS is 1e-6)"),
-        (time, (time >= shortest) & (time <= longest),
-         f"a time after programming from {shortest:g} to {longest:g} s, found {{:g}}; a power law "
-         "has no time 0"),
+    """Refuse values that are no levels, conductances in S or times."""
+    (short, long), top, (least, most) = devices.SECONDS, 2**MAX_BITS - 1, PLAUSIBLE_S
+    for name, low, high, wanted, mend in (
+        ("level", 0, top, f"a level from 0 to {top}", "number the levels from G_off upwards"),
+        ("conductance_s", 0, most, f"a conductance in S from 0 to {most:g}",
+         "convert the column (1 uS is 1e-6)"),
+        ("time_s", short, long, f"a time after programming from {short:g} to {long:g} s",
+         "a power law has no time 0"),
     ):  # fmt: skip
-        if not valid.all():
+        if name in table:
+            column = table[name]
+            valid = column.between(low, high) & ((name != "level") | (column % 1 == 0))
             line = valid.idxmin()
-            raise MeasurementError(f"{path}, row {line}: expected {wanted.format(column[line])}")
-    highest = int(level.max())
-    absent = sorted(set(range(max(highest, 1) + 1)) - set(level.astype(int)))
-    if absent:
-        raise MeasurementError(
-            f"{path}: expected every level from 0 to {max(highest, 1)}, found none of "
-            f"{absent[:5]}; measure them, or number those you have without gaps"
-        )
-    if conductance.max() < PLAUSIBLE_S[0]:
-        raise MeasurementError(
-            f"{path}, row {conductance.idxmax()}: expected a largest conductance of at least "
-            f"{PLAUSIBLE_S[0]:g} S, found {conductance.max():g}; convert the column to siemens"
-        )
+            _require(valid.all(), f"{path}, row {line}", wanted, f"{column[line]:g}", mend)
+    highest, largest = max(int(table["level"].max()), 1), table["conductance_s"].max()
+    absent = np.setdiff1d(np.arange(highest + 1), table["level"]).tolist()
+    _require(not absent, path, f"every level from 0 to {highest}", f"none of {absent[:5]}",
+             "measure them, or number those you have without gaps")  # fmt: skip
+    place = f"{path}, row {table['conductance_s'].idxmax()}"
+    wanted = f"a largest conductance of at least {least:g} S"
+    _require(largest >= least, place, wanted, f"{largest:g}", "convert the column to siemens")
 
 
 def _check_endurance(place: str, rows: pd.DataFrame) -> None:
@@ -381,13 +294,11 @@ def _check_endurance(place: str, rows: pd.DataFrame) -> None:
     explained = 1 - float(((values - fit) ** 2).mean() / values.var(ddof=0))
     freedom = len(values) - 3
     p = stats.f.sf(explained / 2 / max(1 - explained, 1e-12) * freedom, 2, freedom)
-    if explained > 0.25 and p < ALPHA / 10:
-        ordered = rows.sort_values("cycle")["conductance_s"]
-        raise MeasurementError(
-            f"{place}: expected conductances that do not depend on the cycle, found a trend from "
-            f"{ordered.iloc[0]:.3g} to {ordered.iloc[-1]:.3g} S that explains {explained:.0%} of "
-            "their variance; keep the cycles of one age, endurance is not modelled"
-        )
+    wears, ordered = explained > 0.25 and p < ALPHA / 10, rows.sort_values("cycle")["conductance_s"]
+    trend = f"a trend from {ordered.iloc[0]:.3g} to {ordered.iloc[-1]:.3g} S"
+    _require(not wears, place, "conductances that do not depend on the cycle",
+             f"{trend} that explains {explained:.0%} of their variance",
+             "keep the cycles of one age, endurance is not modelled")  # fmt: skip
 
 
 def _distributions(
@@ -411,8 +322,7 @@ def _distributions(
         if normal[level] < ALPHA <= log[level]:
             logs[level] = float(np.log(values).std(ddof=1))
         elif normal[level] < ALPHA:
-            found = np.quantile(values, np.linspace(0, 1, QUANTILES))
-            quantiles[level] = tuple(map(float, found))
+            quantiles[level] = tuple(np.quantile(values, np.linspace(0, 1, QUANTILES)).tolist())
             _warn(f"{places[level]}: neither normal (p = {normal[level]:.1g}) nor log-normal (p = "
                   f"{log[level]:.1g}); its errors are drawn from those measured")  # fmt: skip
     return tuple(logs), tuple(quantiles)
@@ -438,11 +348,12 @@ def _fit_drift(path: Path | str, table: pd.DataFrame) -> DriftFit | None:
             if not known:
                 errors.append(stats.linregress(age, log).stderr)
             residuals.append(log - np.polyval(line, age))
-    pooled = np.array([nu for several in exponents.values() for nu in several])
+    groups = list(exponents.values())
+    pooled = np.array([nu for group in groups for nu in group])
     if len(pooled) < 1 + known:
         _warn(f"{path}: no drift is fitted; that takes two traces of at least two times each")
         return None
-    nu, groups = float(pooled.mean()), list(exponents.values())
+    nu = float(pooled.mean())
     if known:
         spread = float(pooled.std(ddof=1))
         error = spread / math.sqrt(len(pooled))
@@ -457,33 +368,25 @@ def _fit_drift(path: Path | str, table: pd.DataFrame) -> DriftFit | None:
         weights = 1 / np.maximum(errors, FINEST_NU) ** 2
         q = weights @ (pooled - np.average(pooled, weights=weights)) ** 2
         differ = stats.chi2.sf(q, len(pooled) - 1) < ALPHA
-    nus, sigmas = [nu], [spread]
+    nus, sigmas = [], []
     if differ and np.ptp(pooled) > FINEST_NU:
         levels = [exponents.get(k, [nu]) for k in range(int(table["level"].max()) + 1)]
         nus = [float(np.mean(level)) for level in levels]
         sigmas = [float(np.std(level, ddof=1)) if len(level) > 1 else spread for level in levels]
-    if min(nus) < 0:
-        _warn(f"{path}: conductances grow with time (nu = {min(nus):.3g}); the model holds them "
+    if (least := min(nus, default=nu)) < 0:
+        _warn(f"{path}: conductances grow with time (nu = {least:.3g}); the model holds them "
               "constant")  # fmt: skip
     stray = pd.concat(residuals).groupby(table["time_s"]).agg(["mean", "sem"])
     clear = stray["mean"].abs().where(stray["mean"].abs() > 4 * stray["sem"], 0.0).max()
     if clear > MOST_STRAY:
         _warn(f"{path}: conductances follow no power law of time; its mean errs by {clear:.0%}")
-    tables = (tuple(nus), tuple(sigmas)) if len(nus) > 1 else ()
-    return DriftFit(nu, error, spread, start, len(pooled) if known else 0, *tables)
+    traces = len(pooled) if known else 0
+    return DriftFit(nu, error, spread, start, traces, tuple(nus), tuple(sigmas))
 
 
 def read_adc(path: Path | str) -> Adc:
-    """An ADC from its measured code transition levels.
+    """An ADC from its measured code transition levels, none far from the ideal ones.
 
-    Raises
-    ------
-    MeasurementError
-        If codes are missing or double, transitions descend or stray far from the ideal ones, or
-        the unit is not the LSB.
-
-    Examples
-    --------
     >>> from artifact.paths import EXAMPLES
     >>> adc = read_adc(EXAMPLES / "adc.csv")
     >>> adc.bits, len(adc.transitions)
@@ -491,53 +394,37 @@ def read_adc(path: Path | str) -> Adc:
     """
     transitions = _codes(path, "transition_lsb", first=1)
     with _naming(path):
-        return Adc(bits=len(transitions).bit_length(), transitions=tuple(transitions))
+        return Adc(bits=len(transitions).bit_length(), transitions=transitions)
 
 
 def read_dac(path: Path | str) -> Dac:
-    """A DAC from its measured outputs.
+    """A DAC from its measured outputs, none far from the ideal ones.
 
-    Raises
-    ------
-    MeasurementError
-        If codes are missing or double, outputs stray far from the ideal ones, or the unit is not
-        the LSB.
-
-    Examples
-    --------
     >>> from artifact.paths import EXAMPLES
     >>> len(read_dac(EXAMPLES / "dac.csv").outputs)
     8
     """
-    outputs = tuple(_codes(path, "output_lsb", first=0))
+    outputs = _codes(path, "output_lsb", first=0)
     with _naming(path):
         return Dac(outputs=outputs)
 
 
-def _codes(path: Path | str, column: str, first: int) -> list[float]:
+def _codes(path: Path | str, column: str, first: int) -> tuple[float, ...]:
     """Values by code, `first` to 2^bits - 1."""
     table = _read_columns(path, ("code", column))
-    seen: dict[float, int] = {}
-    for line, code in zip(table.index, table["code"], strict=True):
-        if code in seen or code != int(code) or not first <= code < 2**MAX_ADC_BITS:
-            raise MeasurementError(
-                f"{path}, row {line}: expected a code from {first} to {2**MAX_ADC_BITS - 1} that "
-                f"is not there yet, found {code:g}; list every code once"
-            )
-        seen[code] = line
-    top = int(table["code"].max())
-    absent = sorted(set(range(first, 2 ** top.bit_length())) - set(map(int, seen)))
-    if absent or top == 0:
-        raise MeasurementError(
-            f"{path}: expected every code from {first} to {2 ** max(top.bit_length(), 1) - 1}, "
-            f"found none of {absent[:5] or [1]}; measure them"
-        )
-    values = table.set_index("code")[column].sort_index().to_list()
+    code, last = table["code"], 2**MAX_ADC_BITS - 1
+    valid = code.between(first, last) & (code % 1 == 0) & ~code.duplicated()
+    line = valid.idxmin()
+    _require(valid.all(), f"{path}, row {line}", f"a code from {first} to {last} that is not there "
+             "yet", f"{code[line]:g}", "list every code once")  # fmt: skip
+    top = 2 ** max(int(code.max()).bit_length(), 1) - 1
+    absent = np.setdiff1d(np.arange(first, top + 1), code).tolist()
+    wanted = f"every code from {first} to {top}"
+    _require(not absent, path, wanted, f"none of {absent[:5]}", "measure them")
+    values = table.sort_values("code")[column].to_list()
     if len(values) > 1:
         step = (values[-1] - values[0]) / (len(values) - 1)
-        if not 0.5 <= step <= 2:
-            raise MeasurementError(
-                f"{path}, row {seen[float(top)]}: expected values in LSB, 0.5 to 2 from code to "
-                f"code, found {step:.3g} on the average; divide by the voltage of one LSB"
-            )
-    return values
+        _require(0.5 <= step <= 2, f"{path}, row {code.idxmax()}",
+                 "values in LSB, 0.5 to 2 from code to code", f"{step:.3g} on the average",
+                 "divide by the voltage of one LSB")  # fmt: skip
+    return tuple(values)

@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 import time
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -21,15 +20,13 @@ import psutil
 import pytest
 
 from artifact import checkpoints, data, sweep
-from artifact.paths import EXAMPLES, FIGURES, ROOT
+from artifact.paths import FIGURES, ROOT
 from artifact.studies import common, precision
-from nvlib import files, measured
-from nvlib.energy import EnergyTable
+from nvlib import files
 from tests.faults import LEFT_OUT
+from tests.fuzzing import fuzz
 
 KILLS = 24
-#: Inputs per file reader; a long campaign sets more.
-FUZZ = int(os.environ.get("NVLIB_FUZZ", "300"))
 #: Children are forked from a process without threads: a fork of one that has some can hang.
 forked = multiprocessing.get_context("forkserver")
 forked.set_forkserver_preload([__name__])
@@ -164,67 +161,10 @@ def test_ctrl_c_ends_a_run_with_one_message_and_the_next_goes_on(artifact):
     assert len(list(points.rglob("*.json"))) > len(kept)
 
 
-def mutated(generator, seed_content):
-    """Random bytes, or a valid file with bytes changed, cut out, or put in."""
-    if generator.random() < 0.2:
-        return generator.randbytes(generator.randrange(80))
-    content = bytearray(seed_content)
-    for _ in range(generator.randrange(1, 6)):
-        place = generator.randrange(len(content) + 1)
-        kind = generator.randrange(3)
-        if kind == 0 and place < len(content):
-            content[place] = generator.randrange(256)
-        elif kind == 1:
-            del content[place : place + generator.randrange(1, 9)]
-        else:
-            content[place:place] = generator.randbytes(generator.randrange(1, 9))
-    return bytes(content)
-
-
-def fuzz(name, content, read, allowed):
-    generator = random.Random(name)
-    refusals = []
-    for _ in range(FUZZ):
-        try:
-            read(mutated(generator, content))
-        except allowed as error:
-            refusals.append(str(error))
-    assert refusals
-    assert all(refusals)
-
-
 def test_no_idx_file_does_harm():
     valid = struct.pack(">HBBIII", 0, 8, 3, 2, 4, 4) + bytes(32)
     assert data.parse_idx(valid).shape == (2, 4, 4)
     fuzz("idx", valid, data.parse_idx, data.DataError)
-
-
-def test_no_energy_table_does_harm(tmp_path):
-    path = tmp_path / "table.yaml"
-    valid = b"row_driver: {value: 0.1, unit: pJ, source: mine}\nshift_add: {value: 1, unit: pJ}\n"
-
-    def read(content):
-        path.write_bytes(content)
-        EnergyTable.load(path)
-
-    read(valid)
-    fuzz("energy table", valid, read, ValueError)
-
-
-@pytest.mark.parametrize("name", ["device", "adc", "dac"])
-def test_no_table_of_measurements_does_harm(tmp_path, name):
-    path = tmp_path / "table.csv"
-    whole = (EXAMPLES / f"{name}.csv").read_text().splitlines(keepends=True)
-    valid = "".join(whole[:1] + whole[1::16] if name == "device" else whole).encode()
-
-    def read(content):
-        path.write_bytes(content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", measured.MeasurementWarning)
-            getattr(measured, f"read_{name}")(path)
-
-    read(valid)
-    fuzz(name, valid, read, measured.MeasurementError)
 
 
 def test_no_manifest_does_harm(tmp_path):

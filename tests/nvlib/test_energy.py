@@ -1,25 +1,34 @@
-"""Energy by hand, law by law, and from the user's own table."""
+"""Energies are counted events times sourced values, and no table of them is misread."""
 
 from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nvlib import (
-    Adc,
+from nvlib.converters import Adc
+from nvlib.devices import DeviceModel
+from nvlib.energy import (
+    DESIGN_LAWS,
+    PARTIAL_LAWS,
     AdcLaw,
-    ArrayMapping,
     EnergyTable,
-    Hardware,
-    Precision,
-    ZeroSkip,
     adc_saving,
     efficiency_gain,
     inference_energy,
+    tops_per_watt,
 )
-from nvlib.energy import DESIGN_LAWS, PARTIAL_LAWS
 from nvlib.events import count
+from nvlib.hardware import Hardware
+from nvlib.mapping import ArrayMapping
+from nvlib.quantizers import Precision
+from nvlib.sparsity import ZeroSkip
 from tests.conftest import random_layer, written
+
+#: pJ that a cell at G_on takes in a read: 10 uS, 0.2 V, 100 ns.
+ON_CELL_PJ = 10e-6 * 0.2**2 * 100e-9 * 1e12
 
 
 def test_a_multi_bit_driver_stays_within_the_read_voltage():
@@ -84,11 +93,36 @@ def test_the_users_table_overrides_and_is_checked(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("row_driver: {value: 0.1, unit: pJ, source: mine}")
     assert EnergyTable.load(path).row_driver == 0.1
-    assert EnergyTable.load(path).shift_add == 0.021
+    assert EnergyTable.load(str(path)).shift_add == 0.021
+    path.write_text("row_driver: {value: 1e-1, unit: pJ}")  # text to YAML 1.1
+    assert EnergyTable.load(path).row_driver == 0.1
     for text, message in (
         ("row_driver: {value: 0.1, unit: nJ}", "unit of row_driver: expected pJ, received 'nJ'"),
         ("row_driver: {value: -1, unit: pJ}", "row_driver: expected a finite number from 0"),
         ("row_driver: {value: many, unit: pJ}", "value of row_driver: expected a decimal number"),
+        ("row_driver: {value: 010, unit: pJ}", "a decimal number, received '010'"),  # octal 8
+        ("row_driver: {value: 1:30, unit: pJ}", "a decimal number, received '1:30'"),  # 90 s
+        ("row_driver: {value: 1_000, unit: pJ}", "a decimal number, received '1_000'"),
+        ("row_driver: {value: 0x1F, unit: pJ}", "a decimal number, received '0x1F'"),
+        ("row_driver: {value: true, unit: pJ}", "a decimal number, received 'true'"),
+        ("row_driver: {value: null, unit: pJ}", "a decimal number, received 'null'"),
+        ("row_driver: {value: , unit: pJ}", "a decimal number, received ''"),
+        ("row_driver: {value: .nan, unit: pJ}", "a decimal number, received '.nan'"),
+        ("row_driver: {value: [1], unit: pJ}", r"a decimal number, received \['1'\]"),
+        ("row_driver: {unit: pJ}", "a decimal number, received None"),
+        (f"row_driver: {{value: 1{'0' * 400}, unit: pJ}}", "row_driver: expected a finite number"),
+        ("row_driver: {value: 1e400, unit: pJ}", "row_driver: expected a finite number"),
+        # 10 microsiemens, written as 10 S
+        ("on_conductance: {value: 10, unit: S}", "on_conductance: expected .* from 0 to 0.1"),
+        ("row_driver: {value: 1, value: 2, unit: pJ}", "'value' twice; remove one"),
+        (
+            "row_driver: {value: 1, unit: pJ}\nrow_driver: {value: 2, unit: pJ}",
+            "'row_driver' twice",
+        ),
+        ("row_driver: &a {value: 1, unit: pJ}\nshift_add: *a", "an alias; write the value out"),
+        ("? [row_driver]\n: 1", "expected YAML"),
+        ("[" * 5000, "expected YAML"),
+        ("#" * 70_000, "expected 65536 characters"),
         ("row_drive: {value: 1, unit: pJ}", "expected entries among"),
         ("row_driver: 3", "unit of row_driver"),
         ("- 1", "expected a table of entries"),
@@ -100,6 +134,77 @@ def test_the_users_table_overrides_and_is_checked(tmp_path):
             EnergyTable.load(path)
 
 
-def test_an_unknown_law_is_refused():
-    with pytest.raises(ValueError, match="design: expected one of"):
-        AdcLaw("free")
+def read_once(hardware):
+    """Events of a small layer whose rows 0 and 2 are driven once, and its weights."""
+    precision = Precision(2, 1)
+    layer = random_layer(np.random.default_rng(1), precision, 3, 5)
+    arrays = written(layer, hardware)
+    return count(arrays, np.array([[1, 0, 1]], np.uint8)), layer.matrix[[0, 2]]
+
+
+@pytest.mark.parametrize("ratio", [2.0, 11.0, np.inf])
+def test_a_cell_takes_the_energy_of_its_conductance(ratio):
+    hardware = Hardware(ArrayMapping(rows=4, columns=16), DeviceModel(ratio), Adc(3))
+    event, weights = read_once(hardware)
+    energy = inference_energy([event], (), 3, AdcLaw(), EnergyTable.load())
+    on = np.abs(weights.astype(int)).sum()
+    off = 2 * weights.size - on  # pairs
+    assert energy["array"] == pytest.approx((on + off / ratio) * ON_CELL_PJ)
+
+
+def test_reference_cells_take_energy_too():
+    hardware = Hardware(ArrayMapping(rows=4, columns=4, cell_bits=2, scheme="offset"), adc=Adc(3))
+    event, weights = read_once(hardware)
+    assert event.column_tiles == 2  # five columns, and a reference column in each array
+    energy = inference_energy([event], (), 3, AdcLaw(), EnergyTable.load())
+    levels = (weights.astype(int) + 1).sum() + 2 * len(weights) * 1
+    assert energy["array"] == pytest.approx(levels / 3 * ON_CELL_PJ)
+
+
+def test_a_converter_for_nothing_saves_nothing_that_can_be_compared():
+    event, _ = read_once(Hardware(ArrayMapping(rows=4, columns=16), adc=Adc(3)))
+    free = replace(EnergyTable.load(), walden_step=0)
+    energy = inference_energy([event], (), 3, AdcLaw(), free)
+    assert energy["adc"] == 0
+    with pytest.raises(ValueError, match="before: expected conversions that take energy"):
+        adc_saving(energy, energy)
+    nothing = dict.fromkeys(energy, 0.0)
+    with pytest.raises(ValueError, match="after: expected an energy above 0"):
+        efficiency_gain(energy, nothing)
+    with pytest.raises(ValueError, match="energy: expected above 0"):
+        tops_per_watt([event], nothing)
+    with pytest.raises(ValueError, match="events: expected those of a layer or more"):
+        inference_energy([], (), 3, AdcLaw(), free)
+
+
+def test_laws_and_tables_are_checked_when_made():
+    for bad in ("free", None, ["walden"]):
+        with pytest.raises(ValueError, match="design: expected one of"):
+            AdcLaw(bad)
+        with pytest.raises(ValueError, match="partial: expected one of"):
+            AdcLaw("walden", bad)
+    with pytest.raises(ValueError, match="row_driver: expected a finite number .* received True"):
+        replace(EnergyTable.load(), row_driver=True)
+    table = EnergyTable.load()
+    assert replace(table, row_driver=np.float32(0.5)) == replace(table, row_driver=0.5)
+
+
+def test_a_file_that_is_no_table_is_one_clear_message(tmp_path):
+    for path in (tmp_path / "none.yaml", str(tmp_path / "none.yaml"), tmp_path):
+        with pytest.raises(ValueError, match="expected YAML, found something else .* check the"):
+            EnergyTable.load(path)
+    with pytest.raises(ValueError, match="override: expected a path, received 3"):
+        EnergyTable.load(3)
+
+
+def test_aliases_of_aliases_take_no_time_and_no_memory(tmp_path):
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]"
+              for old, new in zip("abcdefgh", "bcdefghi", strict=True)]  # fmt: skip
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join([*lines, "row_driver: {value: 1, unit: *i}"]))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="an alias; write the value out"):
+        EnergyTable.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()

@@ -144,7 +144,7 @@ def test_bad_arguments_are_refused():
         quantize(model, images, "W4A3", method="best")
     with pytest.raises(ValueError, match=r"overrides: expected paths among .* received 'stm'"):
         quantize(model, images, "W4A3", overrides={"stm": "W8A8"})
-    with pytest.raises(ValueError, match="expected a precision such as 'W4A3'"):
+    with pytest.raises(ValueError, match="precision: expected a name such as 'W4A3'"):
         quantize(model, images, "4 bits")
     with pytest.raises(ValueError, match="images: expected at least one for calibration"):
         quantize(model, images[:0], "W4A3")

@@ -74,5 +74,5 @@ def test_no_scale_of_the_search_fits_better(numbers, most):
 def test_precision_out_of_range_is_refused(w, a):
     with pytest.raises(ValueError, match="expected an integer from 1 to 8"):
         Precision(w, a)
-    with pytest.raises(ValueError, match="expected a precision such as 'W4A3'"):
+    with pytest.raises(ValueError, match="precision: expected a name such as 'W4A3'"):
         Precision.parse("4/3")
