@@ -55,7 +55,14 @@ def write(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str],
 ) -> None:
-    """Write facts and tensors, and words about them, to one file, whole or not at all."""
+    """Write facts and tensors, and words about them, to one file, whole or not at all.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write(Path(folder) / "a", {"x": 1}, {"t": np.zeros(2)}, {})
+    ...     read(Path(folder) / "a", lambda facts, tensors: (facts["x"], tensors["t"].size))
+    (1, 2)
+    """
     content = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     words = {**metadata, "nvlib": json.dumps(facts, separators=(",", ":"))}
     write_whole(path, lambda place: place.write_bytes(save(content, words)))

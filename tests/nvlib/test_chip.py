@@ -270,9 +270,9 @@ def test_a_file_cannot_hold_an_effect_of_ones_own_but_a_pickle_can(network, digi
     np.testing.assert_array_equal(again.logits(images), chip.logits(images))
     stranger = type("RangeVariation", (Mine,), {})  # nor one that only has a known name
     with pytest.raises(ValueError, match="RangeVariation: expected one of"):
-        Chip(
-            network("W4A3"), Hardware(devices=DeviceModel(effects=(stranger(0.1),)))
-        ).save(tmp_path / "chip")
+        Chip(network("W4A3"), Hardware(devices=DeviceModel(effects=(stranger(0.1),)))).save(
+            tmp_path / "chip"
+        )
 
 
 def test_a_file_that_is_no_chip_is_a_value_error(network, tmp_path):
