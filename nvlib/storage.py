@@ -71,6 +71,11 @@ def write(
 def read_metadata(content: bytes) -> dict[str, str]:
     """What was written beside the tensors.
 
+    Examples
+    --------
+    >>> read_metadata(save({"t": np.zeros(1)}, {"epochs": "6"}))
+    {'epochs': '6'}
+
     Raises
     ------
     ValueError
