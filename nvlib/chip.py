@@ -51,17 +51,12 @@ class Reader(Protocol):
 
     def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Products (N, outputs[, H, W]) in LSB of input codes (N, inputs[, H, W])."""
-        ...
 
 
 class ArrayLayer:
     """One layer of a network on its arrays: real inputs to real outputs.
 
-    Parameters
-    ----------
-    layer : QuantizedLayer
-    parts : sequence of (slice, int, Reader)
-        Input channels that each group of arrays takes, its number on the chip, its reader.
+    `parts` holds what each group of arrays has: its input channels, number on the chip, reader.
     """
 
     def __init__(self, layer: QuantizedLayer, parts: Sequence[tuple[slice, int, Reader]]) -> None:
@@ -78,8 +73,7 @@ class ArrayLayer:
         for channels, number, reader in self.parts:
             products: Any = 0
             for phase in (0, 1) if self.layer.signed else (0,):
-                codes = signed_codes[:, channels] * (-1 if phase else 1)
-                codes = codes.clip(0).astype(np.uint8)
+                codes = (signed_codes[:, channels] * (1, -1)[phase]).clip(0).astype(np.uint8)
                 if observe is not None:
                     observe(number, codes)
                 found = reader(codes, keys.of(number, *(phase,) * phase))
@@ -101,8 +95,6 @@ class Chip:
         From `nvlib.quantize`, `nvlib.fine_tune` or a file.
     hardware : Hardware, optional
         128 x 128 ideal arrays with converters that lose nothing by default.
-    seed : int
-        Which chip.
     compiled : bool
         False reads with `nvlib.reference`, slower and to the same bits.
     device : str
@@ -117,24 +109,19 @@ class Chip:
     """
 
     def __init__(
-        self,
-        network: QuantizedNetwork,
-        hardware: Hardware | None = None,
-        seed: int = 0,
-        compiled: bool = COMPILED,
-        device: str = "cpu",
-    ) -> None:
+        self, network: QuantizedNetwork, hardware: Hardware | None = None, seed: int = 0,
+        compiled: bool = COMPILED, device: str = "cpu",
+    ) -> None:  # fmt: skip
         mend = "make one with quantize(), or use Chip.from_torch"
-        require_instance("network", network, QuantizedNetwork, mend)
+        self.network = require_instance("network", network, QuantizedNetwork, mend)
         hardware = Hardware() if hardware is None else hardware
-        require_instance("hardware", hardware, Hardware, "write Hardware(...)")
-        seed = require_integer("seed", seed, 0, 2**63)
-        self.network, self.hardware, self.seed = network, hardware, seed
+        self.hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
+        self.seed = seed = require_integer("seed", seed, 0, 2**63)
         self._compiled, self._device = compiled and device == "cpu", device
         parts = [
-            (layer, channels, groups, part)
+            (layer.spec.name, *part)
             for layer in network.layers
-            for channels, groups, part in parts_of(layer, hardware.mapping.rows)
+            for part in parts_of(layer, hardware.mapping.rows)
         ]
         hardware.adc.check_layers(len(parts))
         seeds = np.random.SeedSequence(seed).spawn(len(parts))
@@ -143,23 +130,18 @@ class Chip:
             write_layer(part, number, hardware, seeds[number], groups)
             for number, (_, _, groups, part) in enumerate(parts)
         )
-        self._parts = [
-            (layer.spec.name, channels, number)
-            for number, (layer, channels, _, _) in enumerate(parts)
-        ]
+        #: Layer that each of the arrays belongs to, and the input channels that they take.
+        self._places = [(name, channels) for name, channels, _, _ in parts]
 
     @classmethod
     def from_torch(
-        cls,
-        model: nn.Module,
-        images: Any,
-        hardware: Hardware | None = None,
-        precision: Precision | str | None = None,
-        *,
-        seed: int = 0,
-        **choices: Any,
-    ) -> Chip:
-        """Write any torch network onto arrays, quantized after training.
+        cls, model: nn.Module, images: Any, hardware: Hardware | None = None,
+        precision: Precision | str | None = None, *, seed: int = 0, **choices: Any,
+    ) -> Chip:  # fmt: skip
+        """Write any torch network onto arrays, quantized after training, to W8A8 by default.
+
+        What no array and no digital step can do is refused, named by its path. For converters of
+        fewer bits, choose their full scale with `nvlib.calibrate`.
 
         Parameters
         ----------
@@ -168,19 +150,8 @@ class Chip:
             concatenations.
         images : Tensor or ndarray, shape (N, ...)
             For calibration, as the model takes them; some hundred training images.
-        hardware : Hardware, optional
-            For converters of fewer bits, choose their full scale with `nvlib.calibrate`.
-        precision : Precision or str, optional
-            W8A8 by default.
-        seed : int
-            Which chip.
         **choices
             Of the quantization; see `nvlib.quantize`.
-
-        Raises
-        ------
-        ValueError
-            If the network has what no array and no digital step can do, named by its path.
 
         Examples
         --------
@@ -191,10 +162,8 @@ class Chip:
         >>> [arrays.layer.spec.name for arrays in small.arrays], small(pixels).shape
         (['0', '3'], (32, 10))
         """
-        require(
-            not isinstance(model, FakeQuantized), "model", "a float network",
-            "one that is quantized already", "use Chip(model.freeze(), hardware)",
-        )  # fmt: skip
+        found, mend = "one that is quantized already", "use Chip(model.freeze(), hardware)"
+        require(not isinstance(model, FakeQuantized), "model", "a float network", found, mend)
         return cls(quantize(model, images, precision or "W8A8", **choices), hardware, seed)
 
     @cached_property
@@ -206,21 +175,19 @@ class Chip:
     @cached_property
     def _program(self) -> tuple:
         """Steps, and layers on their arrays by name; chains of layers fused where compiled."""
-        layers = {}
-        for layer in self.network.layers:
-            own = [part for part in self._parts if part[0] == layer.spec.name]
-            parts = [(channels, number, self.readers[number]) for _, channels, number in own]
-            layers[layer.spec.name] = ArrayLayer(layer, parts)
-        steps = self.network.steps
-        return fuse(steps, layers) if self._compiled else (steps, layers)
+        parts: dict[str, list[tuple[slice, int, Reader]]] = {}
+        for number, (name, channels) in enumerate(self._places):
+            parts.setdefault(name, []).append((channels, number, self.readers[number]))
+        steps, layers = self.network.steps, self.network.layers
+        on_arrays = {layer.spec.name: ArrayLayer(layer, parts[layer.spec.name]) for layer in layers}
+        return fuse(steps, on_arrays) if self._compiled else (steps, on_arrays)
 
     def _forward(
         self, images: np.ndarray, access: int = 0, observe: Observer | None = None
     ) -> np.ndarray:
         """Output for a block of images, one step after the other."""
-        names = np.zeros(len(images), np.uint64)
-        if any(arrays.noisy for arrays in self.arrays):
-            names = image_keys(images)
+        noisy = any(arrays.noisy for arrays in self.arrays)
+        names = image_keys(images) if noisy else np.zeros(len(images), np.uint64)
         keys = ReadKeys(names, self.seed, access)
         steps, layers = self._program
         on_arrays = {
@@ -233,20 +200,10 @@ class Chip:
         return values[steps[-1].name].numpy()
 
     def logits(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:
-        """Real outputs of the network.
+        """Real outputs (N, classes) for images (N, ...) as the network takes them, as float64.
 
-        Parameters
-        ----------
-        images : ndarray or Tensor, shape (N, ...)
-            As the network takes them.
-        threads : int, optional
-            As many as there are cores by default; the result does not depend on it.
-        access : int
-            Which reading of the images; another one meets other read noise.
-
-        Returns
-        -------
-        ndarray of float64, shape (N, classes)
+        Another `access` meets other read noise. Threads are as many as there are cores by
+        default; the result does not depend on them.
         """
         images = self.network.check(images)
         assert self._program  # laid out before threads need them
@@ -254,9 +211,8 @@ class Chip:
             return self._forward(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
         blocks = [images[i : i + IMAGE_BLOCK] for i in range(0, len(images), IMAGE_BLOCK)]
         with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            return np.concatenate(
-                list(pool.map(lambda block: self._forward(block, access), blocks))
-            )
+            outputs = pool.map(lambda block: self._forward(block, access), blocks)
+            return np.concatenate(list(outputs))
 
     __call__ = logits
 
@@ -275,21 +231,12 @@ class Chip:
         return [np.concatenate(codes) for codes in met]
 
     def events(
-        self,
-        images: Any,
-        orders: Sequence[np.ndarray] | None = None,
-        column_sums: bool = False,
+        self, images: Any, orders: Sequence[np.ndarray] | None = None, column_sums: bool = False
     ) -> list[LayerEvents]:
-        """Pass images through the chip and count what each of its arrays does.
+        """Pass images (N, ...) through the chip and count what each of its arrays does.
 
-        Parameters
-        ----------
-        images : ndarray or Tensor, shape (N, ...)
-        orders : sequence of ndarray of int, shape (K,), optional
-            Row order of each layer, as from `sparsity.active_rows_first`, in place of the
-            natural one.
-        column_sums : bool
-            Count the ideal sums of the columns too.
+        `orders` are row orders (K,) of each layer, as from `sparsity.active_rows_first`;
+        `column_sums` counts the ideal sums of the columns too.
 
         Examples
         --------
@@ -304,9 +251,8 @@ class Chip:
 
         def observe(number: int, codes: np.ndarray) -> None:
             order = None if orders is None else orders[number]
-            found = count(
-                self.arrays[number], codes, self._parts[number][0] in relu, order, column_sums
-            )
+            followed = self._places[number][0] in relu
+            found = count(self.arrays[number], codes, followed, order, column_sums)
             total[number] = total[number] + found if number in total else found
 
         for start in range(0, len(images), EVENT_BLOCK):
@@ -317,26 +263,14 @@ class Chip:
     def products(
         self, number: int, codes: np.ndarray, keys: np.ndarray | None = None
     ) -> np.ndarray:
-        """What the arrays of one layer give, in LSB of that layer.
+        """Products (N, outputs[, H, W]) of the arrays of that number, int64, in their LSB.
 
-        Parameters
-        ----------
-        number : int
-            Of the arrays.
-        codes : ndarray of uint8, shape (N, inputs[, H, W])
-        keys : ndarray of uint64, shape (N,), optional
-            Of the images, for read noise.
-
-        Returns
-        -------
-        ndarray of int64, shape (N, outputs[, H, W])
+        They read `codes` (N, inputs[, H, W]), uint8; read noise hangs on `keys` (N,) of images.
         """
         layer, codes = self.arrays[number].layer, np.asarray(codes)
-        most = layer.precision.activation_max
-        require(
-            not codes.size or codes.max() <= most, layer.spec.name, f"codes from 0 to {most}",
-            int(codes.max(initial=0)), f"quantize at {layer.precision}",
-        )  # fmt: skip
+        most, largest = layer.precision.activation_max, int(codes.max(initial=0))
+        wanted, mend = f"codes from 0 to {most}", f"quantize at {layer.precision}"
+        require(largest <= most, layer.spec.name, wanted, largest, mend)
         names = np.zeros(len(codes), np.uint64) if keys is None else keys
         return self.readers[number](codes, ReadKeys(names, self.seed, 0).of(number))
 
@@ -347,18 +281,15 @@ class Chip:
         """SHA-256 of everything that was written and drawn."""
         digest = hashlib.sha256()
         for arrays in self.arrays:
-            for state in (arrays.conductance, arrays.reference, arrays.sense, arrays.drive,
-                          arrays.curves):  # fmt: skip
+            cells = arrays.conductance, arrays.reference, arrays.sense
+            for state in (*cells, arrays.drive, arrays.curves):
                 digest.update(b"" if state is None else np.ascontiguousarray(state).tobytes())
         return digest.hexdigest()
 
     def save(self, path: str | Path, metadata: dict[str, str] | None = None) -> None:
         """Write the chip to one file: network, hardware and seed, from which it is made again.
 
-        Raises
-        ------
-        ValueError
-            If the hardware has an effect of the user's own class; pickle the chip then.
+        Hardware with an effect of the user's own class is refused; pickle the chip then.
 
         Examples
         --------
@@ -370,27 +301,23 @@ class Chip:
         True
         """
         facts, tensors = self.network.parts()
-        facts |= {"hardware": storage.plain(self.hardware, STORABLE), "seed": self.seed,
-                  "digest": self.digest()}  # fmt: skip
+        hardware = storage.plain(self.hardware, STORABLE)
+        facts |= {"hardware": hardware, "seed": self.seed, "digest": self.digest()}
         storage.write(Path(path), facts, tensors, metadata or {})
 
     @classmethod
     def load(cls, source: str | Path | bytes) -> Chip:
-        """Read a chip that `save` wrote, from a file or its content.
+        """Read a chip that `save` wrote, from a file or its content; ValueError if that is none.
 
-        Raises
-        ------
-        ValueError
-            If that is no chip, or this machine would write other cells than the one that saved it.
+        It is refused too where this machine would write other cells than the one that saved it.
         """
 
         def make(facts: Any, tensors: Mapping[str, np.ndarray]) -> Chip:
             network = QuantizedNetwork.of_parts(facts, tensors)
             chip = cls(network, storage.restored(facts["hardware"], STORABLE), facts["seed"])
-            require(
-                chip.digest() == facts["digest"], "chip", "cells as they were saved",
-                "others from the same seed", "load it with the version of numpy that saved it",
-            )  # fmt: skip
+            same, found = chip.digest() == facts["digest"], "others from the same seed"
+            mend = "load it with the version of numpy that saved it"
+            require(same, "chip", "cells as they were saved", found, mend)
             return chip
 
         return storage.read(source, make)

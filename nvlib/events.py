@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,21 +16,12 @@ from nvlib.network import LayerSpec
 
 
 class Read(NamedTuple):
-    """One read of the arrays of a row tile, in one input plane.
-
-    Attributes
-    ----------
-    plane, tile : int
-    rows : slice
-        Of the layer's matrix.
-    digits : ndarray of uint8, shape (N, positions, rows)
-        That drive them.
-    """
+    """One read of the arrays of a row tile, in one input plane."""
 
     plane: int
     tile: int
-    rows: slice
-    digits: np.ndarray
+    rows: slice  # of the layer's matrix
+    digits: np.ndarray  # uint8 (N, positions, rows): what drives them
 
 
 def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
@@ -68,34 +59,21 @@ def walk(arrays: LayerArrays, inputs: np.ndarray) -> Iterator[Read]:
 
 @dataclass(frozen=True, eq=False)
 class LayerEvents:
-    """What one layer did while a number of images passed; counts are exact integers.
-
-    Attributes
-    ----------
-    arrays : LayerArrays
-    images : int
-    positions : int
-        Output positions of one image.
-    digit_sums : ndarray of int64, shape (tiles, planes, rows x digit_max + 1)
-        How many accesses met each sum of digits.
-    drive_events : ndarray of int64, shape (K,)
-        Times that a row was driven.
-    squared_digits : ndarray of int64, shape (K,)
-        Sum of the squares of the digits that a row was driven with.
-    zero_outputs : ndarray of int64, shape (rows x digit_max + 1, M), or None
-        How often, at each sum of digits, an output's ReLU gives zero; None where one read does
-        not decide that: several tiles, planes or slices, offset columns, signed inputs, no ReLU.
-    column_sums : ndarray of int64, shape (largest_sum + 1,), or None
-        How often each ideal column sum occurs in accesses with an active row, where asked for.
-    """
+    """What one layer did while a number of images passed; counts are exact integers, int64."""
 
     arrays: LayerArrays
     images: int
-    positions: int
+    positions: int  # output positions of one image
+    #: (tiles, planes, rows x digit_max + 1): how many accesses met each sum of digits
     digit_sums: np.ndarray
-    drive_events: np.ndarray
-    squared_digits: np.ndarray
+    drive_events: np.ndarray  # (K,): times that a row was driven
+    squared_digits: np.ndarray  # (K,): sum of the squares of the digits that drove a row
+    #: (rows x digit_max + 1, M): how often, at each sum of digits, an output's ReLU gives zero;
+    #: None where one read does not decide that: several tiles, planes or slices, offset columns,
+    #: signed inputs, no ReLU
     zero_outputs: np.ndarray | None = None
+    #: (largest_sum + 1,): how often each ideal column sum occurs in accesses with an active row,
+    #: where asked for
     column_sums: np.ndarray | None = None
 
     def __add__(self, other: LayerEvents) -> LayerEvents:
@@ -103,8 +81,7 @@ class LayerEvents:
             mine = getattr(self, name)
             return None if mine is None else mine + getattr(other, name)
 
-        counted = ("images", "digit_sums", "drive_events", "squared_digits", "zero_outputs",
-                   "column_sums")  # fmt: skip
+        counted = {item.name for item in fields(self)} - {"arrays", "positions"}
         return replace(self, **{name: total(name) for name in counted})
 
     @property
@@ -135,22 +112,13 @@ class LayerEvents:
 
 
 def count(
-    arrays: LayerArrays,
-    codes: np.ndarray,
-    relu: bool = False,
-    order: np.ndarray | None = None,
+    arrays: LayerArrays, codes: np.ndarray, relu: bool = False, order: np.ndarray | None = None,
     column_sums: bool = False,
-) -> LayerEvents:
-    """What one layer does when it reads `codes` (N, inputs[, H, W]).
+) -> LayerEvents:  # fmt: skip
+    """What one layer does when it reads `codes` (N, inputs[, H, W]); `relu` tells if one follows.
 
-    Parameters
-    ----------
-    relu : bool
-        Whether a ReLU follows the layer.
-    order : ndarray of int, shape (K,), optional
-        Rows of the matrix in the order in which they are written to the arrays.
-    column_sums : bool
-        Count the ideal sums of the columns too.
+    `order` (K,) is that in which rows of the matrix are written to the arrays; `column_sums`
+    counts the ideal sums of the columns too.
 
     Examples
     --------
@@ -180,8 +148,7 @@ def count(
             histogram += torch.bincount(found, minlength=len(histogram)).numpy()
     one_pair = arrays.mapped.levels.shape[1] == 2 and not arrays.mapped.offset
     one_read = tiles == arrays.planes == 1 and not arrays.layer.signed  # which reads twice
-    decides = relu and one_pair and one_read
-    zeros = _zero_outputs(arrays, inputs) if decides else None
+    zeros = _zero_outputs(arrays, inputs) if relu and one_pair and one_read else None
     images, positions = inputs.shape[:2]
     return LayerEvents(arrays, images, positions, sums, driven, squared, zeros, histogram)
 
@@ -197,21 +164,15 @@ def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:
     True
     """
     matrix = arrays.layer.matrix[order]
-    layer = replace(
-        arrays.layer,
-        spec=LayerSpec(arrays.layer.spec.name, *matrix.shape),
-        codes=np.ascontiguousarray(matrix.T),
-        input_shape=matrix.shape[:1],
-    )
+    spec, codes = LayerSpec(arrays.layer.spec.name, *matrix.shape), np.ascontiguousarray(matrix.T)
+    cells: dict[str, Any] = {
+        name: None if getattr(arrays, name) is None else getattr(arrays, name)[order]
+        for name in ("conductance", "reference", "sense", "on_conductance")
+    }
     return replace(
-        arrays,
-        layer=layer,
-        mapped=replace(arrays.mapped, levels=arrays.mapped.levels[order]),
-        conductance=arrays.conductance[order],
-        reference=None if arrays.reference is None else arrays.reference[order],
-        sense=None if arrays.sense is None else arrays.sense[order],
-        on_conductance=arrays.on_conductance[order],
-    )
+        arrays, **cells, mapped=replace(arrays.mapped, levels=arrays.mapped.levels[order]),
+        layer=replace(arrays.layer, spec=spec, codes=codes, input_shape=matrix.shape[:1]),
+    )  # fmt: skip
 
 
 def _zero_outputs(arrays: LayerArrays, inputs: np.ndarray) -> np.ndarray:

@@ -30,16 +30,7 @@ FLOAT32_EXACT = 2**24
 class LayerSpec:
     """Shape of one layer: a convolution, or a linear layer where `kernel` is empty.
 
-    Attributes
-    ----------
-    name : str
-        Path of the module in its network.
-    inputs, outputs : int
-        Channels of a convolution, features of a linear layer.
-    kernel, padding, stride, dilation : tuple of int
-        Height and width, in pixels.
-    groups : int
-        Groups of a grouped convolution.
+    Kernel, padding, stride and dilation are height and width, in pixels.
 
     Examples
     --------
@@ -48,8 +39,8 @@ class LayerSpec:
     (27, (8, 3, 3, 3), (13, 13))
     """
 
-    name: str
-    inputs: int
+    name: str  # path of the module in its network
+    inputs: int  # channels of a convolution, features of a linear layer
     outputs: int
     kernel: tuple[int, ...] = ()
     padding: tuple[int, int] = (0, 0)
@@ -82,60 +73,36 @@ class LayerSpec:
 
 @dataclass(frozen=True, eq=False)
 class QuantizedLayer:
-    """One layer as the hardware sees it.
-
-    Attributes
-    ----------
-    spec : LayerSpec
-    precision : Precision
-    codes : ndarray of int8, shape ``spec.weight_shape``
-    weight_scale, input_scale : float
-        Real value of one step of a weight or input code.
-    bias : ndarray of float64, shape (outputs,)
-        Digital, in units of the layer's real output.
-    input_shape : tuple of int
-        (inputs, height, width) of a convolution, (inputs,) of a linear layer.
-    signed : bool
-        Inputs can be negative, so arrays read twice: their positive part, and their negative part.
-    """
+    """One layer as the hardware sees it."""
 
     spec: LayerSpec
     precision: Precision
-    codes: np.ndarray
-    weight_scale: float
-    input_scale: float
-    bias: np.ndarray
-    input_shape: tuple[int, ...]
+    codes: np.ndarray  # int8, spec.weight_shape
+    weight_scale: float  # real value of one step of a weight code
+    input_scale: float  # real value of one step of an input code
+    bias: np.ndarray  # float64 (outputs,): digital, in units of the layer's real output
+    input_shape: tuple[int, ...]  # (inputs, height, width), or (inputs,) of a linear layer
+    #: Inputs can be negative, so arrays read twice: their positive part, and their negative part
     signed: bool = False
 
     def __post_init__(self) -> None:
-        name, spec = self.spec.name, self.spec
-        require(
-            self.codes.shape == spec.weight_shape and self.codes.dtype == np.int8, name,
-            f"int8 weight codes of shape {spec.weight_shape}",
-            f"{self.codes.dtype} of shape {self.codes.shape}", "check the checkpoint",
-        )  # fmt: skip
-        largest = int(np.abs(self.codes.astype(int)).max(initial=0))
-        require(
-            largest <= self.precision.weight_max, name,
-            f"weight codes within +-{self.precision.weight_max} at {self.precision}", largest,
-            "the checkpoint belongs to another precision",
-        )  # fmt: skip
-        require(
-            self.bias.shape == (spec.outputs,) and bool(np.isfinite(self.bias).all()), name,
-            f"{spec.outputs} finite biases", f"shape {self.bias.shape}", "check the checkpoint",
-        )  # fmt: skip
+        spec, codes, bias, shape = self.spec, self.codes, self.bias, self.input_shape
+
+        def fit(holds: Any, wanted: str, found: Any, mend: str = "check the checkpoint") -> None:
+            require(bool(holds), spec.name, wanted, found, mend)
+
+        wanted = f"int8 weight codes of shape {spec.weight_shape}"
+        found = f"{codes.dtype} of shape {codes.shape}"
+        fit(codes.shape == spec.weight_shape and codes.dtype == np.int8, wanted, found)
+        most, largest = self.precision.weight_max, int(np.abs(codes.astype(int)).max(initial=0))
+        wanted = f"weight codes within +-{most} at {self.precision}"
+        fit(largest <= most, wanted, largest, "the checkpoint belongs to another precision")
+        finite = bias.shape == (spec.outputs,) and np.isfinite(bias).all()
+        fit(finite, f"{spec.outputs} finite biases", f"shape {bias.shape}")
         for scale in (self.weight_scale, self.input_scale):
-            require(
-                bool(np.isfinite(scale)) and scale > 0, name, "positive finite scales", scale,
-                "check the checkpoint",
-            )  # fmt: skip
-        require(
-            len(self.input_shape) == (3 if spec.kernel else 1)
-            and self.input_shape[0] == spec.inputs,
-            name, f"inputs of {spec.inputs} channels or features", self.input_shape,
-            "check the checkpoint",
-        )  # fmt: skip
+            fit(np.isfinite(scale) and scale > 0, "positive finite scales", scale)
+        known = len(shape) == (3 if spec.kernel else 1) and shape[0] == spec.inputs
+        fit(known, f"inputs of {spec.inputs} channels or features", shape)
 
     @property
     def matrix(self) -> np.ndarray:
@@ -148,15 +115,9 @@ class QuantizedLayer:
         return self.weight_scale * self.input_scale
 
     def input_codes(self, values: torch.Tensor) -> torch.Tensor:
-        """Integer codes of real inputs, in their dtype; of both signs where the layer is signed.
-
-        Values (N, ...) of another shape than `input_shape` are refused.
-        """
-        require(
-            tuple(values.shape[1:]) == self.input_shape, f"input of {self.spec.name}",
-            f"shape (N, {', '.join(map(str, self.input_shape))}) as in calibration",
-            tuple(values.shape), "give images of the shape that the network was quantized with",
-        )  # fmt: skip
+        """Integer codes of real inputs (N, *input_shape), in their dtype; negative where signed."""
+        mend = "give images of the shape that the network was quantized with"
+        _require_shape(f"input of {self.spec.name}", values, self.input_shape, mend)
         most = self.precision.activation_max
         return to_codes(values, self.input_scale, -most if self.signed else 0, most)
 
@@ -182,21 +143,11 @@ class QuantizedLayer:
 
 @dataclass(frozen=True, eq=False)
 class QuantizedNetwork:
-    """Layers of integer codes and the digital steps between them; made by `nvlib.quantize`.
+    """Layers of integer codes and the digital steps between them; made by `nvlib.quantize`."""
 
-    Attributes
-    ----------
-    steps : tuple of Step
-        In order; the last one gives the output.
-    layers : tuple of QuantizedLayer
-        In the order of their steps.
-    image_shape : tuple of int
-        Of one image, as in calibration.
-    """
-
-    steps: tuple[Step, ...] = field(repr=False)
-    layers: tuple[QuantizedLayer, ...] = field(repr=False)
-    image_shape: tuple[int, ...]
+    steps: tuple[Step, ...] = field(repr=False)  # in order; the last one gives the output
+    layers: tuple[QuantizedLayer, ...] = field(repr=False)  # in the order of their steps
+    image_shape: tuple[int, ...]  # of one image, as in calibration
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -205,42 +156,21 @@ class QuantizedNetwork:
 
     @property
     def precision(self) -> Precision:
-        """The precision of all layers.
-
-        Raises
-        ------
-        ValueError
-            If they differ.
-        """
+        """The precision of all layers; refused if they differ."""
         found = dict.fromkeys(self.precisions)
-        require(
-            len(found) == 1, "precision", "one for all layers", ", ".join(map(str, found)),
-            "use precisions, one for each layer",
-        )  # fmt: skip
+        given, mend = ", ".join(map(str, found)), "use precisions, one for each layer"
+        require(len(found) == 1, "precision", "one for all layers", given, mend)
         return next(iter(found))
 
     def check(self, images: Any) -> np.ndarray:
         """Images (N, ...) of the calibration's shape, as float32; refuse anything else."""
-        images = as_images(images).numpy()
-        require(
-            images.shape[1:] == self.image_shape, "images",
-            f"shape (N, {', '.join(map(str, self.image_shape))}) as in calibration", images.shape,
-            "reshape them",
-        )  # fmt: skip
-        return images
+        images = as_images(images)
+        _require_shape("images", images, self.image_shape, "reshape them")
+        return images.numpy()
 
     @torch.no_grad()
     def logits(self, images: Any, batch: int = 500) -> np.ndarray:
-        """Output in exact integer arithmetic, without any hardware.
-
-        Parameters
-        ----------
-        images : ndarray or Tensor, shape (N, ...)
-
-        Returns
-        -------
-        ndarray of float64, shape (N, ...)
-        """
+        """Output (N, ...) for images (N, ...) in exact integer arithmetic, as float64."""
         images = self.check(images)
         layers = {layer.spec.name: layer.multiply for layer in self.layers}
         found = []
@@ -293,28 +223,19 @@ class QuantizedNetwork:
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in fact["spec"].items()
             }
-            spec = LayerSpec(**given)
-            precision = Precision.parse(fact["precision"])
-            stream = tensors[f"{spec.name}.codes"]
-            codes = storage.unpack_codes(stream, precision.weight_bits, spec.weight_shape)
-            layers.append(
-                QuantizedLayer(
-                    spec, precision, codes, fact["weight_scale"], fact["input_scale"],
-                    tensors[f"{spec.name}.bias"].astype(np.float64), tuple(fact["input_shape"]),
-                    fact["signed"],
-                )
-            )  # fmt: skip
+            spec, precision = LayerSpec(**given), Precision.parse(fact["precision"])
+            name, bits = spec.name, precision.weight_bits
+            codes = storage.unpack_codes(tensors[f"{name}.codes"], bits, spec.weight_shape)
+            bias = tensors[f"{name}.bias"].astype(np.float64)
+            layers.append(QuantizedLayer(
+                spec, precision, codes, fact["weight_scale"], fact["input_scale"], bias,
+                tuple(fact["input_shape"]), fact["signed"],
+            ))  # fmt: skip
         return cls(steps.read(facts["steps"], tensors), tuple(layers), tuple(facts["image_shape"]))
 
     @classmethod
     def load(cls, source: str | Path | bytes) -> QuantizedNetwork:
-        """Read a network that `save` wrote, from a file or its content.
-
-        Raises
-        ------
-        ValueError
-            If that is no network.
-        """
+        """Read a network that `save` wrote, from a file or its content; refuse all else."""
         return storage.read(source, cls.of_parts)
 
 
@@ -340,12 +261,7 @@ def rectified(network: QuantizedNetwork) -> frozenset[str]:
 
 
 def as_images(images: Any) -> torch.Tensor:
-    """Finite images (N, ...) as a float32 tensor.
-
-    Raises
-    ------
-    ValueError
-        If they have no axis beside the images', or hold NaN or infinity.
+    """Finite images (N, ...) as a float32 tensor; all else is refused.
 
     Examples
     --------
@@ -355,11 +271,13 @@ def as_images(images: Any) -> torch.Tensor:
     if not isinstance(images, torch.Tensor):
         images = torch.from_numpy(np.array(images, np.float32))  # a copy: the user's may be frozen
     images = images.detach().cpu().float().contiguous()
-    require(
-        images.ndim >= 2, "images", "shape (N, ...)", tuple(images.shape), "stack them into a batch"
-    )
-    require(
-        bool(torch.isfinite(images).all()), "images", "finite values", "NaN or infinity",
-        "clean the images",
-    )  # fmt: skip
+    shape = tuple(images.shape)
+    require(len(shape) >= 2, "images", "shape (N, ...)", shape, "stack them into a batch")
+    finite = bool(torch.isfinite(images).all())
+    require(finite, "images", "finite values", "NaN or infinity", "clean the images")
     return images
+
+
+def _require_shape(name: str, values: torch.Tensor, shape: tuple[int, ...], mend: str) -> None:
+    wanted, found = f"shape (N, {', '.join(map(str, shape))}) as in calibration", values.shape
+    require(found[1:] == shape, name, wanted, tuple(found), mend)

@@ -34,18 +34,16 @@ FITTED_VALUES = 2**14
 
 
 class FakeQuantizedLayer(nn.Module):
-    """A convolution or linear layer that rounds its weights and inputs, straight through.
-
-    Parameters
-    ----------
-    module : Conv2d or Linear
-    precision : Precision
-    """
+    """A convolution or linear layer that rounds its weights and inputs, straight through."""
 
     def __init__(self, module: nn.Conv2d | nn.Linear, precision: Precision) -> None:
         super().__init__()
-        self.module = module
-        self.precision = precision
+        self.module, self.precision = module, precision
+        #: Of a convolution, for torch and for `LayerSpec`.
+        self.window: dict[str, Any] = {}
+        if isinstance(module, nn.Conv2d):
+            self.window = {"padding": padding_of(module), "stride": tuple(module.stride),
+                           "dilation": tuple(module.dilation), "groups": module.groups}  # fmt: skip
         # Logarithms keep the scales positive and make Adam's steps relative to them.
         self.log_weight_scale = nn.Parameter(_weight_scale(module.weight, precision).log())
         self.log_input_scale = nn.Parameter(torch.zeros(()))
@@ -57,11 +55,9 @@ class FakeQuantizedLayer(nn.Module):
     @torch.no_grad()
     def calibrate(self, path: str, x: torch.Tensor, method: str) -> None:
         """Choose the scale of the inputs from those that calibration images cause."""
-        rank = 4 if isinstance(self.module, nn.Conv2d) else 2
-        require(
-            x.ndim == rank, f"input of '{path}'", f"{rank} dimensions", tuple(x.shape),
-            "flatten the images before a Linear, and give a Conv2d (N, C, H, W)",
-        )  # fmt: skip
+        rank = self.module.weight.ndim
+        mend = "flatten the images before a Linear, and give a Conv2d (N, C, H, W)"
+        require(x.ndim == rank, f"input of '{path}'", f"{rank} dimensions", tuple(x.shape), mend)
         self.input_shape = tuple(x.shape[1:])
         self.signed = bool((x < 0).any())
         scale = _input_scale(x, self.precision.activation_max, self.signed, method)
@@ -75,12 +71,10 @@ class FakeQuantizedLayer(nn.Module):
         if self.disturb is not None:
             codes = weight_codes(module.weight.detach(), scale.detach(), bits.weight_bits)
             weight = weight + self.disturb(codes, bits) * scale.detach()
-        x = fake_quantize_activation(
-            x, self.log_input_scale.exp(), bits.activation_bits, self.signed
-        )
+        input_scale = self.log_input_scale.exp()
+        x = fake_quantize_activation(x, input_scale, bits.activation_bits, self.signed)
         if isinstance(module, nn.Conv2d):
-            window = module.stride, padding_of(module), module.dilation, module.groups
-            return F.conv2d(x, weight, module.bias, *window)
+            return F.conv2d(x, weight, module.bias, **self.window)
         return F.linear(x, weight, module.bias)
 
     @torch.no_grad()
@@ -89,15 +83,10 @@ class FakeQuantizedLayer(nn.Module):
         module, bits = self.module, self.precision
         scale = self.log_weight_scale.cpu().exp()
         codes = weight_codes(module.weight.cpu(), scale, bits.weight_bits)
-        window: dict[str, Any] = {}
-        if isinstance(module, nn.Conv2d):
-            window = {"kernel": tuple(module.kernel_size), "padding": padding_of(module),
-                      "stride": tuple(module.stride), "dilation": tuple(module.dilation),
-                      "groups": module.groups}  # fmt: skip
-        outputs = len(codes)
-        bias = np.zeros(outputs) if module.bias is None else module.bias.cpu().numpy()
+        bias = np.zeros(len(codes)) if module.bias is None else module.bias.cpu().numpy()
+        inputs, kernel = self.input_shape[0], tuple(codes.shape[2:])
         return QuantizedLayer(
-            LayerSpec(path, self.input_shape[0], outputs, **window), bits,
+            LayerSpec(path, inputs, len(codes), kernel, **self.window), bits,
             codes.numpy().astype(np.int8), float(scale), float(self.log_input_scale.exp()),
             bias.astype(np.float64), self.input_shape, self.signed,
         )  # fmt: skip
@@ -106,13 +95,15 @@ class FakeQuantizedLayer(nn.Module):
 class FakeQuantized(nn.Module):
     """A torch network, traced, with quantization in the loop; differentiable in its scales.
 
+    Refused are a network with what neither arrays nor digital steps can do, named by its path,
+    an unknown method or path, and no images.
+
     Parameters
     ----------
     model : torch.nn.Module
         A trained float network; copied, and not changed.
     images : Tensor or ndarray, shape (N, ...)
         For calibration, as the model takes them; some hundred training images.
-    precision : Precision or str
     overrides : mapping of str to Precision, optional
         Other precisions, by path of the module.
     method : {"mse", "max", "percentile"}
@@ -124,12 +115,6 @@ class FakeQuantized(nn.Module):
         Largest value that the first layer can meet, where that is known. Its largest code then
         stands for it, and is not trained.
 
-    Raises
-    ------
-    ValueError
-        If the network has what neither arrays nor digital steps can do, named by its path; if
-        the method or a path is unknown, or there are no images.
-
     Examples
     --------
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -139,41 +124,32 @@ class FakeQuantized(nn.Module):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        images: Any,
-        precision: Precision | str,
-        overrides: Mapping[str, Precision | str] | None = None,
-        method: str = "mse",
-        digital: Sequence[str] = (),
-        input_max: float | None = None,
-    ) -> None:
+        self, model: nn.Module, images: Any, precision: Precision | str,
+        overrides: Mapping[str, Precision | str] | None = None, method: str = "mse",
+        digital: Sequence[str] = (), input_max: float | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         require(method in METHODS, "method", f"one of {METHODS}", method, "use one")
         images = as_images(images)
         require(len(images) > 0, "images", "at least one for calibration", 0, "pass some")
         traced = trace(model, digital)
         paths = array_paths(traced, digital)
-        require(
-            bool(paths), type(model).__name__, "a Conv2d or Linear to put onto arrays", "none",
-            "leave fewer modules digital",
-        )  # fmt: skip
+        wanted, mend = "a Conv2d or Linear to put onto arrays", "leave fewer modules digital"
+        require(bool(paths), type(model).__name__, wanted, "none", mend)
         chosen = dict.fromkeys(paths, precision) | dict(overrides or {})
         for path in chosen:
-            require(
-                path in paths, "overrides", f"paths among {paths}", path,
-                "name a layer that goes onto arrays",
-            )  # fmt: skip
+            known, mend = f"paths among {paths}", "name a layer that goes onto arrays"
+            require(path in paths, "overrides", known, path, mend)
         self.image_shape = tuple(images.shape[1:])
         self.layers = {
             path: FakeQuantizedLayer(traced.get_submodule(path), Precision.parse(chosen[path]))  # type: ignore[arg-type]
             for path in paths
         }
         hooks = [
-            traced.get_submodule(path).register_forward_pre_hook(
-                lambda _, args, path=path: self.layers[path].calibrate(path, args[0], method)
+            layer.module.register_forward_pre_hook(
+                lambda _, args, path=path, layer=layer: layer.calibrate(path, args[0], method)
             )
-            for path in paths
+            for path, layer in self.layers.items()
         ]
         with torch.no_grad():
             traced(images)
@@ -184,9 +160,8 @@ class FakeQuantized(nn.Module):
         self.traced = traced
         if input_max is not None:
             first = self.layers[paths[0]]
-            with torch.no_grad():
-                first.log_input_scale.fill_(input_max / first.precision.activation_max).log_()
             first.log_input_scale.requires_grad_(False)
+            first.log_input_scale.fill_(input_max / first.precision.activation_max).log_()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Output of the network; images as the model takes them."""
@@ -203,14 +178,8 @@ def quantize(
 ) -> QuantizedNetwork:
     """Integer codes of a trained float network: post-training quantization.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-    images : Tensor or ndarray, shape (N, ...)
-        For calibration; some hundred training images.
-    precision : Precision or str
-    **choices
-        `overrides`, `method`, `digital` and `input_max`; see `FakeQuantized`, also for errors.
+    Calibrated with some hundred training images. Choices are `overrides`, `method`, `digital` and
+    `input_max`; see `FakeQuantized`, also for errors.
 
     Examples
     --------

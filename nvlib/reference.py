@@ -15,18 +15,10 @@ from nvlib.noise import NORMAL_QUANTILES, normal
 
 
 class ReferenceReader:
-    """Reads the arrays of one layer with torch.
-
-    Parameters
-    ----------
-    arrays : LayerArrays
-    device : str
-        Where torch multiplies. Column sums are exact integers in float64 on any of them.
-    """
+    """Reads the arrays of one layer with torch, on any device, to the same bits."""
 
     def __init__(self, arrays: LayerArrays, device: str = "cpu") -> None:
-        self.arrays = arrays
-        self.device = device
+        self.arrays, self.device = arrays, device
 
     def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Products (N, outputs[, H, W]) of codes (N, inputs[, H, W]), in LSB."""
@@ -39,20 +31,10 @@ class ReferenceReader:
 def read_layer(
     arrays: LayerArrays, codes: np.ndarray, keys: np.ndarray, device: str = "cpu"
 ) -> np.ndarray:
-    """Products of one layer, in LSB.
+    """Products (N, positions, outputs) of codes (N, inputs[, H, W]) in one layer, int64, in LSB.
 
-    Parameters
-    ----------
-    arrays : LayerArrays
-    codes : ndarray of uint8, shape (N, inputs[, H, W])
-    keys : ndarray of uint64, shape (N,)
-        Of images, chip, layer and access; what read noise hangs on.
-    device : str
-        Where torch multiplies. Column sums are exact integers in float64 on any of them.
-
-    Returns
-    -------
-    ndarray of int64, shape (N, positions, outputs)
+    Read noise hangs on the keys (N,) of images, chip, layer and access. Column sums are exact
+    integers in float64 on any device.
 
     Examples
     --------

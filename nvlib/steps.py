@@ -31,19 +31,18 @@ FUNCTIONS: dict[str, Callable] = {
     )
     for name in names.split()
 } | {"getattr": getattr}  # fmt: skip
+#: Names of those functions.
+NAMES = {function: name for name, function in FUNCTIONS.items()}
 #: Methods of a tensor.
 METHODS = frozenset(
     ["add", "add_", "relu", "relu_", "flatten", "view", "reshape", "size", "unsqueeze"]
 )
 #: Modules.
-MODULES: dict[str, type[nn.Module]] = {
-    kind.__name__: kind
-    for kind in (
-        nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.MaxPool2d, nn.AvgPool2d,
-        nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Dropout, nn.Dropout2d,
-        nn.Identity, nn.Conv2d, nn.Linear,
-    )
-}  # fmt: skip
+MODULES: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.MaxPool2d, nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Dropout, nn.Dropout2d,
+    nn.Identity, nn.Conv2d, nn.Linear,
+)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,40 +54,23 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operation of a network.
+    """One operation of a network; in `args` and `kwargs`, a `Value` is what another step gave."""
 
-    Attributes
-    ----------
-    name : str
-        Of the value that it gives.
-    kind : {"layer", "module", "function", "method"}
-    target : str, Module or callable
-        Name of a layer or of a tensor's method, a torch module, a function.
-    args, kwargs : tuple, dict
-        `Value` stands for what another step gave.
-    forget : tuple of str
-        Values that no later step takes.
-    """
-
-    name: str
-    kind: str
-    target: Any
+    name: str  # of the value that it gives
+    kind: str  # "layer", "module", "function" or "method"
+    target: Any  # name of a layer or of a tensor's method, a torch module, a function
     args: tuple = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    forget: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()  # values that no later step takes
 
     def __getstate__(self) -> dict[str, Any]:
         # Some functions of torch are made at run time, and can only be pickled by name.
-        state = dict(self.__dict__)
-        if self.kind == "function":
-            names = {function: name for name, function in FUNCTIONS.items()}
-            state["target"] = names[self.target]
-        return state
+        target = NAMES[self.target] if self.kind == "function" else self.target
+        return self.__dict__ | {"target": target}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if state["kind"] == "function":
-            state["target"] = FUNCTIONS[state["target"]]
-        self.__dict__.update(state)
+        target = FUNCTIONS[state["target"]] if state["kind"] == "function" else state["target"]
+        self.__dict__.update(state | {"target": target})
 
     def run(self, values: dict[str, Any], layers: Mapping[str, Callable]) -> None:
         """Add what this step gives to `values`, and drop what no later step takes."""
@@ -142,18 +124,14 @@ def is_relu(step: Step) -> bool:
     >>> is_relu(Step("y", "function", torch.relu)), is_relu(Step("relu", "layer", "relu"))
     (True, False)
     """
-    if step.kind == "layer":  # whatever its name is
-        return False
-    return isinstance(step.target, nn.ReLU) or step.target in (torch.relu, F.relu, "relu", "relu_")
+    relu = isinstance(step.target, nn.ReLU) or step.target in (torch.relu, F.relu, "relu", "relu_")
+    return relu and step.kind != "layer"  # whose target is a name
 
 
 def written(steps: tuple[Step, ...]) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Steps as plain data for JSON, and the tensors of their modules.
 
-    Raises
-    ------
-    ValueError
-        If a step is a module of the user's own class, or anything else that is not listed here.
+    A module of the user's own class, or anything else that is not listed here, is refused.
 
     Examples
     --------
@@ -161,7 +139,6 @@ def written(steps: tuple[Step, ...]) -> tuple[list[dict[str, Any]], dict[str, np
     >>> facts[0]["target"], facts[0]["args"]
     ('torch.flatten', {'tuple': [{'value': 'x'}, 1]})
     """
-    names = {function: name for name, function in FUNCTIONS.items()}
     facts: list[dict[str, Any]] = []
     tensors: dict[str, np.ndarray] = {}
     for step in steps:
@@ -171,11 +148,9 @@ def written(steps: tuple[Step, ...]) -> tuple[list[dict[str, Any]], dict[str, np
             state = step.target.state_dict()
             tensors |= {f"{step.name}.{key}": value.numpy() for key, value in state.items()}
         elif step.kind == "function":
-            target = names[target]
-        facts.append(
-            {"name": step.name, "kind": step.kind, "target": target, "args": _plain(step.args),
-             "kwargs": _plain(dict(step.kwargs)), "forget": list(step.forget)}
-        )  # fmt: skip
+            target = NAMES[target]
+        taken = {"args": _plain(step.args), "kwargs": _plain(dict(step.kwargs))}
+        facts.append(vars(step) | {"target": target, "forget": list(step.forget)} | taken)
     return facts, tensors
 
 
@@ -194,9 +169,8 @@ def read(facts: list[dict[str, Any]], tensors: Mapping[str, np.ndarray]) -> tupl
         if fact["kind"] == "module":
             ((kind, arguments),) = target.items()
             target = MODULES[kind](**_read(arguments)).double().eval()
-            state = {key: torch.from_numpy(tensors[f"{fact['name']}.{key}"])
-                     for key in target.state_dict()}  # fmt: skip
-            target.load_state_dict(state)
+            saved = {key: tensors[f"{fact['name']}.{key}"] for key in target.state_dict()}
+            target.load_state_dict({key: torch.from_numpy(saved[key]) for key in saved})
         elif fact["kind"] == "function":
             target = FUNCTIONS[target]
         elif fact["kind"] == "method" and target not in METHODS:
@@ -208,37 +182,29 @@ def read(facts: list[dict[str, Any]], tensors: Mapping[str, np.ndarray]) -> tupl
 
 def _arguments(step: Step) -> Any:
     """What a module of torch was made with, from its attributes of the same names."""
-    kind = type(step.target)
-    require(
-        MODULES.get(kind.__name__) is kind, f"digital module '{step.name}'",
-        f"one of {', '.join(MODULES)}, which a file can hold", kind.__name__,
-        "pickle the network, or use torch's own modules",
-    )  # fmt: skip
-    found = {}
-    for name in inspect.signature(kind).parameters:
-        value = getattr(step.target, name, None)
-        if name == "bias":
-            value = value is not None
-        if hasattr(step.target, name) and name not in ("device", "dtype"):
-            found[name] = value
-    return _plain(found)
+    module, kind = step.target, type(step.target)
+    known, name = MODULES.get(kind.__name__) is kind, f"digital module '{step.name}'"
+    wanted = f"one of {', '.join(MODULES)}, which a file can hold"
+    mend = "pickle the network, or use torch's own modules"
+    require(known, name, wanted, kind.__name__, mend)
+    names = [name for name in inspect.signature(kind).parameters if hasattr(module, name)]
+    found = {name: getattr(module, name) for name in names if name not in ("device", "dtype")}
+    return _plain(found | ({"bias": module.bias is not None} if "bias" in found else {}))
 
 
 def _plain(argument: Any) -> Any:
     if isinstance(argument, Value):
         return {"value": argument.name}
-    if isinstance(argument, tuple):
-        return {"tuple": [_plain(item) for item in argument]}
-    if isinstance(argument, list):
-        return [_plain(item) for item in argument]
+    if isinstance(argument, (tuple, list)):
+        items = [_plain(item) for item in argument]
+        return items if isinstance(argument, list) else {"tuple": items}
     if isinstance(argument, dict):
         return {"dict": {key: _plain(item) for key, item in argument.items()}}
     if isinstance(argument, slice):
-        return {"slice": [_plain(end) for end in (argument.start, argument.stop, argument.step)]}
-    require(
-        argument is None or isinstance(argument, (bool, int, float, str)), "argument of a step",
-        "numbers, text and what holds them", argument, "pickle the network instead",
-    )  # fmt: skip
+        return {"slice": _plain([argument.start, argument.stop, argument.step])}
+    simple, wanted = isinstance(argument, (int, float, str)), "numbers, text and what holds them"
+    mend = "pickle the network instead"
+    require(argument is None or simple, "argument of a step", wanted, argument, mend)
     return argument
 
 

@@ -50,11 +50,9 @@ def unpack_codes(stream: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.nd
 
 
 def write(
-    path: Path,
-    facts: Mapping[str, Any],
-    tensors: Mapping[str, np.ndarray],
+    path: Path, facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str],
-) -> None:
+) -> None:  # fmt: skip
     """Write facts and tensors, and words about them, to one file, whole or not at all.
 
     >>> from tempfile import TemporaryDirectory
@@ -69,17 +67,12 @@ def write(
 
 
 def read_metadata(content: bytes) -> dict[str, str]:
-    """What was written beside the tensors.
+    """What was written beside the tensors; ValueError if this is no safetensors file.
 
     Examples
     --------
     >>> read_metadata(save({"t": np.zeros(1)}, {"epochs": "6"}))
     {'epochs': '6'}
-
-    Raises
-    ------
-    ValueError
-        If this is no safetensors file.
     """
     try:
         length = int.from_bytes(content[:8], "little")
@@ -94,12 +87,12 @@ def read_metadata(content: bytes) -> dict[str, str]:
 def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarray]], Made]) -> Made:
     """What `make` makes of the facts and tensors of a file, or of its content.
 
-    Raises
-    ------
-    ValueError
-        If the file holds something else, or lacks something.
+    ValueError if the file holds something else, or lacks something.
+
+    >>> content = save({"t": np.zeros(2)}, {"nvlib": "[7]"})
+    >>> read(content, lambda facts, tensors: (facts, tensors["t"].size))
+    ([7], 2)
     """
-    name = "content" if isinstance(source, bytes) else str(source)
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
         facts = json.loads(read_metadata(content)["nvlib"])
@@ -107,6 +100,7 @@ def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarra
     except ValueError:
         raise
     except Exception as error:  # whatever a damaged file leads to
+        name = "content" if isinstance(source, bytes) else source
         raise ValueError(
             f"{name}: expected a file that save() wrote, found {type(error).__name__}: {error}; "
             "write it again"
@@ -114,12 +108,7 @@ def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarra
 
 
 def plain(value: Any, known: Mapping[str, type]) -> Any:
-    """A tree of dataclasses as data for JSON; `known` are the classes that can be made again.
-
-    Raises
-    ------
-    ValueError
-        If it holds an object of another class.
+    """A tree of dataclasses as data for JSON; refused are other classes than those `known`.
 
     Examples
     --------
@@ -128,10 +117,8 @@ def plain(value: Any, known: Mapping[str, type]) -> Any:
     """
     if is_dataclass(value):
         kind = type(value).__name__
-        require(
-            known.get(kind) is type(value), kind, f"one of {', '.join(known)}", value,
-            "a file can hold nothing else; pickle the chip instead",
-        )  # fmt: skip
+        mend = "a file can hold nothing else; pickle the chip instead"
+        require(known.get(kind) is type(value), kind, f"one of {', '.join(known)}", value, mend)
         content = {item.name: plain(getattr(value, item.name), known) for item in fields(value)}
         return {"is": kind} | content
     if isinstance(value, np.ndarray):

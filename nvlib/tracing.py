@@ -6,7 +6,7 @@ Any network that `torch.fx` can trace is taken, if it is built of what is listed
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,36 +21,12 @@ ARRAY_MODULES = (nn.Conv2d, nn.Linear)
 DIGITAL_MODULES = tuple(kind for kind in MODULES.values() if kind not in ARRAY_MODULES)
 
 
-class _Tracer(fx.Tracer):
-    """Traces into every module but torch's own and those left digital as they are."""
-
-    def __init__(self, digital: Sequence[str] = ()) -> None:  # torch pickles without them
-        super().__init__()
-        self.digital = set(digital)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether the module stays one step of the graph."""
-        left = module_qualified_name in self.digital
-        return left or super().is_leaf_module(m, module_qualified_name)
-
-
 def trace(model: nn.Module, digital: Sequence[str] = ()) -> fx.GraphModule:
     """A copy of a network as a graph in evaluation mode, its batch normalization folded.
 
-    Torch's quantized modules (`torch.ao.nn.quantized`) are taken at the real numbers that
-    their codes stand for.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-    digital : sequence of str
-        Paths of modules that stay digital, whatever they are.
-
-    Raises
-    ------
-    ValueError
-        If the network cannot be traced, or has something that is neither supported nor left
-        digital; each is named by its path.
+    Modules at the paths in `digital` stay digital, whatever they are. Torch's quantized modules
+    (`torch.ao.nn.quantized`) are taken at the real numbers that their codes stand for. Refused is
+    a network that cannot be traced, or has something neither supported nor left digital.
 
     Examples
     --------
@@ -66,7 +42,9 @@ def trace(model: nn.Module, digital: Sequence[str] = ()) -> fx.GraphModule:
             f"{unknown[0]!r}; name modules of the network"
         )
     model = _floating(copy.deepcopy(model).cpu().float().eval())
-    tracer = _Tracer(digital)
+    tracer = fx.Tracer()
+    known = tracer.is_leaf_module  # torch's own modules are leaves, and those left digital
+    tracer.is_leaf_module = lambda m, path: path in digital or known(m, path)  # type: ignore
     try:
         traced = fx.GraphModule(model, tracer.trace(model))
     except Exception as error:  # whatever the network's own code raises while it is traced
@@ -111,8 +89,7 @@ def _floating(model: nn.Module) -> nn.Module:
                 )  # fmt: skip
             else:
                 real = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-            state = {"weight": weight} | ({} if bias is None else {"bias": bias.detach()})
-            real.load_state_dict(state)
+            real.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
             if isinstance(module, (fused.ConvReLU2d, fused.LinearReLU)):
                 real = nn.Sequential(real, nn.ReLU())
         else:
@@ -125,34 +102,33 @@ def _floating(model: nn.Module) -> nn.Module:
 
 def _strange(node: fx.Node, traced: fx.GraphModule, digital: Sequence[str]) -> str:
     """What a node is that is not supported, with its path; empty if it is."""
+    target: Any = node.target
     if node.op == "call_module":
-        module = traced.get_submodule(str(node.target))
-        if str(node.target) in digital or isinstance(module, DIGITAL_MODULES):
+        module = traced.get_submodule(target)
+        if target in digital or isinstance(module, DIGITAL_MODULES):
             return ""
         if isinstance(module, nn.Conv2d):
-            return _strange_padding(module, str(node.target))
-        if isinstance(module, ARRAY_MODULES):
-            return ""
-        return f"{type(module).__name__} at '{node.target}'"
-    known: dict[str, Callable[[Any], bool]] = {
-        "call_function": lambda target: target in FUNCTIONS.values(),
-        "call_method": lambda target: target in METHODS,
-        "get_attr": lambda target: False,
-    }
-    if known.get(node.op, lambda target: True)(node.target):
+            return _strange_padding(module, target)
+        known = isinstance(module, ARRAY_MODULES)
+        return "" if known else f"{type(module).__name__} at '{target}'"
+    if (
+        node.op in ("placeholder", "output")
+        or (node.op == "call_function" and target in FUNCTIONS.values())
+        or (node.op == "call_method" and target in METHODS)
+    ):
         return ""
     stack = node.meta.get("nn_module_stack") or {}
     path = next(reversed(list(stack)), "") or "the network itself"
-    return f"{getattr(node.target, '__name__', node.target)} in the forward() of '{path}'"
+    return f"{getattr(target, '__name__', target)} in the forward() of '{path}'"
 
 
 def _strange_padding(module: nn.Conv2d, path: str) -> str:
     if module.padding_mode != "zeros":
         return f"padding_mode='{module.padding_mode}' at '{path}'"
-    if module.padding == "same":
-        odd = [d * (k - 1) % 2 for d, k in zip(module.dilation, module.kernel_size)]
-        return f"uneven padding='same' at '{path}'" if any(odd) else ""
-    return ""
+    uneven = module.padding == "same" and any(
+        d * (k - 1) % 2 for d, k in zip(module.dilation, module.kernel_size)
+    )
+    return f"uneven padding='same' at '{path}'" if uneven else ""
 
 
 def padding_of(module: nn.Conv2d) -> tuple[int, int]:
@@ -163,13 +139,11 @@ def padding_of(module: nn.Conv2d) -> tuple[int, int]:
     >>> padding_of(nn.Conv2d(1, 1, 5, padding="same"))
     (2, 2)
     """
-    if module.padding == "valid":
-        return 0, 0
+    sides: Any = (0, 0) if module.padding == "valid" else module.padding
     if module.padding == "same":
-        down, across = (d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size))
-        return down, across
-    down, across = (int(pad) for pad in module.padding)
-    return down, across
+        sides = (d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size))
+    down, across = sides
+    return int(down), int(across)
 
 
 def _write_shared_modules_twice(traced: fx.GraphModule) -> None:
@@ -194,23 +168,13 @@ def array_paths(traced: fx.GraphModule, digital: Sequence[str] = ()) -> tuple[st
     >>> array_paths(trace(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU())))
     ('1',)
     """
-    return tuple(
-        str(node.target)
-        for node in traced.graph.nodes
-        if node.op == "call_module"
-        and str(node.target) not in digital
-        and isinstance(traced.get_submodule(str(node.target)), ARRAY_MODULES)
-    )
+    called = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
+    on_arrays = [path for path in called if isinstance(traced.get_submodule(path), ARRAY_MODULES)]
+    return tuple(path for path in on_arrays if path not in digital)
 
 
 def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, ...]:
-    """A traced network as steps, its digital modules in double precision.
-
-    Parameters
-    ----------
-    traced : GraphModule
-    on_arrays : collection of str
-        Paths of the modules that are layers.
+    """A traced network as steps; those modules are layers, the rest digital and in double.
 
     Examples
     --------
@@ -218,15 +182,12 @@ def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, 
     'layer'
     """
     nodes = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
-    (given,) = (node for node in traced.graph.nodes if node.op == "placeholder")
-    names = {node: IMAGES if node is given else node.name for node in [given, *nodes]}
+    names = {node: IMAGES if node.op == "placeholder" else node.name for node in traced.graph.nodes}
     last: dict[str, int] = {}
     steps = []
     for place, node in enumerate(nodes):
-        args, kwargs = (
-            fx.node.map_arg(part, lambda other: Value(names[other]))  # type: ignore
-            for part in (node.args, node.kwargs)
-        )
+        taken: Any = (node.args, node.kwargs)
+        args, kwargs = fx.node.map_arg(taken, lambda other: Value(names[other]))  # type: ignore
         last |= dict.fromkeys(values_of((args, kwargs)), place)
         kind, target = node.op.removeprefix("call_"), node.target
         if kind == "module" and target in on_arrays:
@@ -234,9 +195,7 @@ def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, 
         elif kind == "module":
             target = copy.deepcopy(traced.get_submodule(str(target))).double()
         steps.append(Step(names[node], kind, target, tuple(args), dict(kwargs)))
-    gone: dict[int, list[str]] = {}
-    for name, place in last.items():
-        gone.setdefault(place, []).append(name)
     return tuple(
-        replace(step, forget=tuple(gone.get(place, ()))) for place, step in enumerate(steps)
+        replace(step, forget=tuple(name for name, end in last.items() if end == place))
+        for place, step in enumerate(steps)
     )

@@ -23,23 +23,12 @@ CALIBRATION_IMAGES = 512
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; Adam with a cosine schedule.
-
-    Attributes
-    ----------
-    epochs : int
-    batch : int
-        Images per step.
-    learning_rate : float
-        At the start; it ends at zero.
-    shift : int
-        Largest random translation of a training image, in pixels.
-    """
+    """How a network is trained; Adam with a cosine schedule."""
 
     epochs: int
-    batch: int = 128
-    learning_rate: float = 1e-3
-    shift: int = 0
+    batch: int = 128  # images per step
+    learning_rate: float = 1e-3  # at the start; it ends at zero
+    shift: int = 0  # largest random translation of a training image, in pixels
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1 or self.learning_rate <= 0 or self.shift < 0:
@@ -54,33 +43,19 @@ TUNING = Recipe(epochs=3)
 
 
 def train(
-    network: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    recipe: Recipe,
-    seed: int,
-    device: str = "cpu",
-    progress: bool = True,
-    name: str = "train",
-) -> None:
-    """Minimize the cross-entropy of a network's output, in place.
+    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, seed: int,
+    device: str = "cpu", progress: bool = True, name: str = "train",
+) -> None:  # fmt: skip
+    """Minimize the cross-entropy of a network's output, in place; it comes back on the CPU.
 
     Parameters
     ----------
-    network : torch.nn.Module
-        Comes back on the CPU.
-    images : Tensor, shape (N, ...)
-    labels : Tensor of int64, shape (N,)
-    recipe : Recipe
+    images, labels : Tensor, shape (N, ...) and (N,)
+        At least as many as one step takes, and an int64 class for each.
     seed : int
         Of the order of the images and their shifts.
     device : str
         Where torch computes.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer images than a step takes.
 
     Examples
     --------
@@ -90,10 +65,9 @@ def train(
     >>> network(torch.eye(2)).argmax(dim=1)
     tensor([0, 1])
     """
-    require(
-        len(images) >= recipe.batch, "images", f"at least {recipe.batch} for one step", len(images),
-        "pass more images, or a recipe of a smaller batch",
-    )  # fmt: skip
+    enough, wanted = len(images) >= recipe.batch, f"at least {recipe.batch} for one step"
+    mend = "pass more images, or a recipe of a smaller batch"
+    require(enough, "images", wanted, len(images), mend)
     network.to(device)
     images, labels = images.to(device), labels.to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -117,44 +91,28 @@ def train(
 
 
 def fine_tune(
-    model: nn.Module,
-    images: Any,
-    labels: Any,
-    precision: Precision | str,
-    *,
-    hardware: Hardware | None = None,
-    recipe: Recipe | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    progress: bool = True,
-    **choices: Any,
-) -> QuantizedNetwork:
+    model: nn.Module, images: Any, labels: Any, precision: Precision | str, *,
+    hardware: Hardware | None = None, recipe: Recipe | None = None, seed: int = 0,
+    device: str = "cpu", progress: bool = True, **choices: Any,
+) -> QuantizedNetwork:  # fmt: skip
     """Train a float network on with quantization in the loop, and freeze it for a chip.
 
-    Batch normalization is folded first, and dropout is off.
+    Batch normalization is folded first, and dropout is off. Devices come from the seed too.
 
     Parameters
     ----------
     model : torch.nn.Module
         A trained network; it is copied.
-    images : Tensor or ndarray, shape (N, ...)
-    labels : Tensor or ndarray of int, shape (N,)
-    precision : Precision or str
+    images, labels : Tensor or ndarray, shape (N, ...) and (N,)
+        As the model takes them, and the class of each.
     hardware : Hardware, optional
         Where given, training meets its imperfect devices (noise-aware training).
     recipe : Recipe, optional
         Three epochs by default.
-    seed : int
-        Of the order of the images, and of the devices.
     device : str
         Where torch computes, such as "cuda".
     **choices
-        Of the quantization; see `nvlib.quantize`.
-
-    Raises
-    ------
-    ValueError
-        If there is not one label for each image, or what `quantize` refuses.
+        Of the quantization; see `nvlib.quantize`, also for what is refused.
 
     Examples
     --------
@@ -168,10 +126,8 @@ def fine_tune(
     """
     images = as_images(images)
     labels = torch.as_tensor(labels).to(torch.int64)
-    require(
-        labels.shape == (len(images),), "labels", f"shape ({len(images)},)", tuple(labels.shape),
-        "give one class for each image",
-    )  # fmt: skip
+    wanted, found = (len(images),), tuple(labels.shape)
+    require(found == wanted, "labels", f"shape {wanted}", found, "give one class for each image")
     network = FakeQuantized(model, images[:CALIBRATION_IMAGES], precision, **choices)
     if hardware is not None:
         errors = WriteErrors(hardware, seed)
@@ -186,13 +142,8 @@ class WriteErrors:
     """What a new chip would change at every step of the training: noise-aware training.
 
     The weights of each step are those that freshly written cells hold; gradients go to the
-    weights that were asked for (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9).
-
-    Parameters
-    ----------
-    hardware : Hardware
-        Its mapping and devices; read noise and converters are left out.
-    seed : int
+    weights that were asked for (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9). Of the
+    hardware, mapping and devices count; read noise and converters are left out.
 
     Examples
     --------
