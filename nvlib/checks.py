@@ -173,6 +173,11 @@ def require_path(name: str, value: object) -> Path:
 
 
 def settle(instance: object, **values: object) -> None:
-    """Set fields of a frozen dataclass, from its ``__post_init__``, to what checks returned."""
+    """Set fields of a frozen dataclass, from its ``__post_init__``, to what checks returned.
+
+    >>> settle(chosen := Hardware(), sense=3)
+    >>> chosen.sense
+    3
+    """
     for name, value in values.items():
         object.__setattr__(instance, name, value)

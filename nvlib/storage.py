@@ -55,7 +55,17 @@ def write(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str],
 ) -> None:
-    """Write facts and tensors, and words about them, to one file, whole or not at all."""
+    """Write facts and tensors, and words about them, to one file, whole or not at all.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "file"
+    ...     write(path, {"answer": 42}, {"x": np.ones(2)}, {"made": "here"})
+    ...     read(path, lambda facts, tensors: (facts["answer"], tensors["x"].tolist()))
+    (42, [1.0, 1.0])
+    """
     content = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     words = {**metadata, "nvlib": json.dumps(facts, separators=(",", ":"))}
     write_whole(path, lambda place: place.write_bytes(save(content, words)))
@@ -68,6 +78,11 @@ def read_metadata(content: bytes) -> dict[str, str]:
     ------
     ValueError
         If this is no safetensors file.
+
+    Examples
+    --------
+    >>> read_metadata(save({"x": np.ones(2)}, {"made": "here"}))
+    {'made': 'here'}
     """
     try:
         length = int.from_bytes(content[:8], "little")
@@ -86,6 +101,12 @@ def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarra
     ------
     ValueError
         If the file holds something else, or lacks something.
+
+    Examples
+    --------
+    >>> content = save({"x": np.ones(2)}, {"nvlib": "[42]"})
+    >>> read(content, lambda facts, tensors: (facts[0], tensors["x"].tolist()))
+    (42, [1.0, 1.0])
     """
     name = "content" if isinstance(source, bytes) else str(source)
     content = source if isinstance(source, bytes) else Path(source).read_bytes()

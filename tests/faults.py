@@ -1,13 +1,15 @@
 """Puts deliberate faults into `nvlib`, one at a time, and tells which test catches each.
 
-Usage: python tests/faults.py [--jobs N]; about 15 minutes on 2 cores. Every fault is put into a
-copy of the artifact in a temporary folder, where the unit tests and then the notebooks' checks
-run until the first failure. Ends with 1 if fewer than 95 % are caught.
+Usage: python tests/faults.py [--jobs N]; about 20 minutes on 2 cores. Every fault replaces one
+expression or statement of one function, found by its syntax, in a copy of the artifact in a
+temporary folder, where the unit tests and then the notebooks' checks run until the first failure.
+Ends with 1 if fewer than 95 % are caught.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import re
 import shutil
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from joblib import Parallel, delayed
@@ -22,82 +25,126 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: (what, module, sound code, faulty code)
-FAULTS = (
-    ("a flipped polarity", "mapping", "np.array([1, -1]), 1, 0", "np.array([1, 1]), 1, 0"),
-    ("a lost remainder tile", "mapping", "starts = range(0, inputs, self.rows)",
-     "starts = range(0, max(inputs - inputs % self.rows, 1), self.rows)"),
-    ("a wrong slice weight", "mapping", "(1 << shifts)[:, None]", "(1 << shifts // 2)[:, None]"),
-    ("a signed digit on the wrong side", "mapping", "return threefold & changed, half & changed",
-     "return half & changed, threefold & changed"),
-    ("an offset too small by one", "mapping", "signs, offset = np.array([1]), limit",
-     "signs, offset = np.array([1]), limit - 1"),
-    ("a wrong plane weight", "crossbar", "_weigh(coefficients, plane * dac_bits, width, weights)",
-     "_weigh(coefficients, plane, width, weights)"),
-    ("floor for round in the converter", "reading", "arrays.lsb_steps // 2 + 0.5", "0.5"),
-    ("a converter without a top code", "crossbar", "code = code if code < top else top", "pass"),
-    ("a group whose last row is lost", "crossbar", "rows[i, :count] = steps[row : row + count]",
+
+class Fault(NamedTuple):
+    """One fault: what it is, where, and the code that is replaced by other code."""
+
+    what: str
+    module: str  # of `nvlib`, or a path without its suffix
+    function: str  # by its qualified name
+    sound: str  # one expression or one statement, in any spelling
+    faulty: str
+
+
+FAULTS = tuple(Fault(*fault) for fault in (
+    ("a flipped polarity", "mapping", "map_weights", "np.array([1, -1])", "np.array([1, 1])"),
+    ("a lost remainder tile", "mapping", "ArrayMapping.tiles", "range(0, inputs, self.rows)",
+     "range(0, max(inputs - inputs % self.rows, 1), self.rows)"),
+    ("a wrong slice weight", "mapping", "map_weights", "1 << shifts", "1 << shifts // 2"),
+    ("a signed digit on the wrong side", "mapping", "signed_digits",
+     "(threefold & changed, half & changed)", "(half & changed, threefold & changed)"),
+    ("an offset too small by one", "mapping", "map_weights",
+     "signs, offset = np.array([1]), limit", "signs, offset = np.array([1]), limit - 1"),
+    ("a wrong plane weight", "kernel", "read_arrays",
+     "layout.coefficients[k] << (plane * layout.dac_bits)", "layout.coefficients[k] << plane"),
+    ("floor for round in the converter", "layout", "lay_out", "arrays.lsb_steps // 2 + 0.5", "0.5"),
+    ("a converter without a top code", "kernel", "_convert", "code = code if code < top else top",
+     "pass"),
+    ("a group whose last row is lost", "layout", "_pattern_sums",
+     "rows[i, :count] = steps[row : row + count]",
      "rows[i, : count - 1] = steps[row : row + count - 1]"),
-    ("a neighbouring converter's curve", "crossbar", "bent = (codes[tile], starts[block],",
-     "bent = (codes[0], starts[block],"),
-    ("a ReLU that is missing", "crossbar", "value = value if value > 0 else 0.0", "pass"),
-    ("a pool that sees its first column only", "crossbar", "for dx in range(pool):",
-     "for dx in range(1):"),
-    ("noise that forgets the position", "crossbar",
-     "read = (position * planes + plane) * tiles + tile", "read = plane * tiles + tile"),
-    ("noise that grows with all rows", "crossbar",
-     "spread = np.sqrt(cell_noise**2 * squared", "spread = np.sqrt(cell_noise**2 * 128"),
-    ("an ignored chip seed", "chip", "np.random.SeedSequence(seed).spawn",
-     "np.random.SeedSequence(0).spawn"),
-    ("noise that ignores the chip", "chip", "access_key(self.seed, number, access, *phase)",
-     "access_key(0, number, access, *phase)"),
-    ("two phases that share their noise", "chip", "access_key(self.seed, number, access, *phase)",
-     "access_key(self.seed, number, access)"),
-    ("a group beside the diagonal", "graph", "codes[(first + g) * each : (first + g + 1) * each]",
-     "codes[first * each : (first + 1) * each]"),
-    ("a stride that is ignored", "crossbar", "np.arange(out_w) * spec.stride[1]",
+    ("a neighbouring converter's curve", "kernel", "_read_tile", "curves.codes[tile]",
+     "curves.codes[0]"),
+    ("a ReLU that is missing in a chain", "kernel", "pool_and_quantize",
+     "value = value if value > 0 else 0.0", "pass"),
+    ("a pool that sees its first column only", "kernel", "pool_and_quantize",
+     "products[n, (y * pool + dy) * breadth + x * pool + dx]",
+     "products[n, (y * pool + dy) * breadth + x * pool]"),
+    ("noise that forgets the position", "kernel", "_read_tile",
+     "(position * planes + plane) * tiles + tile", "plane * tiles + tile"),
+    ("noise that grows with all rows", "kernel", "_read_tile", "cell**2 * squared",
+     "cell**2 * 128"),
+    ("an ignored chip seed", "chip", "Chip.__init__", "np.random.SeedSequence(seed)",
+     "np.random.SeedSequence(0)"),
+    ("noise that ignores the chip", "noise", "ReadKeys.of", "self.seed", "0"),
+    ("two phases that share their noise", "chip", "ArrayLayer.read",
+     "keys.of(number, *(phase,) * phase)", "keys.of(number)"),
+    ("a group beside the diagonal", "arrays", "parts_of",
+     "layer.codes[(first + g) * outputs : (first + g + 1) * outputs]",
+     "layer.codes[first * outputs : (first + 1) * outputs]"),
+    ("a stride that is ignored", "layout", "lay_out", "np.arange(out_w) * spec.stride[1]",
      "np.arange(out_w)"),
-    ("a negative phase that is lost", "graph", "total = total - products(-values, 1)", "pass"),
-    ("a batch that changes the noise", "chip", "keys = image_keys(images)",
-     "keys = np.arange(len(images), dtype=np.uint64)"),
-    ("variation of half the spread", "devices", "spread = self.sigma * cells.level_max\n",
-     "spread = self.sigma * cells.level_max / 2\n"),
-    ("stuck cells of the other kind", "devices", "draw < self.on_rate", "draw < self.off_rate"),
-    ("drift in the wrong direction", "devices", "** -np.maximum(nu, 0)", "** np.maximum(nu, 0)"),
-    ("a pedestal off by one level", "devices", "return level_max / (self.on_off_ratio - 1)",
-     "return level_max / self.on_off_ratio"),
-    ("INL of twice the size", "converters", "return inl * course", "return 2 * inl * course"),
-    ("a gain error of the wrong sign", "converters", "curve / (1 + nonlinearity.gain_error)",
-     "curve * (1 + nonlinearity.gain_error)"),
-    ("activations of one code too many", "quantizers", "return 2**self.activation_bits - 1",
-     "return 2**self.activation_bits"),
-    ("a bias that is forgotten", "network", "layer.bias / next_scale",
-     "0 * layer.bias / next_scale"),
-    ("truncation between the layers", "network", "codes = np.rint(np.clip(pooled",
-     "codes = np.floor(np.clip(pooled"),
-    ("a skipped polarity in the bound", "sparsity", "access.column_levels[None, :] *",
-     "access.column_levels[None, :] // 2 *"),
-    ("a miscounted conversion", "sparsity", "range(adc_bits + 1):\n            counts[:, :, b]",
-     "range(adc_bits):\n            counts[:, :, b]"),
-    ("a bit too few", "sparsity", "np.ceil(np.log2(largest + 1))",
+    ("a negative phase that is lost", "chip", "ArrayLayer.read",
+     "products - found if phase else found", "products if phase else found"),
+    ("a batch that changes the noise", "chip", "Chip._forward", "image_keys(images)",
+     "np.arange(len(images), dtype=np.uint64)"),
+    ("noise that ignores parts of a gray level", "noise", "image_keys",
+     "(small == images).reshape(len(images), -1).all(axis=1)", "np.ones(len(images), bool)"),
+    ("variation of half the spread", "devices", "RangeVariation.apply",
+     "self.sigma * cells.level_max", "self.sigma * cells.level_max / 2"),
+    ("stuck cells of the other kind", "devices", "StuckCells.apply", "draw < self.on_rate",
+     "draw < self.off_rate"),
+    ("drift in the wrong direction", "devices", "RetentionDrift.apply", "-np.maximum(nu, 0)",
+     "np.maximum(nu, 0)"),
+    ("a pedestal off by one level", "devices", "DeviceModel.pedestal",
+     "level_max / (self.on_off_ratio - 1)", "level_max / self.on_off_ratio"),
+    ("INL of twice the size", "converters", "_error_curve", "inl * course", "2 * inl * course"),
+    ("a gain error of the wrong sign", "converters", "adc_transitions",
+     "curve / (1 + nonlinearity.gain_error)", "curve * (1 + nonlinearity.gain_error)"),
+    ("activations of one code too many", "quantizers", "Precision.activation_max",
+     "2**self.activation_bits - 1", "2**self.activation_bits"),
+    ("a bias that is forgotten", "network", "QuantizedLayer.real",
+     "products * (self.gain * lsb) + bias", "products * (self.gain * lsb)"),
+    ("a bias that is forgotten in a chain", "kernel", "pool_and_quantize",
+     "best[m] * gain + bias[m]", "best[m] * gain"),
+    ("truncation between the layers", "quantizers", "to_codes",
+     "(values / scale).clamp(lower, upper).round()",
+     "(values / scale).clamp(lower, upper).floor()"),
+    ("truncation within a chain", "kernel", "pool_and_quantize", "np.rint(value)",
+     "np.floor(value)"),
+    ("a chain through a pooling that overlaps", "chain", "_pool_side",
+     "pairs[:2] == [pairs[0]] * 2", "True"),
+    ("a chain whose value others take too", "chain", "_chain",
+     "step.forget != (steps[place - 1].name,)", "False"),
+    ("a signed layer in a chain", "chain", "_chain",
+     "len(layer.parts) > 1 or layer.layer.signed", "len(layer.parts) > 1"),
+    ("tokens that pass for images", "noise", "ReadKeys.check", "rows == len(self.images)", "True"),
+    ("a skipped polarity in the bound", "sparsity", "ColumnBound.bound",
+     "access.column_levels[None, :] * access.digit_max",
+     "access.column_levels[None, :] // 2 * access.digit_max"),
+    ("a miscounted conversion", "sparsity", "conversions_by_column", "range(adc_bits + 1)",
+     "range(adc_bits)"),
+    ("a bit too few", "sparsity", "resolved_bits", "np.ceil(np.log2(largest + 1))",
      "np.floor(np.log2(largest + 1))"),
-    ("a swapped unit", "energy", "table.read_time * 1e12", "table.read_time * 1e9"),
-    ("detection for nothing", "energy", 'total["detection"] += columns * table.comparator', "pass"),
-    ("a saving over the wrong total", "energy", '/ before["adc"]', '/ sum(before.values())'),
-    ("a calibration that meets few pixels", "graph", "values = values[chosen.to(values.device)]",
-     "values = values[:: len(values) // FITTED_VALUES]"),
-    ("a drift fitted on a linear scale", "measured", 'age = np.log(rows["time_s"] / start)',
-     'age = rows["time_s"] / start'),
-    ("a worker that is not compared", "artifact/cluster", "if found.get(name) != value:",
-     "if not found:"),
-    ("a limit at the wrong crossing", "artifact/studies/requirements",
-     "share = (delta - mean[beyond - 1])", "share = (mean[beyond] - delta)"),
-    ("a verdict without a tolerance", "artifact/claims", '<= entry["tolerance"]', '<= 1'),
-)  # fmt: skip
+    ("a plane that is walked twice", "events", "walk", "plane * mapping.dac_bits",
+     "plane // 2 * 2 * mapping.dac_bits"),
+    ("images that are counted once a phase", "chip", "Chip.events",
+     "replace(total[number], images=len(images))", "total[number]"),
+    ("a swapped unit", "energy", "inference_energy", "1e12", "1e9"),
+    ("detection for nothing", "energy", "inference_energy",
+     'total["detection"] += columns * table.comparator', "pass"),
+    ("a saving over the wrong total", "energy", "adc_saving",
+     '(after["adc"] + detection * after["detection"]) / before["adc"]',
+     '(after["adc"] + detection * after["detection"]) / sum(before.values())'),
+    ("a calibration that meets few pixels", "quantization", "_input_scale", "values[chosen]",
+     "values[:: len(values) // FITTED_VALUES]"),
+    ("a drift fitted on a linear scale", "measured", "_fit_drift",
+     'np.log(rows["time_s"] / start)', 'rows["time_s"] / start'),
+    ("codes packed without their last bit", "storage", "pack_codes",
+     "codes.astype(np.int16).ravel() + 2 ** (bits - 1)",
+     "(codes.astype(np.int16).ravel() + 2 ** (bits - 1)) // 2 * 2"),
+    ("a chip of another seed in the file", "chip", "Chip.load", 'facts["seed"]', "0"),
+    ("a worker that is not compared", "artifact/cluster", "compare", "found.get(name) != value",
+     "not found"),
+    ("a limit at the wrong crossing", "artifact/studies/requirements", "Curve.crossing",
+     "delta - mean[beyond - 1]", "mean[beyond] - delta"),
+    ("a verdict without a tolerance", "artifact/claims", "_within",
+     'abs(measured - entry["paper"]) <= entry["tolerance"]', 'abs(measured - entry["paper"]) <= 1'),
+))  # fmt: skip
 #: What is tried in turn: engine, artifact, notebooks.
 SELECTIONS = (
-    ["tests", *(f"--ignore=tests/test_{part}.py"
-                for part in ("report", "artifact", "record", "robustness", "cluster"))],
+    ["tests", *(f"--ignore=tests/test_{part}.py" for part in
+                ("faults", "report", "artifact", "record", "robustness", "cluster"))],
     ["tests/test_cluster.py", "tests/test_artifact.py", "tests/test_robustness.py",
      "tests/test_record.py", "-k", "not deliberate_faults"],
     ["--nbval-lax", "notebooks"],
@@ -110,18 +157,74 @@ def source(module: str) -> Path:
     return Path(f"{module}.py" if "/" in module else f"nvlib/{module}.py")
 
 
-def first_failure(fault: tuple[str, str, str, str]) -> dict[str, str]:
+class _Replace(ast.NodeTransformer):
+    """Replaces every node that reads like `sound`, and counts them."""
+
+    def __init__(self, sound: str, faulty: str) -> None:
+        self.sound, self.faulty, self.found = _node(sound), _node(faulty), 0
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """The node, or what replaces it."""
+        kind = ast.stmt if isinstance(self.sound, ast.stmt) else ast.expr
+        if isinstance(node, kind) and ast.unparse(node) == ast.unparse(self.sound):
+            self.found += 1
+            return self.faulty
+        return self.generic_visit(node)
+
+
+def _node(code: str) -> ast.stmt | ast.expr:
+    """One statement, or the expression that it is."""
+    (statement,) = ast.parse(code).body
+    return statement.value if isinstance(statement, ast.Expr) else statement
+
+
+def _function(tree: ast.Module, name: str) -> ast.FunctionDef:
+    """A function by its qualified name."""
+    place: ast.AST = tree
+    for part in name.split("."):
+        (place,) = (
+            node
+            for node in ast.iter_child_nodes(place)
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == part
+        )
+    assert isinstance(place, ast.FunctionDef)
+    return place
+
+
+def with_fault(text: str, fault: Fault) -> str:
+    """Source of a module with a fault in it.
+
+    Raises
+    ------
+    ValueError
+        If the code that it replaces does not stand exactly once in its function.
+    """
+    tree = ast.parse(text)
+    try:
+        function = _function(tree, fault.function)
+    except ValueError as error:
+        raise ValueError(
+            f"{fault.what}: expected {fault.function} in {fault.module}, found none; mend FAULTS"
+        ) from error
+    change = _Replace(fault.sound, fault.faulty)
+    function.body = [change.visit(statement) for statement in function.body]
+    if change.found != 1:
+        raise ValueError(
+            f"{fault.what}: expected `{fault.sound}` once in {fault.module}.{fault.function}, "
+            f"found it {change.found} times; mend FAULTS"
+        )
+    return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+
+
+def first_failure(fault: Fault) -> dict[str, str]:
     """Name of the first test that fails with a fault in place; empty if none does."""
-    what, module, sound, faulty = fault
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "artifact"
         shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
         (copy / "figures").symlink_to(ROOT / "figures")
-        path = copy / source(module)
-        text = path.read_text(encoding="utf-8")
-        if sound not in text:
-            raise ValueError(f"{what}: expected {sound!r} in {module}.py, found none; mend FAULTS")
-        path.write_text(text.replace(sound, faulty), encoding="utf-8")
+        path = copy / source(fault.module)
+        text = with_fault(path.read_text(encoding="utf-8"), fault)
+        path.write_text(text, encoding="utf-8")
         environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         for selection in SELECTIONS:
             done = subprocess.run(
@@ -130,9 +233,9 @@ def first_failure(fault: tuple[str, str, str, str]) -> dict[str, str]:
             )  # fmt: skip
             failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
             if failed or done.returncode not in (0, 5):
-                return {"fault": what, "module": module,
-                        "caught by": failed[1] if failed else "the import"}  # fmt: skip
-    return {"fault": what, "module": module, "caught by": ""}
+                caught = failed[1] if failed else "the import"
+                return {"fault": fault.what, "module": fault.module, "caught by": caught}
+    return {"fault": fault.what, "module": fault.module, "caught by": ""}
 
 
 def main() -> int:

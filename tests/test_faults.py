@@ -1,0 +1,38 @@
+"""Faults are found by their syntax, each exactly once."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from artifact.paths import ROOT
+from tests.faults import FAULTS, Fault, source, with_fault
+
+TEXT = "class A:\n    def f(self, x):\n        y = x + 1  # a comment\n        return x+1, y\n"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+def test_a_fault_applies_and_compiles(fault):
+    text = (ROOT / source(fault.module)).read_text(encoding="utf-8")
+    faulty = with_fault(text, fault)
+    compile(faulty, fault.module, "exec")
+    sound = ast.unparse(ast.parse(text)).splitlines()
+    changed = set(faulty.splitlines()) ^ set(sound)
+    assert 1 <= len(changed) <= 2
+
+
+def test_names_of_faults_are_unique():
+    assert len({fault.what for fault in FAULTS}) == len(FAULTS) >= 41
+
+
+def test_code_that_stands_twice_or_nowhere_is_an_error():
+    turned = Fault("", "m", "A.f", "(x + 1, y)", "(x - 1, y)")
+    assert "return (x - 1, y)" in with_fault(TEXT, turned)
+    assert "pass" in with_fault(TEXT, Fault("", "m", "A.f", "y = x + 1", "pass"))
+    with pytest.raises(ValueError, match="found it 2 times; mend FAULTS"):
+        with_fault(TEXT, Fault("", "m", "A.f", "x + 1", "x"))
+    with pytest.raises(ValueError, match="found it 0 times"):
+        with_fault(TEXT, Fault("", "m", "A.f", "y = x + 2", "pass"))
+    with pytest.raises(ValueError, match=r"expected A\.g in m, found none"):
+        with_fault(TEXT, Fault("", "m", "A.g", "x", "y"))
