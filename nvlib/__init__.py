@@ -13,6 +13,7 @@ from nvlib.chip import Chip
 from nvlib.converters import Adc, Dac, Nonlinearity
 from nvlib.devices import (
     DeviceModel,
+    EmpiricalVariation,
     LevelMeans,
     LevelVariation,
     LognormalVariation,
@@ -39,7 +40,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "ArrayMapping", "Chip", "ColumnBound", "Dac",
-    "DeviceModel", "EnergyTable", "FakeQuantized", "Hardware", "LevelMeans", "LevelVariation",
+    "DeviceModel", "EmpiricalVariation", "EnergyTable", "FakeQuantized", "Hardware", "LevelMeans", "LevelVariation",
     "LognormalVariation", "Nonlinearity", "Precision", "ProportionalVariation", "QuantizedNetwork",
     "RangeVariation", "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip",
     "StuckCells", "StuckMap", "ZeroSkip", "adc_saving", "calibrate", "efficiency_gain",

@@ -15,22 +15,10 @@ from nvlib.network import QuantizedNetwork
 def calibrate(network: QuantizedNetwork, hardware: Hardware, images: Any) -> Hardware:
     """The same hardware with the full scale of its converters set on training images.
 
-    Each layer gets the full scale of the smallest squared error of its converters' codes.
-    Clipping the few large sums buys finer steps for the many small ones; the best trade is
-    searched over whole-unit steps on ideal column sums.
-
-    Parameters
-    ----------
-    network : QuantizedNetwork
-    hardware : Hardware
-        With converters of fixed resolution.
-    images : ndarray or Tensor, shape (N, ...)
-        Training images, as the network takes them; a few dozen do.
-
-    Raises
-    ------
-    ValueError
-        If the converters have no fixed resolution.
+    Each layer gets the full scale of the smallest squared error of its converters' codes:
+    clipping the few large sums buys finer steps for the many small ones. The best trade is
+    searched over whole-unit steps on ideal column sums; a few dozen images do. Converters without
+    a fixed resolution are refused.
 
     Examples
     --------
@@ -44,20 +32,19 @@ def calibrate(network: QuantizedNetwork, hardware: Hardware, images: Any) -> Har
             "expected converters of fixed resolution, received Adc(bits=None); "
             "a lossless converter needs no calibration"
         )
+    top = 2**bits - 1
+    # Quarter steps, and a hundred wider ones: fine enough, and the search stays short.
+    coarsest = max(hardware.mapping.largest_sum / top, 1.0)
+    wide = np.geomspace(16, max(coarsest, 16), 100)
+    steps = np.minimum(np.append(np.arange(1.0, 16.0, 0.25), wide), coarsest)
     scales = []
     ideal = Chip(network, Hardware(mapping=hardware.mapping))
     for event in ideal.events(images, column_sums=True):
-        histogram = event.column_sums
-        assert histogram is not None
-        sums = np.flatnonzero(histogram)
-        counts = histogram[sums]
-        # Quarter steps, and a hundred wider ones: fine enough, and the search stays short.
-        coarsest = max(hardware.mapping.largest_sum / (2**bits - 1), 1.0)
-        wide = np.geomspace(16, max(coarsest, 16), 100)
-        steps = np.minimum(np.append(np.arange(1.0, 16.0, 0.25), wide), coarsest)
+        assert event.column_sums is not None
+        sums = np.flatnonzero(event.column_sums)
+        counts = event.column_sums[sums]
         errors = [
-            float(counts @ (np.clip(np.floor(sums / s + 0.5), 0, 2**bits - 1) * s - sums) ** 2)
-            for s in steps
+            counts @ (np.clip(np.floor(sums / s + 0.5), 0, top) * s - sums) ** 2 for s in steps
         ]
-        scales.append(float(steps[int(np.argmin(errors))] * (2**bits - 1)))
+        scales.append(float(steps[int(np.argmin(errors))] * top))
     return replace(hardware, adc=replace(hardware.adc, full_scale=tuple(scales)))

@@ -40,7 +40,7 @@ def shown(value: object) -> str:
     >>> shown("W4A3"), shown(list(range(1000))), len(shown(10**5000)) < 120
     ("'W4A3'", '[0, 1, 2, 3, 4, 5, ...]', True)
     """
-    text = _short.repr(value)
+    text = " ".join(_short.repr(value).split())
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
@@ -175,9 +175,10 @@ def require_path(name: str, value: object) -> Path:
 def settle(instance: object, **values: object) -> None:
     """Set fields of a frozen dataclass, from its ``__post_init__``, to what checks returned.
 
-    >>> settle(chosen := Hardware(), sense=3)
-    >>> chosen.sense
-    3
+    >>> precision = Precision(4, 3)
+    >>> settle(precision, weight_bits=5)
+    >>> print(precision)
+    W5A3
     """
     for name, value in values.items():
         object.__setattr__(instance, name, value)

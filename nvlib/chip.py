@@ -335,7 +335,7 @@ class Chip:
         most = layer.precision.activation_max
         require(
             not codes.size or codes.max() <= most, layer.spec.name, f"codes from 0 to {most}",
-            codes.max(initial=0), f"quantize at {layer.precision}",
+            int(codes.max(initial=0)), f"quantize at {layer.precision}",
         )  # fmt: skip
         names = np.zeros(len(codes), np.uint64) if keys is None else keys
         return self.readers[number](codes, ReadKeys(names, self.seed, 0).of(number))

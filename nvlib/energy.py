@@ -1,8 +1,8 @@
 """Events times a sourced table of energies; ADC laws.
 
-An ADC has two laws. `design` is what one full conversion costs in a converter
-built for B bits; `partial` is the share of it that is spent when the
-converter stops, or starts late, so that b of its B bits are resolved.
+An ADC has two laws: `design` is what one full conversion costs in a converter built for B bits;
+`partial` is the share of it that is spent when the converter stops, or starts late, so that b of
+its B bits are resolved.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,9 @@ from nvlib.checks import require, require_choice, require_number, require_path, 
 from nvlib.events import LayerEvents
 from nvlib.sparsity import Policy, SignSkip, conversions
 
-UNITS = {
-    "read_voltage": "V",
-    "on_conductance": "S",
-    "read_time": "s",
-    "row_driver": "pJ",
-    "sample_hold": "pJ",
-    "shift_add": "pJ",
-    "data_movement": "pJ",
-    "comparator": "pJ",
-    "walden_step": "pJ",
-}
+UNITS = {"read_voltage": "V", "on_conductance": "S", "read_time": "s"} | dict.fromkeys(
+    ("row_driver", "sample_hold", "shift_add", "data_movement", "comparator", "walden_step"), "pJ"
+)
 #: Largest value of each unit: beyond it, a unit was mistaken.
 HIGHEST = {"V": 10.0, "S": 0.1, "s": 1.0, "pJ": 1e6}
 LARGEST_FILE = 2**16  # characters
@@ -53,9 +46,9 @@ class _TableLoader(yaml.BaseLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         names = [str(key.value) for key, _ in node.value]
-        for name, (key, _) in zip(names, node.value, strict=True):
-            if names.count(name) > 1:
-                problem = f"{shown(name)} twice; remove one"
+        for i, (key, _) in enumerate(node.value):
+            if names[i] in names[:i]:
+                problem = f"{shown(names[i])} twice; remove one"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
         return super().construct_mapping(node, deep=True)
 
@@ -92,79 +85,63 @@ class EnergyTable:
         Parameters
         ----------
         override : path, optional
-            YAML file of entries ``name: {value, unit, source}``.
-
-        Raises
-        ------
-        ValueError
-            If the file is missing or no such table, or if an entry is unknown, stands twice, has
-            a wrong unit, or a value that is no decimal number, negative or implausibly large.
+            YAML file of entries ``name: {value, unit, source}``; a ValueError says what is wrong
+            with it: an entry unknown or twice, a wrong unit, a value that is no decimal number,
+            negative or implausibly large.
         """
-        entries = _shipped()
+        entries = dict(_shipped())
         if override is not None:
-            path = require_path("override", override)
-            entries = entries | _entries(_read(path), str(path))
+            entries |= _entries(require_path("override", override), str(override))
         return cls(**{name: _value(name, entry) for name, entry in entries.items()})
 
 
 @cache
 def _shipped() -> dict[str, Any]:
-    text = files("nvlib").joinpath("energy_table.yaml").read_text("utf-8")
-    return _entries(text, "energy_table.yaml")
+    return _entries(files("nvlib").joinpath("energy_table.yaml"), "energy_table.yaml")
 
 
-def _read(path: Path) -> str:
-    """Text of a file of reasonable size."""
+def _entries(path: Path | Traversable, source: str) -> dict[str, Any]:
+    """Entries of a table of energies, by name."""
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:  # no UTF-8, or no possible name
-        raise ValueError(
-            f"{path}: expected YAML, found something else ({error}); check the path"
-        ) from error
+        given: Any = yaml.load(text, _TableLoader) if len(text) <= LARGEST_FILE else None
+    # ValueError: no UTF-8, or no possible name.
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        message = (
+            f"{source}: expected YAML, found something else ({error}); mend the file or its path"
+        )
+        raise ValueError(message) from error
     mend = "write one entry a line"
-    require(len(text) <= LARGEST_FILE, str(path), f"{LARGEST_FILE} characters", "more", mend)
-    return text
-
-
-def _entries(text: str, source: str) -> dict[str, Any]:
-    """Entries of a table of energies, by name."""
-    try:
-        given = yaml.load(text, _TableLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(
-            f"{source}: expected YAML, found something else ({error}); mend the file"
-        ) from error
+    require(len(text) <= LARGEST_FILE, source, f"{LARGEST_FILE} characters", "more", mend)
     mend = "write one entry a line, name: {value, unit, source}"
     require(isinstance(given, dict), source, "a table of entries", given, mend)
     for name in given:
-        require(
-            name in UNITS, "energy table", f"entries among {sorted(UNITS)}", name,
-            "remove or rename it",
-        )  # fmt: skip
+        known = f"entries among {sorted(UNITS)}"
+        require(name in UNITS, "energy table", known, name, "remove or rename it")
     return given
 
 
 def _value(name: str, entry: object) -> float:
     """Value of one entry, in its unit."""
-    unit = entry.get("unit") if isinstance(entry, dict) else entry
+    given = entry if isinstance(entry, dict) else {"unit": entry}
+    unit, text = given.get("unit"), given.get("value")
     require(unit == UNITS[name], f"unit of {name}", UNITS[name], unit, "convert the value")
-    text = entry.get("value") if isinstance(entry, dict) else None
     number = isinstance(text, str) and NUMBER.fullmatch(text) is not None
     require(number, f"value of {name}", "a decimal number", text, "write it as 10, 0.39 or 1e-7")
     return float(str(text))
 
 
 def _neurosim_sar(bits: Any) -> Any:
-    """Energy in fJ of a SAR conversion: (0.538 b + 4.375) uW for (b + 1) ns."""
+    """Energy in fJ of a conversion of NeuroSim's 22 nm SAR: (0.538 b + 4.375) uW for (b + 1) ns."""
     return (0.538 * bits + 4.375) * (bits + 1)
 
 
 def _tabled(energies_pj: dict[int, float]) -> Callable[[int, EnergyTable], float]:
+    known = sorted(energies_pj)
+    slope = np.polyfit(known, np.log([energies_pj[bits] for bits in known]), 1)
+
     def design(bits: int, table: EnergyTable) -> float:
-        known = sorted(energies_pj)
-        values = [energies_pj[b] for b in known]
-        slope = np.polyfit(known, np.log(values), 1)
         return energies_pj.get(bits, float(np.exp(np.polyval(slope, bits))))
 
     return design
@@ -174,7 +151,6 @@ def _tabled(energies_pj: dict[int, float]) -> Callable[[int, EnergyTable], float
 DESIGN_LAWS: dict[str, Callable[[int, EnergyTable], float]] = {
     # Walden figure of merit: energy per step times 2^B (Murmann ADC survey).
     "walden": lambda bits, table: table.walden_step * 2.0**bits,
-    # NeuroSim 22 nm SAR.
     "neurosim": lambda bits, table: float(_neurosim_sar(np.float64(bits))) / 1000,
     # ISAAC's converter scaled by Saberi et al. 2011.
     "isaac-saberi": _tabled({4: 0.79, 5: 0.99, 6: 1.20, 7: 1.42, 8: 1.67}),
@@ -185,37 +161,25 @@ DESIGN_LAWS: dict[str, Callable[[int, EnergyTable], float]] = {
 PARTIAL_LAWS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     # The SAR law read as one converter that runs b cycles.
     "sar-cycles": lambda b, bits: _neurosim_sar(b) / _neurosim_sar(np.float64(bits)),
-    # Comparator and logic only: each bit the same.
-    "linear": lambda b, bits: b / bits,
-    # Half for sampling and reference, half with the bits.
-    "half-fixed": lambda b, bits: 0.5 + 0.5 * b / bits,
+    "linear": lambda b, bits: b / bits,  # comparator and logic only: each bit the same
+    "half-fixed": lambda b, bits: 0.5 + 0.5 * b / bits,  # half for sampling and reference
     # Fixed part and capacitor array, 8 + 2^b / 16 (the fitted law of the early estimate).
     "fixed-cdac": lambda b, bits: (8 + 2.0**b / 16) / (8 + 2.0**bits / 16),
-    # Capacitor array alone.
-    "cdac": lambda b, bits: 2.0 ** (b - bits),
-    # The converter cannot stop.
-    "whole": lambda b, bits: np.ones_like(b),
+    "cdac": lambda b, bits: 2.0 ** (b - bits),  # capacitor array alone
+    "whole": lambda b, bits: np.ones_like(b),  # the converter cannot stop
 }
 
 
 @dataclass(frozen=True)
 class AdcLaw:
-    """Energy of conversions.
-
-    Parameters
-    ----------
-    design : str
-        Name in `DESIGN_LAWS`.
-    partial : str
-        Name in `PARTIAL_LAWS`.
-    """
+    """Energy of conversions, by names in `DESIGN_LAWS` and `PARTIAL_LAWS`."""
 
     design: str = "walden"
     partial: str = "sar-cycles"
 
     def __post_init__(self) -> None:
-        design = require_choice("design", self.design, DESIGN_LAWS)
-        settle(self, design=design, partial=require_choice("partial", self.partial, PARTIAL_LAWS))
+        for name, laws in (("design", DESIGN_LAWS), ("partial", PARTIAL_LAWS)):
+            settle(self, **{name: require_choice(name, getattr(self, name), laws)})
 
     def conversions_pj(self, counts: np.ndarray, bits: int, table: EnergyTable) -> float:
         """Energy of conversions counted by resolved bits (entry 0: none resolved, no energy).
@@ -232,21 +196,17 @@ class AdcLaw:
 
 
 def inference_energy(
-    events: list[LayerEvents],
-    policies: tuple[Policy, ...],
-    adc_bits: int,
-    law: AdcLaw,
+    events: list[LayerEvents], policies: tuple[Policy, ...], adc_bits: int, law: AdcLaw,
     table: EnergyTable,
-) -> dict[str, float]:
-    """Energy per inference by component, in pJ.
+) -> dict[str, float]:  # fmt: skip
+    """Energy per inference by component, in pJ; that of the array is of all its cells.
 
-    The array's energy is that of all its cells, the offset scheme's reference cells among them.
-    Detection is in situ: the tile is read, the sense column's current is converted, and only
-    then is it known what may be spared. So array, drivers and data movement cost the same
-    with and without policies. What detection takes, per access and array: the sense column's
-    cells; where a policy senses, a complete conversion, of no more bits than the converters
-    have, since a larger count spares nothing; for each column a comparison with its bound; and
-    with `SignSkip`, where it works, a comparison for each pair.
+    Detection is in situ: the tile is read, the sense column's current is converted, and only then
+    is it known what may be spared. So array, drivers and data movement cost the same with and
+    without policies. What detection takes, per access and array: the sense column's cells; where
+    a policy senses, a complete conversion, of no more bits than the converters have, since a
+    larger count spares nothing; for each column a comparison with its bound; and with `SignSkip`,
+    where it works, a comparison for each pair.
 
     Examples
     --------
@@ -297,8 +257,8 @@ def adc_saving(before: dict[str, float], after: dict[str, float], detection: boo
     >>> adc_saving({"adc": 10.0}, {"adc": 2.0, "detection": 1.0}, detection=True)
     0.7
     """
-    require(before["adc"] > 0, "before", "conversions that take energy", before["adc"],
-            "give the energy table a law of converters above 0")  # fmt: skip
+    mend = "give the energy table a law of converters above 0"
+    require(before["adc"] > 0, "before", "conversions that take energy", before["adc"], mend)
     return 1 - (after["adc"] + detection * after["detection"]) / before["adc"]
 
 
@@ -315,9 +275,7 @@ def efficiency_gain(before: dict[str, float], after: dict[str, float]) -> float:
 
 
 def operations(events: list[LayerEvents]) -> int:
-    """Operations of one inference: two for each multiply-accumulate of the network.
-
-    Counted at the network's own precision, however many planes and slices carry one product.
+    """Operations of one inference: two for each multiply-accumulate, however many reads it takes.
 
     Examples
     --------

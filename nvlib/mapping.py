@@ -1,14 +1,14 @@
 """Weight codes to the levels of cells: tiles, slices, polarities.
 
-A layer is a K x M matrix of integer codes. Its K inputs are cut into tiles of
-`rows` rows. Each weight is cut into slices of `cell_bits` bits, one cell each:
+A layer is a K x M matrix of integer codes. Its K inputs are cut into tiles of `rows` rows. Each
+weight is cut into slices of `cell_bits` bits, one cell each:
 
 * differential pair: magnitude bits, a column for each polarity;
   ``q = sum_s 2^(c s) (level+_s - level-_s)``
 * signed digits: the same columns, but the bits are those of the canonical signed-digit form
   (no two neighbours are set; Reitwiesner 1960), one more of them and fewer that are on
-* offset column: ``q + o`` is stored unsigned, and one reference column of
-  level-1 cells per array measures ``sum_i x_i``, whose o-fold is subtracted.
+* offset column: ``q + o`` is stored unsigned, and one reference column of level-1 cells per array
+  measures ``sum_i x_i``, whose o-fold is subtracted.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ class ArrayMapping:
     ----------
     rows, columns : int
         Cells of one array; rows are inputs.
-    cell_bits : int
-        Bits c that one cell stores.
-    dac_bits : int
-        Input bits d that enter at a time; 1 is bit-serial, A is one shot.
+    cell_bits, dac_bits : int
+        Bits c that one cell stores, and input bits d that enter at a time: 1 is bit-serial, A one
+        shot.
     scheme : {"differential", "signed-digit", "offset"}
     """
 
@@ -46,8 +45,8 @@ class ArrayMapping:
     scheme: str = "differential"
 
     def __post_init__(self) -> None:
-        for name, most in (("rows", MAX_LINES), ("columns", MAX_LINES), ("cell_bits", MAX_BITS),
-                           ("dac_bits", MAX_BITS)):  # fmt: skip
+        for name in ("rows", "columns", "cell_bits", "dac_bits"):
+            most = MAX_BITS if name.endswith("bits") else MAX_LINES
             settle(self, **{name: require_integer(name, getattr(self, name), 1, most)})
         settle(self, scheme=require_choice("scheme", self.scheme, SCHEMES))
 
@@ -84,21 +83,11 @@ class ArrayMapping:
 
 @dataclass(frozen=True, eq=False)
 class MappedLayer:
-    """Levels of one layer's cells, and how digital logic puts columns together.
+    """Levels of one layer's cells, and how digital logic puts columns together."""
 
-    Attributes
-    ----------
-    levels : ndarray of uint8, shape (K, B, M)
-        B columns per output: slices x polarities.
-    coefficients : ndarray of int64, shape (B,)
-        Signed weight of each column in the output.
-    offset : int
-        What every stored weight is too large by; 0 for differential pairs.
-    """
-
-    levels: np.ndarray
-    coefficients: np.ndarray
-    offset: int
+    levels: np.ndarray  # uint8 (K, B, M): B columns per output, slices x polarities
+    coefficients: np.ndarray  # int64 (B,): signed weight of each column in the output
+    offset: int  # what every stored weight is too large by; 0 for differential pairs
 
 
 def slices_per_weight(precision: Precision, mapping: ArrayMapping) -> int:
@@ -114,16 +103,7 @@ def slices_per_weight(precision: Precision, mapping: ArrayMapping) -> int:
 
 
 def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) -> MappedLayer:
-    """Cut a matrix of weight codes into levels.
-
-    Parameters
-    ----------
-    codes : ndarray of int, shape (K, M)
-
-    Raises
-    ------
-    ValueError
-        If a code needs more levels than the precision has.
+    """Cut weight codes (K, M) into levels; ValueError if one is beyond the precision.
 
     Examples
     --------
@@ -132,19 +112,16 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
     (array([0, 1, 0, 1], dtype=uint8), array([ 1, -1,  4, -4]))
     """
     codes = np.asarray(codes).astype(np.int64)
-    largest = int(np.abs(codes).max(initial=0))
-    limit = precision.weight_max
-    require(
-        largest <= limit, "weight codes", f"magnitudes up to {limit} at {precision}", largest,
-        "map them at the precision they were quantized at",
-    )  # fmt: skip
+    largest, limit = int(np.abs(codes).max(initial=0)), precision.weight_max
+    mend = "map them at the precision they were quantized at"
+    wanted = f"magnitudes up to {limit} at {precision}"
+    require(largest <= limit, "weight codes", wanted, largest, mend)
     shifts = mapping.cell_bits * np.arange(slices_per_weight(precision, mapping))
     if mapping.scheme != "offset":
         plus, minus = np.abs(codes), np.zeros_like(codes)
         if mapping.scheme == "signed-digit":
             plus, minus = signed_digits(plus)
-        negative = codes < 0
-        pair = [np.where(negative, minus, plus), np.where(negative, plus, minus)]
+        pair = [np.where(codes < 0, minus, plus), np.where(codes < 0, plus, minus)]
         stored = np.stack(pair, axis=1)  # (K, 2, M)
         signs, step, offset = np.array([1, -1]), 1, 0
     else:
@@ -173,14 +150,7 @@ def signed_digits(magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class ArrayCount:
-    """Arrays that a layer occupies.
-
-    Attributes
-    ----------
-    row_tiles, column_tiles : int
-    cells : int
-        Cells that hold weights, reference columns not counted.
-    """
+    """Arrays that a layer occupies, and their cells that hold weights, no reference columns."""
 
     row_tiles: int
     column_tiles: int
@@ -202,12 +172,9 @@ def count_arrays(
     >>> count_arrays(150, 16, Precision(4, 3), ArrayMapping())  # 16 outputs x 3 slices x 2 signs
     ArrayCount(row_tiles=2, column_tiles=1, cells=14400)
     """
-    pairs = mapping.scheme != "offset"
-    per_output = slices_per_weight(precision, mapping) * (2 if pairs else 1)
-    room = mapping.columns - sense_columns - (0 if pairs else 1)
-    require(
-        room >= 1, "columns", "room for one weight column beside the reserved ones",
-        mapping.columns, "widen the array",
-    )  # fmt: skip
-    columns = outputs * per_output
+    offset = mapping.scheme == "offset"
+    room = mapping.columns - sense_columns - offset
+    wanted = "room for one weight column beside the reserved ones"
+    require(room >= 1, "columns", wanted, mapping.columns, "widen the array")
+    columns = outputs * slices_per_weight(precision, mapping) * (2 - offset)
     return ArrayCount(len(mapping.tiles(inputs)), -(-columns // room), inputs * columns)

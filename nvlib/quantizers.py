@@ -5,9 +5,9 @@ Codes and dequantization are separate steps: a crossbar consumes codes only.
 * weights: symmetric, ``q`` in [-(2^(W-1)-1), 2^(W-1)-1]; W = 1 is binary, -1 or +1
 * activations: unsigned, ``q`` in [0, 2^A-1]
 
-Both are trained with a learned scale (LSQ, Esser et al. 2020,
-arXiv:1902.08153); for activations the scale is a learned clip divided by the
-number of steps (PACT, Choi et al. 2018, arXiv:1805.06085).
+Both are trained with a learned scale (LSQ, Esser et al. 2020, arXiv:1902.08153); for activations
+the scale is a learned clip divided by the number of steps (PACT, Choi et al. 2018,
+arXiv:1805.06085).
 """
 
 from __future__ import annotations
@@ -25,12 +25,7 @@ MAX_BITS = 8
 
 @dataclass(frozen=True, order=True)
 class Precision:
-    """Bits of the weights and of the activations.
-
-    Parameters
-    ----------
-    weight_bits, activation_bits : int
-        1 to 8 each.
+    """Bits of the weights and of the activations, 1 to 8 each.
 
     Examples
     --------
@@ -53,10 +48,8 @@ class Precision:
         if isinstance(name, Precision):
             return name
         match = re.fullmatch(r"W(\d{1,3})A(\d{1,3})", name) if isinstance(name, str) else None
-        require(
-            match is not None, "precision", "a name such as 'W4A3'", name,
-            "write W, the weight bits, A and the activation bits",
-        )  # fmt: skip
+        mend = "write W, the weight bits, A and the activation bits"
+        require(match is not None, "precision", "a name such as 'W4A3'", name, mend)
         assert match is not None
         return cls(int(match[1]), int(match[2]))
 
@@ -165,9 +158,6 @@ def fit_scale(values: torch.Tensor, lower: int, upper: int) -> torch.Tensor:
     tensor(1.)
     """
     largest = values.abs().max()
-    candidates = [largest / upper * k / 100 for k in range(100, 1, -1)]
-    errors = [
-        (to_codes(values, scale, lower, upper) * scale - values).square().mean()
-        for scale in candidates
-    ]
-    return candidates[int(torch.stack(errors).argmin())]
+    scales = [largest / upper * k / 100 for k in range(100, 1, -1)]
+    errors = [(to_codes(values, s, lower, upper) * s - values).square().mean() for s in scales]
+    return scales[int(torch.stack(errors).argmin())]

@@ -32,30 +32,18 @@ ENERGY_IMAGES = 50
 class LayerReport:
     """A chip's report; print it, or write its table.
 
-    Attributes
-    ----------
-    layers : DataFrame
-        One row per layer, and a last one for the network. Columns: layer, matrix (inputs x
-        outputs), precision, arrays, utilization (share of the arrays' cells that hold weights),
-        reads (one after another, per inference), conversions (per inference), energy_pj (with
-        the sparsity policies), energy_share, adc_saving, tops_per_watt.
-    accuracy : float or None
-        Share of the images that are classified rightly.
-    interval : tuple of float or None
-        95 % interval of the accuracy (Wilson).
-    images : int
-    efficiency_gain : float
-        Energy without the policies over energy with them.
-    latency_s : float
-        All reads one after another.
+    `layers` has one row per layer, and a last one for the network. Columns: layer, matrix (inputs
+    x outputs), precision, arrays, utilization (share of the arrays' cells that hold weights),
+    reads (one after another, per inference), conversions (per inference), energy_pj (with the
+    sparsity policies), energy_share, adc_saving, tops_per_watt.
     """
 
     layers: pd.DataFrame
-    accuracy: float | None
-    interval: tuple[float, float] | None
+    accuracy: float | None  # share of the images that are classified rightly
+    interval: tuple[float, float] | None  # 95 % interval of the accuracy (Wilson)
     images: int
-    efficiency_gain: float
-    latency_s: float
+    efficiency_gain: float  # energy without the policies over energy with them
+    latency_s: float  # all reads one after another
 
     def __str__(self) -> str:
         table = self.layers.copy()
@@ -67,11 +55,9 @@ class LayerReport:
         whole = self.layers.iloc[-1]
         lines = [table.to_string(index=False), ""]
         if self.accuracy is not None and self.interval is not None:
-            lower, upper = self.interval
-            lines.append(
-                f"accuracy      {100 * self.accuracy:.2f} % ({100 * lower:.2f} to "
-                f"{100 * upper:.2f}; {self.images} images)"
-            )
+            lower, upper = (100 * end for end in self.interval)
+            lines.append(f"accuracy      {100 * self.accuracy:.2f} % ({lower:.2f} to {upper:.2f}; "
+                         f"{self.images} images)")  # fmt: skip
         lines += [
             f"energy        {whole['energy_pj'] / 1e3:.4g} nJ per inference, "
             f"{whole['tops_per_watt']:.3g} TOPS/W",
@@ -90,31 +76,13 @@ class LayerReport:
 
 
 def report(
-    chip: Chip,
-    images: Any,
-    labels: Any = None,
-    *,
-    policies: tuple[Policy, ...] = ALL_POLICIES,
-    law: AdcLaw | None = None,
-    table: EnergyTable | None = None,
-) -> LayerReport:
+    chip: Chip, images: Any, labels: Any = None, *, policies: tuple[Policy, ...] = ALL_POLICIES,
+    law: AdcLaw | None = None, table: EnergyTable | None = None,
+) -> LayerReport:  # fmt: skip
     """Accuracy on all images, and what an inference takes, counted on the first few.
 
-    Parameters
-    ----------
-    chip : Chip
-    images : ndarray or Tensor, shape (N, ...)
-        As the chip takes them.
-    labels : ndarray or Tensor of int, shape (N,), optional
-        Without them no accuracy is given.
-    policies : tuple of Policy
-    law : AdcLaw, optional
-    table : EnergyTable, optional
-
-    Raises
-    ------
-    ValueError
-        If there are no images, or not one label for each.
+    Images (N, ...) are as the chip takes them. Without labels (N,) no accuracy is given; labels
+    that are not one for each image are refused.
 
     Examples
     --------
@@ -128,10 +96,8 @@ def report(
     accuracy, interval = None, None
     if labels is not None:
         labels = np.asarray(labels)
-        require(
-            labels.shape == (len(images),), "labels", f"shape ({len(images)},)", labels.shape,
-            "give one class for each image",
-        )  # fmt: skip
+        wanted, mend = f"shape ({len(images)},)", "give one class for each image"
+        require(labels.shape == (len(images),), "labels", wanted, labels.shape, mend)
         right = int((chip.predict(images) == labels).sum())
         accuracy = right / len(images)
         found = binomtest(right, len(images)).proportion_ci(method="wilson")
@@ -143,20 +109,20 @@ def report(
     def energy(some: list[LayerEvents], chosen: tuple[Policy, ...]) -> dict[str, float]:
         return inference_energy(some, chosen, bits, law, table)
 
-    whole = sum(energy(events, policies).values())
+    without, within = energy(events, ()), energy(events, policies)
 
     def costs(some: list[LayerEvents]) -> dict[str, Any]:
         before, after = energy(some, ()), energy(some, policies)
         done = sum(int(conversions(event, policies, bits)[1:].sum()) for event in some)
-        used = [_arrays(chip, event) for event in some]
-        cells = sum(arrays for arrays, _ in used) * mapping.rows * mapping.columns
+        arrays, weights = np.sum([_arrays(chip, event) for event in some], axis=0).tolist()
         return {
-            "arrays": sum(arrays for arrays, _ in used),
-            "utilization": sum(weights for _, weights in used) / cells,
-            "reads": sum(_reads(event) for event in some),
+            "arrays": arrays,
+            "utilization": weights / (arrays * mapping.rows * mapping.columns),
+            # One after another; tiles are read at once.
+            "reads": sum(e.accesses // len(e.digit_sums) // e.images for e in some),
             "conversions": done / some[0].images,
             "energy_pj": sum(after.values()),
-            "energy_share": sum(after.values()) / whole,
+            "energy_share": sum(after.values()) / sum(within.values()),
             "adc_saving": adc_saving(before, after),
             "tops_per_watt": tops_per_watt(some, after),
         }
@@ -165,28 +131,18 @@ def report(
     for event in events:
         layer = event.arrays.layer
         matrix = f"{layer.spec.rows} x {layer.spec.outputs}"
-        names = {
-            "layer": layer.spec.name,
-            "matrix": matrix,
-            "precision": str(layer.precision),
-        }
+        names = {"layer": layer.spec.name, "matrix": matrix, "precision": str(layer.precision)}
         rows.append(names | costs([event]))
     rows.append({"layer": "network", "matrix": "", "precision": ""} | costs(events))
-    gain = efficiency_gain(energy(events, ()), energy(events, policies))
+    gain = efficiency_gain(without, within)
     latency = rows[-1]["reads"] * table.read_time
     return LayerReport(pd.DataFrame(rows), accuracy, interval, len(images), gain, latency)
 
 
 def _arrays(chip: Chip, event: LayerEvents) -> tuple[int, int]:
     """Arrays of a layer, and cells that hold weights of the network."""
-    spec, precision = event.arrays.layer.spec, event.arrays.layer.precision
-    sense = int(chip.hardware.sense is not None)
-    count = count_arrays(
-        len(event.arrays.conductance), spec.outputs, precision, event.arrays.mapping, sense
-    )
+    layer, sense = event.arrays.layer, int(chip.hardware.sense is not None)
+    inputs = len(event.arrays.conductance)
+    mapping = event.arrays.mapping
+    count = count_arrays(inputs, layer.spec.outputs, layer.precision, mapping, sense)
     return count.arrays, count.cells // event.arrays.groups
-
-
-def _reads(event: LayerEvents) -> int:
-    """Reads of one inference that follow one another; tiles are read at once."""
-    return event.accesses // event.digit_sums.shape[0] // event.images

@@ -1,17 +1,13 @@
 """Which conversions a sparsity-aware controller spares, and how short it makes the rest.
 
-Reconstruction; the abstract names no mechanism. All policies act per access
-(one tile, one input plane) before the ADC converts, and answer one question:
-how many bits must this conversion resolve (0: none)? They see what the
-hardware has in situ, and nothing else: `Access` holds the sum that the sense
-column measures and the levels that were once written. The bounds are those of
-ideal devices, for which no code changes.
+Reconstruction; the abstract names no mechanism. All policies act per access (one tile, one input
+plane) before the ADC converts, and answer one question: how many bits must this conversion resolve
+(0: none)? They see what the hardware has in situ, and nothing else: `Access` holds the sum that
+the sense column measures and the levels that were once written. The bounds are those of ideal
+devices, for which no code changes.
 
-A SAR converter that knows its code to be below 2^b starts at bit b - 1 and so
-resolves b of its B bits.
-
-`SignSkip` is the exception: it compares the two columns of a pair, and holds only where one
-read decides the output: one tile, one plane, one slice, a ReLU behind.
+A SAR converter that knows its code to be below 2^b starts at bit b - 1 and so resolves b of its B
+bits. `SignSkip` is the exception: it compares the two columns of a pair.
 """
 
 from __future__ import annotations
@@ -25,23 +21,17 @@ import numpy as np
 from nvlib.chip import Chip
 from nvlib.events import LayerEvents
 
+NO_BOUND = np.iinfo(np.int64).max
+
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """What a controller knows when one tile is read.
+    """What a controller knows when one tile is read."""
 
-    Attributes
-    ----------
-    digit_sums : ndarray of int, shape (sums, 1)
-        Sum of the tile's input digits, as the sense column gives it; the active rows where
-        inputs are bit-serial.
-    column_levels : ndarray of int, shape (columns,)
-        Sum of the levels written to each column of the tile.
-    level_max, digit_max : int
-    """
-
-    digit_sums: np.ndarray
-    column_levels: np.ndarray
+    digit_sums: (
+        np.ndarray
+    )  # (sums, 1): sum of the tile's input digits, as the sense column gives it
+    column_levels: np.ndarray  # (columns,): sum of the levels written to each column of the tile
     level_max: int
     digit_max: int
 
@@ -63,17 +53,14 @@ class ZeroSkip:
     senses = True
 
     def bound(self, access: Access) -> np.ndarray:
-        return np.where(access.digit_sums == 0, 0, np.iinfo(np.int64).max)
+        return np.where(access.digit_sums == 0, 0, NO_BOUND)
 
 
 @dataclass(frozen=True)
 class ActiveRowBound:
     """A column of cells all at G_on measures the sum of the digits; no column exceeds that.
 
-    Parameters
-    ----------
-    guard_rows : int
-        Added to the sum, as in `nvlib.hardware.SenseColumn`, for cells that vary.
+    `guard_rows` are added to the sum, as in `nvlib.hardware.SenseColumn`, for cells that vary.
     """
 
     guard_rows: int = 0
@@ -97,30 +84,24 @@ class ColumnBound:
 class SignSkip:
     """A comparator on each differential pair: where the ReLU gives zero, neither is converted.
 
-    Its threshold is the bias of the output, programmed beside the pair. It does nothing in
-    layers whose output takes more than one read (see `LayerEvents.zero_outputs`).
+    Its threshold is the bias of the output, programmed beside the pair. It works only where one
+    read decides the output: one tile, one plane, one slice, a ReLU behind; see
+    `LayerEvents.zero_outputs`.
     """
 
     senses = False
 
     def bound(self, access: Access) -> np.ndarray:
-        return np.full((1, 1), np.iinfo(np.int64).max)
+        return np.full((1, 1), NO_BOUND)
 
 
 ALL_POLICIES: tuple[Policy, ...] = (ZeroSkip(), ActiveRowBound(), ColumnBound())
 
 
 def resolved_bits(bound: np.ndarray, lsb: float, adc_bits: int) -> np.ndarray:
-    """Bits a conversion must resolve when its input cannot exceed `bound`.
+    """Bits a conversion must resolve, `adc_bits` at most, when its input cannot exceed `bound`.
 
-    Parameters
-    ----------
-    bound : ndarray
-        In level x digit units.
-    lsb : float
-        Of the converter, in the same units; codes round to the nearest.
-    adc_bits : int
-        Resolution, an upper limit.
+    Bound and LSB are in level x digit units; codes round to the nearest.
 
     Examples
     --------
@@ -134,11 +115,7 @@ def resolved_bits(bound: np.ndarray, lsb: float, adc_bits: int) -> np.ndarray:
 
 
 def conversions(event: LayerEvents, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
-    """Conversions of a layer by resolved bits alone; see `conversions_by_column`.
-
-    Returns
-    -------
-    ndarray of int64, shape (adc_bits + 1,)
+    """Conversions of a layer by resolved bits alone, shape (adc_bits + 1,).
 
     Examples
     --------
@@ -155,19 +132,9 @@ def conversions_by_column(
 ) -> np.ndarray:
     """Conversions of a layer by input plane, column of an output, and resolved bits.
 
-    Parameters
-    ----------
-    event : LayerEvents
-    policies : tuple of Policy
-        None resolves every bit of every conversion.
-    adc_bits : int
-
-    Returns
-    -------
-    ndarray of int64, shape (planes, B, adc_bits + 1)
-        Columns are slices x polarities as in `MappedLayer.coefficients`, and last the
-        reference column where there is one. Entry b counts the conversions of b bits;
-        entry 0 those spared.
+    An int64 array (planes, B, adc_bits + 1). Columns are slices x polarities as in
+    `MappedLayer.coefficients`, and last the reference column where there is one. Entry b counts
+    the conversions of b bits; entry 0 those spared. No policies: every bit is resolved.
 
     Examples
     --------
@@ -178,22 +145,20 @@ def conversions_by_column(
     arrays, mapping = event.arrays, event.arrays.mapping
     per_output, outputs = arrays.mapped.levels.shape[1:]
     offset = arrays.mapped.offset > 0
-    kinds = per_output + offset
-    kind = np.repeat(np.arange(per_output), outputs)
-    if offset:
-        kind = np.append(kind, [per_output] * event.column_tiles)
+    kinds, references = per_output + offset, offset * event.column_tiles
+    kind = np.repeat(np.arange(kinds), [outputs] * per_output + [references] * offset)
     counts = np.zeros((arrays.planes, kinds, adc_bits + 1), np.int64)
     for number, tile in enumerate(mapping.tiles(len(arrays.mapped.levels))):
         levels = arrays.mapped.levels[tile].astype(np.int64).sum(axis=0).ravel()
-        if offset:  # the reference column of every array holds level 1
-            levels = np.append(levels, [tile.stop - tile.start] * event.column_tiles)
+        # The reference column of every array holds level 1.
+        levels = np.append(levels, np.full(references, tile.stop - tile.start))
         # Only what occurs, once: sums that were met, and columns with equal levels.
         sums = np.flatnonzero(event.digit_sums[number].any(axis=0))
         values, column = np.unique(levels, return_inverse=True)
         columns = np.zeros((len(values), kinds), np.int64)
         np.add.at(columns, (column, kind), 1)
         access = Access(sums[:, None], values, mapping.level_max, mapping.digit_max)
-        bound = np.full((len(sums), len(values)), np.iinfo(np.int64).max)
+        bound = np.full((len(sums), len(values)), NO_BOUND)
         for policy in policies:
             bound = np.minimum(bound, policy.bound(access))
         bits = resolved_bits(bound, arrays.lsb, adc_bits)  # (sums, values)
@@ -211,15 +176,10 @@ def conversions_by_column(
 
 
 def active_rows_first(chip: Chip, images: Any) -> list[np.ndarray]:
-    """Row orders that put rows which are often active into the same tiles.
+    """Row orders, from training images, that put rows which are often active into the same tiles.
 
     The other tiles then have fewer active rows, or none. Products do not change, since digital
     logic adds tiles up in any order.
-
-    Parameters
-    ----------
-    images : ndarray or Tensor, shape (N, ...)
-        Training images.
 
     Examples
     --------

@@ -139,9 +139,7 @@ def values_of(argument: Any) -> list[str]:
 def is_relu(step: Step) -> bool:
     """Whether a step is a ReLU, written as a module, a function or a method.
 
-    Examples
-    --------
-    >>> is_relu(Step("y", "function", torch.relu)), is_relu(Step("y", "layer", "relu"))
+    >>> is_relu(Step("y", "function", torch.relu)), is_relu(Step("relu", "layer", "relu"))
     (True, False)
     """
     if step.kind == "layer":  # whatever its name is

@@ -87,7 +87,7 @@ def test_arrays_too_large_for_exact_sums_are_refused():
 def test_hardware_whose_parts_contradict_each_other_is_refused():
     with pytest.raises(ValueError, match="sense: expected linear converters of full scale"):
         Hardware(adc=Adc(4, full_scale=15.0), sense=SenseColumn())
-    with pytest.raises(ValueError, match="guard_rows: expected an integer of at least 0"):
+    with pytest.raises(ValueError, match="guard_rows: expected an integer from 0"):
         SenseColumn(-1)
     with pytest.raises(ValueError, match="pedestal_removed: expected True with offset columns"):
         Hardware(ArrayMapping(scheme="offset"), DeviceModel(30.0, pedestal_removed=False))

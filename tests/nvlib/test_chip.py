@@ -174,7 +174,7 @@ def test_bad_input_is_refused_before_any_work(network, digits):
 def test_what_is_no_quantized_network_is_refused_with_the_way_to_one():
     model, images = model_of("residual")
     trained = FakeQuantized(model, images, "W4A3")
-    with pytest.raises(ValueError, match=r"network: expected .*QuantizedNetwork.*quantize\(\)"):
+    with pytest.raises(ValueError, match=r"(?s)network: expected .*QuantizedNetwork.*quantize\(\)"):
         Chip(model)
     with pytest.raises(ValueError, match=r"quantized already.*Chip\(model.freeze\(\), hardware\)"):
         Chip.from_torch(trained, images)
@@ -270,9 +270,9 @@ def test_a_file_cannot_hold_an_effect_of_ones_own_but_a_pickle_can(network, digi
     np.testing.assert_array_equal(again.logits(images), chip.logits(images))
     stranger = type("RangeVariation", (Mine,), {})  # nor one that only has a known name
     with pytest.raises(ValueError, match="RangeVariation: expected one of"):
-        Chip(
-            network("W4A3"), Hardware(devices=DeviceModel(effects=(stranger(0.1),)))
-        ).save(tmp_path / "chip")
+        Chip(network("W4A3"), Hardware(devices=DeviceModel(effects=(stranger(0.1),)))).save(
+            tmp_path / "chip"
+        )
 
 
 def test_a_file_that_is_no_chip_is_a_value_error(network, tmp_path):

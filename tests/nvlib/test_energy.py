@@ -191,7 +191,7 @@ def test_laws_and_tables_are_checked_when_made():
 
 def test_a_file_that_is_no_table_is_one_clear_message(tmp_path):
     for path in (tmp_path / "none.yaml", str(tmp_path / "none.yaml"), tmp_path):
-        with pytest.raises(ValueError, match="expected YAML, found something else .* check the"):
+        with pytest.raises(ValueError, match="expected YAML, found something else .* its path"):
             EnergyTable.load(path)
     with pytest.raises(ValueError, match="override: expected a path, received 3"):
         EnergyTable.load(3)
