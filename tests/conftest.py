@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,6 +14,10 @@ from artifact.checkpoints import CheckpointName, load_quantized
 from nvlib import Precision
 from nvlib.arrays import write_layer
 from nvlib.network import LayerSpec, QuantizedLayer
+
+#: Times say nothing on a machine that does other things too.
+settings.register_profile("nvlib", deadline=None)
+settings.load_profile("nvlib")
 
 
 @pytest.fixture(scope="session")

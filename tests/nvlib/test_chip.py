@@ -174,7 +174,7 @@ def test_bad_input_is_refused_before_any_work(network, digits):
 def test_what_is_no_quantized_network_is_refused_with_the_way_to_one():
     model, images = model_of("residual")
     trained = FakeQuantized(model, images, "W4A3")
-    with pytest.raises(ValueError, match=r"network: expected .*QuantizedNetwork.*quantize\(\)"):
+    with pytest.raises(ValueError, match=r"(?s)network: expected .*QuantizedNetwork.*quantize\(\)"):
         Chip(model)
     with pytest.raises(ValueError, match=r"quantized already.*Chip\(model.freeze\(\), hardware\)"):
         Chip.from_torch(trained, images)
