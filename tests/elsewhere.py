@@ -25,7 +25,7 @@ STUDIES = (
     (requirements.search_point, requirements.points(
         ["range variation", "read noise"], "embedded", 8, 2, 0, ("W4A3", "W2A2"))),
     (requirements.search_point, requirements.points(
-        ["ADC INL", "DAC INL"], "embedded", 8, 2, 0, ("W4A3", "W2A2"), "ptq")),
+        ["ADC INL", "DAC INL"], "embedded", 8, 2, 0, ("W8A8", "W4A3"), "ptq")),
     (sparsity.saving_point, sparsity.points("embedded", 10, (64, 128))),
     (sparsity.zeros_point, sparsity.points("embedded", 10, (128,))),
     (sparsity.region_point, sparsity.region_points("embedded", 2)),
