@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from artifact import data
 from artifact.checkpoints import CheckpointName, load_float, read_manifest
-from artifact.figures import COLOURS, COMPONENT_COLOURS, PAGE, new_figure
+from artifact.figures.style import COLOURS, COMPONENT_COLOURS, PAGE, new_figure
 from artifact.recipes import CALIBRATION_IMAGES
 from artifact.statistics import wilson_interval
 from artifact.studies import common

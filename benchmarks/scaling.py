@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from artifact import data, figures
+from artifact import data
+from artifact.figures import style
 from artifact.studies.common import network
 from nvlib import Adc, ArrayMapping, Chip, DeviceModel, Hardware, RangeVariation
 
@@ -61,10 +62,8 @@ def main() -> None:
     table = pd.DataFrame(rows)
     table.to_csv(FOLDER / "scaling.csv", index=False, float_format="%.4g")
     print(table.to_string(index=False))
-    figure, panels = plt.subplots(
-        1, len(GROWING), figsize=(figures.PAGE, 2.2), layout="constrained"
-    )
-    with plt.rc_context(figures.STYLE):
+    figure, panels = plt.subplots(1, len(GROWING), figsize=(style.PAGE, 2.2), layout="constrained")
+    with plt.rc_context(style.STYLE):
         for axes, (name, part) in zip(panels, table.groupby("growing", sort=False)):
             axes.plot(part["value"], part["seconds"], "o-", color="#0072B2")
             axes.set(xlabel=name, ylim=(0, None), xlim=(0, None))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from artifact import figures_own
+from artifact import figures
 from artifact.paths import EXAMPLES
 from nvlib.arrays import write_layer
 from nvlib.converters import Adc, measure_adc, measure_dac
@@ -71,13 +71,13 @@ def test_cells_of_a_measured_device_have_its_means_and_spreads():
 
 def test_the_fit_is_drawn_over_the_data(tmp_path):
     device, table = read_device(EXAMPLES / "device.csv")
-    levels, drift = figures_own.measured_device(device, table).axes
+    levels, drift = figures.measured_device(device, table).axes
     dots = [line for line in levels.lines if line.get_linestyle() == "None"]
     assert [len(line.get_xdata()) for line in dots] == [40] * 4
     assert drift.get_xscale() == drift.get_yscale() == "log"
     path = tmp_path / "device.csv"
     path.write_text(device_text(SOUND))
-    assert len(figures_own.measured_device(*read_device(path)).axes) == 1
+    assert len(figures.measured_device(*read_device(path)).axes) == 1
 
 
 def test_straight_levels_are_the_ideal_ones():

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from artifact.figures import PAGE, new_figure
+from artifact.figures.style import PAGE, new_figure
 from nvlib.measured import DriftFit, MeasuredDevice
 
 #: Networks trained three ways, and levels of a cell (Okabe-Ito, colour-blind safe).
