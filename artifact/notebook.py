@@ -55,9 +55,16 @@ class Session:
         points: list[sweep.Point],
         tidy: Callable[[pd.DataFrame], pd.DataFrame] = pd.DataFrame,
     ) -> pd.DataFrame:
-        """A study's table: as recorded, or computed, made tidy and written to ``build``."""
+        """A study's table: as recorded, or computed, made tidy and written to ``build``.
+
+        What was recorded of another CSV than the points name is computed.
+        """
         if self.recorded:
-            return record.committed().read_table(name)
+            table = record.committed().read_table(name)
+            asked = {point["csv"] for point in points if "csv" in point}
+            if asked <= set(table.get("csv", asked)):
+                return table
+            print(f"{name}: computed, for the recorded table is of another CSV")
         table = tidy(sweep.run(name, function, points, self.jobs, address=self.cluster))
         self.record(name, table)
         return table

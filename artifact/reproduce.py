@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
         from artifact import cluster
 
         networks = common.get("checkpoints", SHIPPED)
-        cluster.connect(options.cluster, digits.name, networks).close()
+        cluster.connect(options.cluster, {"dataset": digits.name, "checkpoints": networks}).close()
     plans = [
         (notebook, common | _fitting(notebook, options.profile, digits)) for notebook in chosen
     ]
@@ -302,7 +302,8 @@ def _fitting(notebook: Notebook, profile: str, digits: Any) -> dict[str, Any]:
 def run() -> int:
     """`main`, with what stops it from outside told in one line; the exit code."""
     for stop in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: children end, files are whole
-        signal.signal(stop, signal.default_int_handler)
+        if signal.getsignal(stop) != signal.SIG_IGN:  # nohup's wish is kept
+            signal.signal(stop, signal.default_int_handler)
     again = "start again to go on where it stopped"
     try:
         return main()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
 
 import nbformat
@@ -86,6 +88,18 @@ def test_what_stops_a_run_is_one_line(error, code, message, monkeypatch, capsys)
     monkeypatch.setattr(reproduce.signal, "signal", lambda *_: None)
     assert reproduce.run() == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_run_under_nohup_outlives_its_terminal(ignored, monkeypatch):
+    before = signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        monkeypatch.setattr(reproduce, "main", lambda: os.kill(os.getpid(), signal.SIGHUP) or 0)
+        assert reproduce.run() == (0 if ignored else 130)
+    finally:
+        signal.signal(signal.SIGHUP, before[0])
+        signal.signal(signal.SIGTERM, before[1])
 
 
 calls = []

@@ -174,7 +174,9 @@ def test_auto_says_what_it_took_and_why(tmp_path, monkeypatch):
 
     monkeypatch.setattr(data, "load_mnist", unavailable)
     data.load.cache_clear()
-    with pytest.warns(data.DataWarning, match=r"no network\. Until then: 5,000 MNIST digits of mlx"):
+    with pytest.warns(
+        data.DataWarning, match=r"no network\. Until then: 5,000 MNIST digits of mlx"
+    ):
         assert data.load("auto").name == "embedded"
     with pytest.raises(data.DataUnavailableError):
         data.load("mnist")
