@@ -151,10 +151,12 @@ def write_layer(
     cells, extra, converters, drivers = (np.random.default_rng(seed) for seed in seeds.spawn(4))
     mapped = map_weights(layer.matrix, precision, mapping)
     rows = len(mapped.levels)
-    largest_product = rows * precision.weight_max * precision.activation_max
+    # Codes of a converter finer than one unit are as many times larger.
+    fineness = max(1.0, 1 / adc.lsb(mapping.largest_sum, number))
+    largest_product = rows * precision.weight_max * precision.activation_max * fineness
     require(  # as much again is left for converters that err
-        largest_product < 2**30, f"products of {layer.spec.name}", "below 2^30", largest_product,
-        "use fewer bits, or split the layer",
+        largest_product < 2**30, f"products of {layer.spec.name}", "below 2^30 LSB",
+        round(largest_product), "use fewer bits, a coarser converter, or split the layer",
     )  # fmt: skip
     grid_bits = min(FINEST_GRID_BITS, SUM_BITS - (mapping.rows * mapping.level_max).bit_length())
     require(

@@ -19,6 +19,7 @@ from nvlib.checks import require, require_integer, require_number, settle
 
 SHAPES = ("bow", "s-shape", "random-walk", "capacitor")
 MAX_ADC_BITS = 16
+FINEST_LSB = 2.0**-6  # in level x digit units
 LARGEST_LSB = 2.0 ** (MAX_ADC_BITS + 1)
 #: How far a measured curve may stray from the ideal line: a share of full scale, and 1 LSB more.
 #: What is beyond is a slip of the pen, or not in LSB.
@@ -279,8 +280,8 @@ class Adc:
 
         Examples
         --------
-        >>> Adc(8).lsb(128, 0), Adc(4, full_scale=30.0).lsb(128, 0)
-        (1.0, 2.0)
+        >>> Adc(8).lsb(128, 0), Adc(4, full_scale=30.0).lsb(128, 0), Adc(8, 63.75).lsb(128, 0)
+        (1.0, 2.0, 0.25)
         """
         scale = self.full_scale
         if isinstance(scale, tuple):
@@ -290,10 +291,10 @@ class Adc:
         codes = 2 ** self.resolution(largest_sum) - 1
         if scale is None:
             return max(largest_sum / codes, 1.0)
-        # An LSB below one unit resolves nothing more; a scale above the largest sum is not reached.
-        most = max(largest_sum, codes)
-        wanted = f"{codes} to {most} units for {codes + 1} codes"
-        require(codes <= scale <= most, "full_scale", wanted, scale,
+        # An LSB below one unit tells cells apart that vary; a scale above the sums is not reached.
+        least, most = codes * FINEST_LSB, max(largest_sum, codes)
+        wanted = f"{least:g} to {most} units for {codes + 1} codes"
+        require(least <= scale <= most, "full_scale", wanted, scale,
                 "lower the resolution, or choose a full scale between them")  # fmt: skip
         return scale / codes
 

@@ -146,7 +146,7 @@ def count(
             active = torch.from_numpy(read.digits.reshape(len(met), -1)[met > 0]).float()
             found = (active @ levels[read.rows]).flatten().to(torch.int64)
             histogram += torch.bincount(found, minlength=len(histogram)).numpy()
-    one_pair = arrays.mapped.levels.shape[1] == 2 and not arrays.mapped.offset
+    one_pair = arrays.mapped.coefficients.tolist() == [1, -1]
     one_read = tiles == arrays.planes == 1 and not arrays.layer.signed  # which reads twice
     zeros = _zero_outputs(arrays, inputs) if relu and one_pair and one_read else None
     images, positions = inputs.shape[:2]

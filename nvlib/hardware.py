@@ -61,10 +61,10 @@ class Hardware:
         require_instance("dac", self.dac, Dac, "write Dac(...)")
         if self.sense is not None:
             require_instance("sense", self.sense, SenseColumn, "write SenseColumn()")
-        removed = self.devices.pedestal_removed or self.mapping.scheme != "offset"
+        removed = self.devices.pedestal_removed or self.mapping.paired
         require(
-            removed, "pedestal_removed", "True with offset columns", False,
-            "only a differential pair cancels the pedestal digitally",
+            removed, "pedestal_removed", f"True with {self.mapping.scheme} columns", False,
+            "only a pair of columns cancels the pedestal digitally",
         )  # fmt: skip
         require(
             self.sense is None or (self.adc.linear and self.adc.full_scale is None),

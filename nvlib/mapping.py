@@ -8,7 +8,9 @@ weight is cut into slices of `cell_bits` bits, one cell each:
 * signed digits: the same columns, but the bits are those of the canonical signed-digit form
   (no two neighbours are set; Reitwiesner 1960), one more of them and fewer that are on
 * offset column: ``q + o`` is stored unsigned, and one reference column of level-1 cells per array
-  measures ``sum_i x_i``, whose o-fold is subtracted.
+  measures ``sum_i x_i``, whose o-fold is subtracted
+* two's complement: the low W - 1 bits of ``q mod 2^W`` in slices, and its sign bit in a column of
+  level-1 cells that weighs -2^(W-1); neither a second polarity nor a reference column.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 from nvlib.checks import require, require_choice, require_integer, settle
 from nvlib.quantizers import MAX_BITS, Precision
 
-SCHEMES = ("differential", "signed-digit", "offset")
+SCHEMES = ("differential", "signed-digit", "offset", "twos-complement")
 MAX_LINES = 4096  # rows or columns of an array
 
 
@@ -35,7 +37,7 @@ class ArrayMapping:
     cell_bits, dac_bits : int
         Bits c that one cell stores, and input bits d that enter at a time: 1 is bit-serial, A one
         shot.
-    scheme : {"differential", "signed-digit", "offset"}
+    scheme : {"differential", "signed-digit", "offset", "twos-complement"}
     """
 
     rows: int = 128
@@ -49,6 +51,11 @@ class ArrayMapping:
             most = MAX_BITS if name.endswith("bits") else MAX_LINES
             settle(self, **{name: require_integer(name, getattr(self, name), 1, most)})
         settle(self, scheme=require_choice("scheme", self.scheme, SCHEMES))
+
+    @property
+    def paired(self) -> bool:
+        """Whether each polarity has a column of its own."""
+        return self.scheme in ("differential", "signed-digit")
 
     @property
     def level_max(self) -> int:
@@ -90,16 +97,22 @@ class MappedLayer:
     offset: int  # what every stored weight is too large by; 0 for differential pairs
 
 
-def slices_per_weight(precision: Precision, mapping: ArrayMapping) -> int:
-    """Cells that one weight (of one polarity) is spread over.
+def columns_per_output(precision: Precision, mapping: ArrayMapping) -> int:
+    """Columns B that one output is spread over: slices x polarities.
 
     Examples
     --------
-    >>> slices_per_weight(Precision(4, 3), ArrayMapping(cell_bits=2))  # 3 magnitude bits
-    2
+    >>> columns_per_output(Precision(4, 3), ArrayMapping(cell_bits=2))  # 3 magnitude bits, 2 signs
+    4
     """
-    bits = precision.weight_bits - (mapping.scheme == "differential")
-    return -(-max(bits, 1) // mapping.cell_bits)
+    slices = len(_slices(precision, mapping))
+    return 2 * slices if mapping.paired else slices + (mapping.scheme == "twos-complement")
+
+
+def _slices(precision: Precision, mapping: ArrayMapping) -> np.ndarray:
+    """Lowest bit of each slice of the stored number, without its sign."""
+    signed = mapping.scheme in ("differential", "twos-complement")
+    return np.arange(0, max(precision.weight_bits - signed, 1), mapping.cell_bits)
 
 
 def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) -> MappedLayer:
@@ -110,28 +123,36 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
     >>> mapped = map_weights(np.array([[-5]]), Precision(4, 3), ArrayMapping(cell_bits=2))
     >>> mapped.levels[0, :, 0], mapped.coefficients
     (array([0, 1, 0, 1], dtype=uint8), array([ 1, -1,  4, -4]))
+    >>> signed = ArrayMapping(scheme="twos-complement")
+    >>> mapped = map_weights(np.array([[-5]]), Precision(4, 3), signed)  # 0b1011
+    >>> mapped.levels[0, :, 0], mapped.coefficients
+    (array([1, 1, 0, 1], dtype=uint8), array([ 1,  2,  4, -8]))
     """
     codes = np.asarray(codes).astype(np.int64)
     largest, limit = int(np.abs(codes).max(initial=0)), precision.weight_max
     mend = "map them at the precision they were quantized at"
     wanted = f"magnitudes up to {limit} at {precision}"
     require(largest <= limit, "weight codes", wanted, largest, mend)
-    shifts = mapping.cell_bits * np.arange(slices_per_weight(precision, mapping))
-    if mapping.scheme != "offset":
+    shifts, offset, step = _slices(precision, mapping), 0, 1
+    signs = np.array([1, -1])
+    if mapping.scheme == "offset":
+        step = 2 if precision.weight_bits == 1 else 1  # binary codes are 2 b - 1
+        stored, signs, offset = [(codes + limit) // step], signs[:1], limit
+    elif mapping.scheme == "twos-complement":
+        top = 1 << max(precision.weight_bits - 1, 1)
+        stored, signs = [codes % top], signs[:1]
+    else:
         plus, minus = np.abs(codes), np.zeros_like(codes)
         if mapping.scheme == "signed-digit":
             plus, minus = signed_digits(plus)
-        pair = [np.where(codes < 0, minus, plus), np.where(codes < 0, plus, minus)]
-        stored = np.stack(pair, axis=1)  # (K, 2, M)
-        signs, step, offset = np.array([1, -1]), 1, 0
-    else:
-        step = 2 if precision.weight_bits == 1 else 1  # binary codes are 2 b - 1
-        stored = ((codes + limit) // step)[:, None, :]  # (K, 1, M)
-        signs, offset = np.array([1]), limit
-    levels = (stored[:, None] >> shifts[:, None, None]) & mapping.level_max  # (K, S, P, M)
+        stored = [np.where(codes < 0, minus, plus), np.where(codes < 0, plus, minus)]
+    levels = (np.stack(stored, axis=1)[:, None] >> shifts[:, None, None]) & mapping.level_max
+    levels = levels.reshape(len(codes), len(shifts) * len(signs), -1)  # (K, S x P, M)
     coefficients = (step * signs * (1 << shifts)[:, None]).ravel()
-    levels = levels.reshape(len(codes), len(coefficients), -1).astype(np.uint8)
-    return MappedLayer(levels, coefficients, offset)
+    if mapping.scheme == "twos-complement":
+        levels = np.concatenate([levels, codes[:, None] < 0], axis=1)
+        coefficients = np.append(coefficients, -top)
+    return MappedLayer(levels.astype(np.uint8), coefficients, offset)
 
 
 def signed_digits(magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,5 +197,5 @@ def count_arrays(
     room = mapping.columns - sense_columns - offset
     wanted = "room for one weight column beside the reserved ones"
     require(room >= 1, "columns", wanted, mapping.columns, "widen the array")
-    columns = outputs * slices_per_weight(precision, mapping) * (2 - offset)
+    columns = outputs * columns_per_output(precision, mapping)
     return ArrayCount(len(mapping.tiles(inputs)), -(-columns // room), inputs * columns)

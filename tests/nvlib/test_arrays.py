@@ -22,6 +22,7 @@ from nvlib import (
 )
 from nvlib.arrays import held_codes
 from nvlib.energy import operations
+from nvlib.reference import read_layer
 from tests.conftest import model_of, random_layer, written
 
 
@@ -44,7 +45,9 @@ def test_groups_share_arrays_on_the_diagonal_where_they_fit():
 
 def test_a_layer_too_tall_for_its_precision_is_refused():
     tall, images = nn.Sequential(nn.Linear(40_000, 1)), torch.rand(2, 40_000)
-    with pytest.raises(ValueError, match="products of 0: expected below 2.30, received 1295400000"):
+    with pytest.raises(
+        ValueError, match="products of 0: expected below 2.30 LSB, received 1295400000;"
+    ):
         Chip.from_torch(tall, images)
     logits = Chip.from_torch(tall, images, precision=Precision(4, 4)).logits(images)
     assert np.abs(logits - tall(images).detach().numpy()).max() < 0.5
@@ -71,9 +74,9 @@ def test_held_codes_are_what_a_chip_of_fine_converters_multiplies_with():
 
 def test_a_full_scale_that_belongs_to_other_bits_is_refused():
     layer = random_layer(np.random.default_rng(1), Precision(2, 1), 3, 2)
-    for scale in (6.0, 99.0):
+    for scale in (0.1, 99.0):
         hardware = Hardware(ArrayMapping(rows=16, columns=8), adc=Adc(3, full_scale=scale))
-        with pytest.raises(ValueError, match="full_scale: expected 7 to 16 units for 8 codes"):
+        with pytest.raises(ValueError, match="full_scale: expected 0.109375 to 16 units for 8"):
             written(layer, hardware)
 
 
@@ -91,3 +94,21 @@ def test_hardware_whose_parts_contradict_each_other_is_refused():
         SenseColumn(-1)
     with pytest.raises(ValueError, match="pedestal_removed: expected True with offset columns"):
         Hardware(ArrayMapping(scheme="offset"), DeviceModel(30.0, pedestal_removed=False))
+    with pytest.raises(ValueError, match="expected True with twos-complement columns"):
+        Hardware(ArrayMapping(scheme="twos-complement"), DeviceModel(9.0, pedestal_removed=False))
+
+
+def test_a_finer_converter_rounds_varied_cells_less():
+    layer = random_layer(np.random.default_rng(1), Precision(4, 3), 40, 30)
+    codes = np.random.default_rng(2).integers(0, 8, (8, 40)).astype(np.uint8)
+    exact = codes.astype(int) @ layer.matrix.astype(int)
+
+    def spread(cells, **adc):
+        arrays = written(layer, Hardware(devices=DeviceModel(effects=cells), adc=Adc(**adc)))
+        found = read_layer(arrays, codes, np.zeros(8, np.uint64))[:, 0] * arrays.lsb
+        return (found - exact).std()
+
+    fine = {"bits": 12, "full_scale": 4095 / 16}
+    assert spread((), **fine) == 0
+    whole = spread((RangeVariation(0.05),), bits=8)
+    assert 0.3 < spread((RangeVariation(0.05),), **fine) / whole < 0.9

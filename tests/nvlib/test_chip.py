@@ -47,6 +47,7 @@ NOISY = Hardware(devices=DeviceModel(read_noise=ReadNoise(0.1)), adc=Adc(8))
     [
         ArrayMapping(),
         ArrayMapping(scheme="signed-digit"),
+        ArrayMapping(scheme="twos-complement"),
         ArrayMapping(cell_bits=3, dac_bits=2, scheme="offset"),
     ],
 )

@@ -21,6 +21,7 @@ from nvlib import (
     ZeroSkip,
 )
 from nvlib.events import count, unfold, walk
+from nvlib.mapping import SCHEMES
 from nvlib.network import rectified
 from nvlib.sparsity import conversions, conversions_by_column
 from tests import oracle
@@ -91,7 +92,7 @@ def test_a_walk_meets_every_digit_of_every_row_once(kernel, dac_bits, scheme):
     assert met == {(p, t): 1 for p in range(arrays.planes) for t in range(tiles)}
 
 
-@pytest.mark.parametrize("scheme", ["differential", "signed-digit", "offset"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("kernel", [(), (3, 3)])
 def test_column_sums_are_those_of_every_column_of_every_active_read(kernel, scheme):
     generator = np.random.default_rng(4)

@@ -26,6 +26,7 @@ from nvlib import (
     StuckCells,
 )
 from nvlib.kernel import CompiledReader
+from nvlib.mapping import SCHEMES
 from nvlib.noise import NORMAL_QUANTILES
 from nvlib.reference import ReferenceReader, read_layer
 from tests import oracle
@@ -38,6 +39,7 @@ CHIPS = {
     "ideal": Hardware(),
     "variation, 5-bit ADC": Hardware(devices=VARIED, adc=Adc(5)),
     "clipped full scale": Hardware(devices=VARIED, adc=Adc(4, full_scale=16.0)),
+    "LSB of a fraction of a unit": Hardware(devices=VARIED, adc=Adc(9, full_scale=511 / 16)),
     "every device effect": Hardware(
         devices=DeviceModel(
             30.0,
@@ -81,7 +83,7 @@ def layers(draw):
         columns=draw(st.sampled_from([8, 20, 128])),
         cell_bits=draw(st.integers(1, 8)),
         dac_bits=draw(st.integers(1, precision.activation_bits)),
-        scheme=draw(st.sampled_from(["differential", "signed-digit", "offset"])),
+        scheme=draw(st.sampled_from(SCHEMES)),
     )
     inputs, outputs = draw(st.integers(1, 60)), draw(st.integers(1, 19))
     shape, kernel, window = (2, inputs), (), {}
@@ -117,13 +119,13 @@ def test_ideal_arrays_give_the_integer_product(case):
             assert reference[n, position].tolist() == exact
 
 
-@pytest.mark.parametrize("scheme", ["differential", "signed-digit", "offset"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("name", CHIPS)
 @pytest.mark.parametrize(("bits", "kernel"), [((4, 3), 3), ((8, 8), 0), ((1, 2), 0)])
 def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):
     hardware = CHIPS[name]
-    if scheme == "offset" and not hardware.devices.pedestal_removed:
-        pytest.skip("only a differential pair cancels the pedestal")
+    if not hardware.devices.pedestal_removed and scheme in ("offset", "twos-complement"):
+        pytest.skip("only a pair of columns cancels the pedestal")
     precision = Precision(*bits)
     dac_bits = min(hardware.mapping.dac_bits, precision.activation_bits)
     mapping = ArrayMapping(rows=23, columns=24, cell_bits=2, dac_bits=dac_bits, scheme=scheme)

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvlib import ArrayMapping, Precision
-from nvlib.mapping import count_arrays, map_weights, signed_digits
+from nvlib.mapping import SCHEMES, count_arrays, map_weights, signed_digits
 
 
 @given(
     st.integers(1, 8), st.integers(1, 8),
-    st.sampled_from(["differential", "signed-digit", "offset"]),
+    st.sampled_from(SCHEMES),
     st.integers(0, 2**32 - 1),
 )  # fmt: skip
 def test_levels_put_the_weight_back_together(bits, cell_bits, scheme, seed):
