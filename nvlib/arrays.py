@@ -79,17 +79,20 @@ class LayerArrays:
         return self.cell_noise_steps > 0 or self.adc_noise_steps > 0
 
 
-def parts_of(layer: QuantizedLayer, rows: int) -> list[tuple[slice, int, QuantizedLayer]]:
+def parts_of(
+    layer: QuantizedLayer, mapping: ArrayMapping
+) -> list[tuple[slice, int, QuantizedLayer]]:
     """A layer as matrices without groups: (input channels, groups, layer) of each.
 
-    Groups of a convolution share arrays of so many rows, on the diagonal, where they fit.
+    Groups of a convolution have arrays of their own, or share those that they fit into.
 
     Examples
     --------
     >>> spec = LayerSpec("depthwise", 4, 4, kernel=(3, 3), groups=4)
     >>> codes, shape = np.ones(spec.weight_shape, np.int8), (4, 8, 8)
     >>> depthwise = QuantizedLayer(spec, Precision(4, 3), codes, 1.0, 1.0, np.zeros(4), shape)
-    >>> [(groups, part.matrix.shape) for _, groups, part in parts_of(depthwise, rows=32)]
+    >>> packed = ArrayMapping(rows=32, pack_groups=True)
+    >>> [(groups, part.matrix.shape) for _, groups, part in parts_of(depthwise, packed)]
     [(3, (27, 3)), (1, (9, 1))]
     """
     spec, groups = layer.spec, layer.spec.groups
@@ -97,7 +100,8 @@ def parts_of(layer: QuantizedLayer, rows: int) -> list[tuple[slice, int, Quantiz
         return [(slice(0, spec.inputs), 1, layer)]
     inputs, outputs = spec.inputs // groups, spec.outputs // groups
     # A binary weight cannot be zero, so such groups do not share.
-    together = 1 if layer.precision.weight_bits == 1 else max(rows // spec.rows, 1)
+    packed = mapping.pack_groups and layer.precision.weight_bits > 1
+    together = max(mapping.rows // spec.rows, 1) if packed else 1
     found = []
     for first in range(0, groups, together):
         count = min(together, groups - first)

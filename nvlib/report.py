@@ -33,9 +33,9 @@ class LayerReport:
     """A chip's report; print it, or write its table.
 
     `layers` has one row per layer, and a last one for the network. Columns: layer, matrix (inputs
-    x outputs), precision, arrays, utilization (share of the arrays' cells that hold weights),
-    reads (one after another, per inference), conversions (per inference), energy_pj (with the
-    sparsity policies), energy_share, adc_saving, tops_per_watt.
+    of an output x outputs), precision, arrays, utilization (share of the arrays' cells that hold
+    weights), reads (one after another, per inference), conversions (per inference), energy_pj
+    (with the sparsity policies), energy_share, adc_saving, tops_per_watt.
     """
 
     layers: pd.DataFrame
@@ -118,8 +118,8 @@ def report(
         return {
             "arrays": arrays,
             "utilization": weights / (arrays * mapping.rows * mapping.columns),
-            # One after another; tiles are read at once.
-            "reads": sum(e.accesses // len(e.digit_sums) // e.images for e in some),
+            # One after another; tiles, and the arrays of a layer's groups, are read at once.
+            "reads": max(e.accesses // len(e.digit_sums) // e.images for e in some),
             "conversions": done / some[0].images,
             "energy_pj": sum(after.values()),
             "energy_share": sum(after.values()) / sum(within.values()),
@@ -128,12 +128,13 @@ def report(
         }
 
     rows = []
-    for event in events:
-        layer = event.arrays.layer
+    for layer in chip.network.layers:
+        some = [event for event, name in zip(events, chip.layer_names) if name == layer.spec.name]
         matrix = f"{layer.spec.rows} x {layer.spec.outputs}"
         names = {"layer": layer.spec.name, "matrix": matrix, "precision": str(layer.precision)}
-        rows.append(names | costs([event]))
-    rows.append({"layer": "network", "matrix": "", "precision": ""} | costs(events))
+        rows.append(names | costs(some))
+    reads = {"reads": sum(row["reads"] for row in rows)}
+    rows.append({"layer": "network", "matrix": "", "precision": ""} | costs(events) | reads)
     gain = efficiency_gain(without, within)
     latency = rows[-1]["reads"] * table.read_time
     return LayerReport(pd.DataFrame(rows), accuracy, interval, len(images), gain, latency)
