@@ -282,7 +282,8 @@ def held_codes(
     """
     mapping, devices = hardware.mapping, hardware.devices
     mapped = map_weights(codes, precision, mapping)
-    grid = count_arrays(*codes.shape, precision, mapping, int(hardware.sense is not None))
+    rows, outputs = codes.shape
+    grid = count_arrays(rows, outputs, precision, mapping, int(hardware.sense is not None))
     pedestal = devices.pedestal(mapping.level_max)
     columns = mapped.levels.shape[1] * mapped.levels.shape[2]
     per_array = -(-columns // grid.column_tiles)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import solveh_banded
@@ -91,8 +92,9 @@ def solve(cells_s: np.ndarray, volts: np.ndarray, wires: Wires) -> np.ndarray:
     word = np.arange(cells_s.size).reshape(cells_s.shape)
     bit = word + cells_s.size
     segment = 1 / wires.ohm_per_segment
-    pairs = [(word[:, :-1], word[:, 1:], segment), (bit[:-1], bit[1:], segment)]
-    pairs.append((word, bit, cells_s))
+    pairs: list[tuple[np.ndarray, np.ndarray, Any]] = [
+        (word[:, :-1], word[:, 1:], segment), (bit[:-1], bit[1:], segment), (word, bit, cells_s)
+    ]  # fmt: skip
     one = np.concatenate([nodes.ravel() for nodes, _, _ in pairs])
     other = np.concatenate([nodes.ravel() for _, nodes, _ in pairs])
     between = np.concatenate([np.broadcast_to(g, n.shape).ravel() for n, _, g in pairs])
@@ -171,7 +173,7 @@ def effective_layer(
 
 
 def _check(cells_s: np.ndarray) -> None:
-    fine = cells_s.ndim == 2 and cells_s.size and bool((cells_s >= 0).all())
+    fine = cells_s.ndim == 2 and cells_s.size > 0 and bool((cells_s >= 0).all())
     require(fine, "cells_s", "conductances (rows, columns), none negative", cells_s, "in siemens")
 
 
