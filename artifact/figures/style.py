@@ -167,7 +167,7 @@ def dots(
 
 def direct_label(axes: Axes, x: float, y: float, text: str, colour: str, **options: Any) -> None:
     """Write a curve's name beside its end, in its colour."""
-    style = {"xytext": (4, 0), "va": "center", "fontsize": 7} | options
+    style: dict[str, Any] = {"xytext": (4, 0), "va": "center", "fontsize": 7} | options
     axes.annotate(text, (x, y), textcoords="offset points", color=colour, **style)
 
 
