@@ -18,7 +18,7 @@ from artifact import claims, data, record, reproduce
 from artifact.paths import FIGURES, NOTEBOOKS, ROOT
 from artifact.record import Record
 from tests.artifact.runs import CLAIM, FULL, GRID, made
-from tests.faults import LEFT_OUT
+from tests.faults import left_out
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_run_under_nohup_outlives_its_terminal(ignored, monkeypatch):
 def artifact(tmp_path):
     """A copy of the artifact, whose results may be overwritten, and its environment."""
     copy = tmp_path / "artifact"
-    shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+    shutil.copytree(ROOT, copy, ignore=left_out)
     shutil.copytree(FIGURES, copy / "figures")
     return copy, os.environ | {"PYTHONPATH": str(copy)}
 
@@ -148,7 +148,7 @@ def test_ctrl_c_ends_a_run_with_one_message_and_the_next_goes_on(artifact):
 def repository(tmp_path):
     """A git repository of the artifact as it stands here, and its environment."""
     copy = tmp_path / "artifact"
-    shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+    shutil.copytree(ROOT, copy, ignore=left_out)
     shutil.copytree(FIGURES, copy / "figures", dirs_exist_ok=True)
     for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t",
                     "commit", "-q", "-m", "as it stands"]):  # fmt: skip

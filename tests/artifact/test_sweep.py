@@ -25,7 +25,6 @@ from artifact.studies import precision, residual
 KILLS = 24
 #: Children are forked from a process without threads: a fork of one that has some can hang.
 forked = multiprocessing.get_context("forkserver")
-
 forked.set_forkserver_preload([__name__])
 # Starts two workers, each with a point that does not end; says who they are.
 SLOW = """
