@@ -87,12 +87,12 @@ def note(figure: Figure, text: str) -> None:
 
 def legend(figure: Figure, axes: Axes, side: str = "above", **options: Any) -> None:
     """Explain the marks of some axes outside of all data: above, below or right of all axes."""
-    places = {"above": "outside upper left", "below": "outside lower left",
+    places: dict[str, Any] = {"above": "outside upper left", "below": "outside lower left",
               "right": "outside right upper"}  # fmt: skip
     handles, names = axes.get_legend_handles_labels()
     columns = 1 if side == "right" else len(names)
-    body = figure.subfigs[0]
-    body.legend(handles, names, loc=places[side], **{"ncols": columns} | options)
+    style: dict[str, Any] = {"ncols": columns} | options
+    figure.subfigs[0].legend(handles, names, loc=places[side], **style)
 
 
 def typeset(text: str) -> str:
