@@ -69,7 +69,7 @@ def new_figure(
     figure = plt.figure(figsize=(width, height), layout="constrained")
     # Axes and their legends lie in a figure of their own, so that title and note, which belong
     # to the outer one, never share a margin with a legend.
-    body = figure.subfigures(1, 1)
+    body: Any = figure.subfigures(1, 1)
     if title:
         answer(figure, title)
     return figure, body.subplots(*(shape or (1, 1)), **options)
