@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,8 @@ def report(
     >>> table[["layer", "matrix", "arrays", "reads"]].values.tolist()[-2:]
     [['fc3', '84 x 10', 1, 3], ['network', '', 32, 2661]]
     """
-    law, table = law or AdcLaw(), table or EnergyTable.load()
+    law, siemens = law or AdcLaw(), chip.hardware.devices.on_conductance_s
+    table = table or replace(EnergyTable.load(), on_conductance=siemens)
     images = chip.network.check(images)
     require(len(images) > 0, "images", "at least one", 0, "pass some")
     accuracy, interval = None, None
