@@ -22,8 +22,10 @@ from nvlib.devices import (
     RangeVariation,
     ReadNoise,
     RetentionDrift,
+    SlowNoise,
     StuckCells,
     StuckMap,
+    WriteVerify,
 )
 from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
 from nvlib.example import example_digits, example_network
@@ -31,6 +33,7 @@ from nvlib.hardware import Hardware, SenseColumn
 from nvlib.mapping import ArrayMapping
 from nvlib.measured import read_adc, read_dac, read_device
 from nvlib.network import QuantizedNetwork
+from nvlib.presets import PRESETS, phase_change
 from nvlib.quantization import FakeQuantized, quantize
 from nvlib.quantizers import Precision
 from nvlib.report import report
@@ -41,14 +44,56 @@ from nvlib.wires import Wires
 __version__ = "0.2.0"
 
 __all__ = [
-    "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "AreaTable", "ArrayMapping", "Chip",
-    "ColumnBound", "Converters", "Dac", "DeviceModel", "EmpiricalVariation", "EnergyTable",
-    "FakeQuantized", "Hardware", "LevelMeans", "LevelVariation", "LognormalVariation",
-    "Nonlinearity", "Precision", "ProportionalVariation", "QuantizedNetwork", "RangeVariation",
-    "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip", "StuckCells",
-    "StuckMap", "Wires", "ZeroSkip", "adc_saving", "calibrate", "cost", "efficiency_gain",
-    "example_digits", "example_network", "fine_tune", "inference_energy", "quantize",
-    "read_adc", "read_dac", "read_device", "report", "train",
+    "ALL_POLICIES",
+    "PRESETS",
+    "ActiveRowBound",
+    "Adc",
+    "AdcLaw",
+    "AreaTable",
+    "ArrayMapping",
+    "Chip",
+    "ColumnBound",
+    "Converters",
+    "Dac",
+    "DeviceModel",
+    "EmpiricalVariation",
+    "EnergyTable",
+    "FakeQuantized",
+    "Hardware",
+    "LevelMeans",
+    "LevelVariation",
+    "LognormalVariation",
+    "Nonlinearity",
+    "Precision",
+    "ProportionalVariation",
+    "QuantizedNetwork",
+    "RangeVariation",
+    "ReadNoise",
+    "Recipe",
+    "RetentionDrift",
+    "SenseColumn",
+    "SignSkip",
+    "SlowNoise",
+    "StuckCells",
+    "StuckMap",
+    "Wires",
+    "WriteVerify",
+    "ZeroSkip",
+    "adc_saving",
+    "calibrate",
+    "cost",
+    "efficiency_gain",
+    "example_digits",
+    "example_network",
+    "fine_tune",
+    "inference_energy",
+    "phase_change",
+    "quantize",
+    "read_adc",
+    "read_dac",
+    "read_device",
+    "report",
+    "train",
 ]  # fmt: skip
 
 
