@@ -15,7 +15,6 @@ from nvlib.devices import (
     DeviceModel,
     EmpiricalVariation,
     LevelMeans,
-    LevelVariation,
     LognormalVariation,
     ProportionalVariation,
     RangeVariation,
@@ -42,7 +41,7 @@ __version__ = "0.2.0"
 __all__ = [
     "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "ArrayMapping", "Chip", "ColumnBound",
     "Dac", "DeviceModel", "EmpiricalVariation", "EnergyTable", "FakeQuantized", "Hardware",
-    "LevelMeans", "LevelVariation", "LognormalVariation", "Nonlinearity", "Precision",
+    "LevelMeans", "LognormalVariation", "Nonlinearity", "Precision",
     "ProportionalVariation", "QuantizedNetwork", "RangeVariation", "ReadNoise", "Recipe",
     "RetentionDrift", "SenseColumn", "SignSkip", "StuckCells", "StuckMap", "Wires", "ZeroSkip",
     "adc_saving", "calibrate", "efficiency_gain", "example_digits", "example_network",
