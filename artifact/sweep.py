@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm  # the plain bar: papermill passes it on to the terminal
 
 from artifact import cluster, data
-from artifact.paths import POINTS
+from artifact.paths import POINTS, PROGRESS
 from artifact.provenance import code_hash, inputs
 from nvlib.files import write_text
 
@@ -101,7 +102,8 @@ def run(
     """
     if points:
         data.load(points[0].get("dataset", "auto"))  # complain about data before work starts
-    bar = partial(tqdm, total=len(points), desc=name, unit="point")
+    one_line, begun = os.environ.get(PROGRESS) == "line", time.monotonic()
+    bar = partial(tqdm, total=len(points), desc=name, unit="point", disable=one_line)
     if address:
         results = _on_cluster(address, function, points, folder / name, bar)
     else:
@@ -109,6 +111,9 @@ def run(
         work = Parallel(n_jobs=min(jobs, max(len(points), 1)), return_as="generator",
                         initializer=_end_with, initargs=(os.getpid(),))  # fmt: skip
         results = list(bar(work(tasks)))
+    if one_line:
+        seconds = time.monotonic() - begun
+        print(f"{name}: {len(points)} points in {seconds:.0f} s", file=sys.stderr)
     rows = [point | result for point, result in zip(points, results, strict=True)]
     return pd.DataFrame(rows)
 

@@ -21,8 +21,14 @@ except ImportError:  # covered by a test in a process of its own
 LINE_STEP = 8
 
 if COMPILED:
-    #: Compiles once, keeps the result on disk, and lets threads run side by side.
-    compiled = numba.njit(cache=True, nogil=True)
+
+    def compiled(function):
+        """Compile once, keep that where a folder can be written, let threads run side by side."""
+        try:
+            return numba.njit(cache=True, nogil=True)(function)
+        except RuntimeError:  # neither the package's folder nor the user's
+            return numba.njit(nogil=True)(function)
+
     #: Pasted into its callers: a call that passes arrays costs as much as a small read.
     pasted = numba.njit(inline="always")
 

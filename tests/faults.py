@@ -143,10 +143,8 @@ FAULTS = tuple(Fault(*fault) for fault in (
 ))  # fmt: skip
 #: What is tried in turn: engine, artifact, notebooks.
 SELECTIONS = (
-    ["tests", *(f"--ignore=tests/test_{part}.py" for part in
-                ("faults", "report", "artifact", "record", "robustness", "cluster"))],
-    ["tests/test_cluster.py", "tests/test_artifact.py", "tests/test_robustness.py",
-     "tests/test_record.py", "-k", "not deliberate_faults"],
+    ["tests/nvlib"],
+    ["tests/artifact", "tests/test_documents.py"],
     ["--nbval-lax", "notebooks"],
 )  # fmt: skip
 LEFT_OUT = shutil.ignore_patterns(".venv", "build", ".git", "__pycache__", ".*_cache", "figures")

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artifact import data
+from tests.fuzzing import fuzz
 
 
 @given(st.binary(max_size=60))
@@ -195,3 +196,9 @@ def test_embedded_digits_are_balanced_and_say_so(digits):
 def test_unknown_source_is_refused():
     with pytest.raises(ValueError, match="expected a data source among"):
         data.load("cifar")
+
+
+def test_no_idx_file_does_harm():
+    valid = struct.pack(">HBBIII", 0, 8, 3, 2, 4, 4) + bytes(32)
+    assert data.parse_idx(valid).shape == (2, 4, 4)
+    fuzz("idx", valid, data.parse_idx, data.DataError)
