@@ -44,7 +44,7 @@ def training_seeds(
     return tuple(seed for seed, name in names.items() if name.path.as_posix() in manifest)
 
 
-def test_images(dataset: str, images: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def test_images(dataset: str, images: int | None) -> tuple[np.ndarray, np.ndarray]:
     """The first `images` test images, or all, and their labels.
 
     Raises

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
 from artifact.statistics import Estimate, mean_interval, nominal_level
+from artifact.studies.common import PRECISIONS
 from artifact.studies.nonidealities import NONIDEALITIES, Nonideality
 
 #: Tolerated losses that searches bracket, in points.
@@ -140,3 +142,49 @@ def limits(table: pd.DataFrame, delta: float = DELTA) -> pd.DataFrame:
             "choose one of those, or widen DELTAS and search again"
         )
     return pd.DataFrame(list(_rows(table, delta)))
+
+
+def as_written(limits: pd.DataFrame) -> pd.DataFrame:
+    """Limits as ``results/requirements.csv`` holds them.
+
+    Of a limit beyond what was tested, which `bound` marks, the farther end is left empty.
+    """
+    table = limits.astype({"lower": object, "upper": object})
+    for sign, unknown in ((">", "upper"), ("<", "lower")):
+        table.loc[limits["bound"] == sign, unknown] = ""
+    return table
+
+
+def told(row: Any) -> str:
+    """A limit as engineers read it: value, and its 95 % interval in brackets.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> told(SimpleNamespace(limit=0.2613, lower=0.236, upper=0.2893, bound="="))
+    '0.26 [0.24, 0.29]'
+    >>> told(SimpleNamespace(limit=512.0, lower=512.0, upper=512.0, bound=">"))
+    '> 510'
+    """
+    if row.bound != "=":
+        return f"{row.bound} {_two_digits(row.limit)}"
+    low, high = sorted((row.lower, row.upper))
+    return f"{_two_digits(row.limit)} [{_two_digits(low)}, {_two_digits(high)}]"
+
+
+def _two_digits(value: float) -> str:
+    """Two significant digits, as people write them."""
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
+
+
+def told_table(
+    limits: pd.DataFrame, scheme: str = "differential", training: str = "qat"
+) -> pd.DataFrame:
+    """One row for each nonideality, one column for each precision, in words of `told`."""
+    part = limits[(limits["scheme"] == scheme) & (limits["training"] == training)]
+    words = part.assign(told=[told(row) for row in part.itertuples()])
+    rows = list(dict.fromkeys(zip(part["nonideality"], part["unit"], strict=True)))
+    wide = words.pivot(index=["nonideality", "unit"], columns="precision", values="told")
+    order = [name for name in PRECISIONS if name in wide.columns]
+    return wide.loc[rows, order].fillna("").reset_index().rename_axis(None, axis=1)

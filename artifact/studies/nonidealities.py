@@ -56,7 +56,8 @@ class Nonideality:
     rungs : tuple of float
         In place of the geometric ladder, sizes in order of severity.
     counted : bool
-        Whether C3 rests on it; variants of a nonideality that is counted are not.
+        Whether C3 rests on it: variants of what is counted already are not, nor is drift, no
+        variation, whose limit in time is that in conductance to the power 1/nu.
     against_size_0 : bool
         Losses count against the chip of size 0, which is not lossless, instead of the integer
         network.
@@ -141,9 +142,7 @@ def _thermal(size: float, _, scheme: str, __) -> Hardware:
 
 def _own_inl(size: float, network: QuantizedNetwork, scheme: str, dataset: str) -> Hardware:
     hardware = _sized(common.adc_bits_of(str(network.precision)), network, scheme, dataset)
-    return replace(
-        hardware, adc=replace(hardware.adc, nonlinearity=random_walk("inl_lsb", size))
-    )
+    return replace(hardware, adc=replace(hardware.adc, nonlinearity=random_walk("inl_lsb", size)))
 
 
 def _sized(bits: float, network: QuantizedNetwork, scheme: str, dataset: str) -> Hardware:
@@ -180,8 +179,7 @@ NONIDEALITIES: dict[str, Nonideality] = {
     "read noise": Nonideality("device", _RANGE, _noise, 0.13, 1.35, counted=True),
     "drift, nu = 0.031": Nonideality(
         "device", "days after programming",
-        partial(_written, lambda days: RetentionDrift(86400 * days)), 10.0, 10.0, counted=True,
-        farthest=5),
+        partial(_written, lambda days: RetentionDrift(86400 * days)), 1.0, 16.0, farthest=3),
     "ADC INL": Nonideality("nonlinearity", _LSB, _inl, 4.0, counted=True),
     "ADC DNL": Nonideality(
         "nonlinearity", _LSB, _dnl, 4.0, 1.5, counted=True, against_size_0=True),

@@ -16,6 +16,7 @@ trials are added at `LOOKS` until it is decided which of them is stricter, or th
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -33,12 +34,17 @@ from nvlib.network import QuantizedNetwork
 PILOT = 5
 SCHEMES = ("differential", "offset", "twos-complement")
 TRAININGS = ("qat", "ptq")
-#: Trials by minutes of 2 cores for one notebook: of the pair that C3 compares and of the other
-#: precisions, on the default hardware and recipe; and of both on the other schemes and recipes.
+#: Trials by minutes of 2 cores for one notebook: of the pair that C3 compares and of all other
+#: searches, on the default hardware and recipe; and of both on the other schemes and recipes.
 PLANS = {0.0: (2, 2, 0, 0), 1.0: (5, 2, 2, 0), 3.0: (10, 5, 10, 0), 6.0: (20, 10, 10, 2),
-         10.0: (40, 20, 20, 10)}  # fmt: skip
+         10.0: (40, 20, 20, 5)}  # fmt: skip
 #: Chips of different runs differ: run s has the chips s x this + trial.
 CHIPS_OF_A_RUN = 10**6
+
+
+#: Of `trial_loss`, as columns of the tidy table.
+PARAMETERS = ["dataset", "precision", "nonideality", "scheme", "training", "size", "seed", "trial",
+              "images", "checkpoints"]  # fmt: skip
 
 
 def points(
@@ -59,26 +65,28 @@ def points(
     (['W8A8 W4A3', 'W8A8 W4A3'], 10, 5)
     """
     pair, single, pair_elsewhere, single_elsewhere = PLANS[max(k for k in PLANS if k <= minutes)]
-    default = (SCHEMES[0], TRAININGS[0])
-    axes = [(scheme, training) for training in TRAININGS for scheme in SCHEMES]
-    others = [name for name in common.PRECISIONS if name not in trends.PAIR]
-    wanted = [
-        (name, axis, precisions, trials)
-        for axis in axes
-        for precisions, trials in (
-            (" ".join(trends.PAIR), pair if axis == default else pair_elsewhere),
-            *((other, single if axis == default else single_elsewhere) for other in others),
+    together, alone = " ".join(trends.PAIR), [p for p in common.PRECISIONS if p not in trends.PAIR]
+    found = []
+    for precisions, name, training, scheme in product(
+        (together, *alone), names, TRAININGS, SCHEMES
+    ):
+        if (scheme, training) == (SCHEMES[0], TRAININGS[0]):
+            first = precisions == together and NONIDEALITIES[name].counted
+            trials = pair if first else single
+        else:
+            trials = pair_elsewhere if precisions == together else single_elsewhere
+            trials *= name in AXES
+        trained = (
+            common.training_seeds(dataset, precision, checkpoints, training)
+            for precision in precisions.split()
         )
-        for name in names
-        if trials and (axis == default or name in AXES)
-    ]
-    return [
-        {"dataset": dataset, "precisions": precisions, "nonideality": name, "scheme": scheme,
-         "training": training, "seed": seed, "trials": trials, "images": images,
-         "checkpoints": checkpoints}
-        for name, (scheme, training), precisions, trials in sorted(wanted, key=lambda w: -len(w[2]))
-        if all(common.training_seeds(dataset, p, checkpoints, training) for p in precisions.split())
-    ]  # fmt: skip
+        if trials and all(trained):
+            found.append(
+                {"dataset": dataset, "precisions": precisions, "nonideality": name,
+                 "scheme": scheme, "training": training, "seed": seed, "trials": trials,
+                 "images": images, "checkpoints": checkpoints}
+            )  # fmt: skip
+    return found
 
 
 def trial_loss(
@@ -121,7 +129,7 @@ def _ideal(
 ) -> tuple[np.ndarray, QuantizedNetwork, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """A trial of size 0: what is right, network, images, labels and weights."""
     sample = sampling.of_trial(dataset, seed, trial, images, checkpoints)
-    pixels, labels = (values[sample.chosen] for values in common.test_images(dataset))
+    pixels, labels = (values[sample.chosen] for values in common.test_images(dataset, None))
     number = training_seed(dataset, precision, training, trial, checkpoints)
     net = common.network(dataset, precision, number, checkpoints, training)
     if nonideality:
@@ -132,9 +140,7 @@ def _ideal(
     return right, net, pixels, labels, sample.weights
 
 
-def training_seed(
-    dataset: str, precision: str, training: str, trial: int, checkpoints: str
-) -> int:
+def training_seed(dataset: str, precision: str, training: str, trial: int, checkpoints: str) -> int:
     """Trials take the training seeds in turn."""
     seeds = common.training_seeds(dataset, precision, checkpoints, training)
     return seeds[trial % len(seeds)]

@@ -91,7 +91,7 @@ def draw(order: np.ndarray, images: int, generator: np.random.Generator) -> Samp
 def margins(dataset: str, seed: int, checkpoints: str) -> Point:
     """Margin of every test image at W8A8, largest minus second largest output."""
     net = common.network(dataset, "W8A8", seed, checkpoints)
-    pixels, _ = common.test_images(dataset)
+    pixels, _ = common.test_images(dataset, None)
     best = np.sort(net.logits(pixels), axis=1)[:, -2:]
     return {"margins": (best[:, 1] - best[:, 0]).round(4).tolist()}
 

@@ -105,10 +105,11 @@ def _judged(first: dict[str, object], ratios: dict[str, Estimate]) -> list[dict[
     p = [sequential_p(ratio.p_value(), LOOKS) for ratio in ratios.values()]
     pooled = Estimate.weighted([(1 / len(ratios), ratio) for ratio in ratios.values()])
     p_pooled = sequential_p(pooled.p_value(), LOOKS)
+    named = [*ratios.items(), ("pooled", pooled)]
     rows = []
-    for name, ratio, single, corrected in [
-        *zip(ratios, ratios.values(), p, holm(p), strict=True), ("pooled", pooled, p_pooled, p_pooled)
-    ]:  # fmt: skip
+    for (name, ratio), single, corrected in zip(
+        named, [*p, p_pooled], [*holm(p), p_pooled], strict=True
+    ):
         lower, upper = ratio.interval(CONFIDENCE)
         order = UNDECIDED if corrected > LEVEL else STRICTER if ratio.value < 0 else LOOSER
         rows.append(
