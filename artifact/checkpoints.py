@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from torch import nn
 from artifact.models import MODELS
 from artifact.paths import CHECKPOINTS
 from nvlib import Precision, QuantizedNetwork
-from nvlib.files import write_text, write_whole
-from nvlib.storage import read_metadata
+from nvlib.storage import read_metadata, write_text, write_whole
 
 MANIFEST = "manifest.json"
+#: Pixels that each network takes, for files that do not say so.
+PIXELS = {"lenet5": (0, 255), "wide": (0, 255), "residual": (0, 1)}
 
 
 class CheckpointError(ValueError):
@@ -196,7 +197,8 @@ def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> Quantize
     """
     if name.precision is None:
         raise ValueError(f"expected a quantized checkpoint, received {name}; use load_float")
-    return QuantizedNetwork.load(verified_content(name, folder))
+    network = QuantizedNetwork.load(verified_content(name, folder))
+    return replace(network, image_range=network.image_range or PIXELS[name.network])
 
 
 def load_float(name: CheckpointName, folder: Path = CHECKPOINTS) -> nn.Module:

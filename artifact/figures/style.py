@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from nvlib.files import write_whole
+from nvlib.storage import write_whole
 
 COLUMN, PAGE = 85 / 25.4, 178 / 25.4  # inches
 #: One colour and marker per precision in every figure (Okabe-Ito, colour-blind safe).
