@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nvlib import converters, devices, hardware, mapping, storage
+from nvlib import converters, devices, hardware, mapping, storage, wires
 from nvlib.arrays import LayerArrays, parts_of, write_layer
 from nvlib.chain import fuse
 from nvlib.checks import require, require_instance, require_integer
@@ -35,7 +35,7 @@ EVENT_BLOCK = 100  # images that are counted together
 #: Classes that a chip's file can hold in its hardware.
 STORABLE = {
     name: kind
-    for module in (converters, devices, hardware, mapping)
+    for module in (converters, devices, hardware, mapping, wires)
     for name, kind in vars(module).items()
     if isinstance(kind, type)
 }
