@@ -14,7 +14,7 @@ from artifact.paths import ROOT
 from artifact.provenance import COMMON
 from artifact.record import PROVENANCE, AlteredError, Record, committed
 from artifact.studies import limits
-from nvlib.files import write_text, write_whole
+from nvlib.storage import write_text, write_whole
 
 
 class PromotionError(ValueError):

@@ -24,6 +24,7 @@ from nvlib import (
     RetentionDrift,
     SenseColumn,
     StuckCells,
+    Wires,
 )
 from nvlib.kernel import CompiledReader
 from nvlib.mapping import SCHEMES
@@ -61,6 +62,7 @@ CHIPS = {
         adc=Adc(5, nonlinearity=CURVE, noise_lsb=0.4),
     ),
     "sense column": Hardware(devices=VARIED, sense=SenseColumn(guard_rows=1)),
+    "wires": Hardware(devices=VARIED, wires=Wires(50.0), sense=SenseColumn()),
 }  # fmt: skip
 
 
