@@ -1,6 +1,6 @@
 """Published devices: a phase-change cell, a filamentary one, a charge-trapping one.
 
-`PRESETS` are tables for `read_device`, like your own. Nobody has published their cells one by one,
+`preset` names tables for `read_device`, like your own. Nobody has published their cells one by one,
 so the tables are synthesized: the samples of each level are evenly spaced quantiles of the normal
 distribution that has the published mean and spread; each file says whose. `phase_change` is the
 same phase-change cell as formulas, for any number of levels and with its slow noise.
@@ -14,14 +14,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from nvlib.checks import require_integer, require_number
-from nvlib.devices import DeviceModel, LevelVariation, RetentionDrift, SlowNoise
+from nvlib.checks import require_choice, require_integer, require_number
+from nvlib.devices import DeviceModel, RangeVariation, RetentionDrift
 
-#: Files of the tables, by name of the device.
-PRESETS: dict[str, Path] = {
-    name: Path(str(files("nvlib").joinpath("presets", f"{file}.csv")))
-    for name, file in (("PCM", "pcm"), ("RRAM", "rram"), ("SONOS", "sonos"))
-}
 SOURCES = {
     "PCM": "Doped-GST mushroom cells: fits of IBM's aihwkit to a million of them (Nandakumar et "
     "al., ICECS 2019; Joshi et al. 2020, doi:10.1038/s41467-020-16108-9).",
@@ -36,6 +31,20 @@ G_MAX_US = {"PCM": 25.0, "RRAM": 40.0, "SONOS": 16.0}
 #: whose cells, with their spread, stay above zero.
 LOWEST = {"PCM": 0.04, "RRAM": 0.1, "SONOS": 0.01}
 READ_S = 250e-9  # read pulse of the phase-change cell
+
+
+def preset(name: str) -> Path:
+    """File of a published device, PCM, RRAM or SONOS, for `read_device`.
+
+    Examples
+    --------
+    >>> from nvlib import read_device
+    >>> device, _ = read_device(preset("RRAM"))
+    >>> [round(1e6 * mean) for mean in device.means_s]  # uS
+    [4, 16, 28, 40]
+    """
+    file = f"{require_choice('name', name, SOURCES).lower()}.csv"
+    return Path(str(files("nvlib").joinpath("presets", file)))
 
 
 def pcm_moments(g: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -76,11 +85,11 @@ def phase_change(cell_bits: int = 1, seconds: float = 20.0) -> DeviceModel:
     return DeviceModel(
         1 / lowest,
         (
-            LevelVariation(tuple(spread / 25.0 / window)),
+            RangeVariation(tuple(spread / 25.0 / window)),
             RetentionDrift(seconds, tuple(nu), tuple(nu_sigma)),  # from 20 s on
         ),
         on_conductance_s=25e-6,
-        slow_noise=SlowNoise(tuple(noise / window)),
+        slow_noise=RangeVariation(tuple(noise / window)),
     )
 
 
@@ -89,7 +98,7 @@ def spread_us(name: str, g: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> [float(spread_us(name, np.array(1.0)).round(2)) for name in PRESETS]
+    >>> [float(spread_us(name, np.array(1.0)).round(2)) for name in SOURCES]
     [1.06, 1.1, 0.2]
     """
     if name == "RRAM":
@@ -104,7 +113,7 @@ def preset_table(name: str) -> str:
 
     Examples
     --------
-    >>> preset_table("RRAM") == PRESETS["RRAM"].read_text()
+    >>> preset_table("RRAM") == preset("RRAM").read_text()
     True
     """
     g, times = np.linspace(LOWEST[name], 1, 4), (20, 1000, 86400)

@@ -29,7 +29,6 @@ from nvlib import (
     ReadNoise,
     RetentionDrift,
     SenseColumn,
-    SlowNoise,
     StuckCells,
 )
 from tests.conftest import model_of
@@ -316,7 +315,7 @@ def test_chips_read_on_a_gpu_give_the_same_bits(network, digits):
 
 
 def test_slow_noise_is_the_same_over_an_inference_and_another_one_next_time(network, digits):
-    devices = DeviceModel(effects=(RangeVariation(0.02),), slow_noise=SlowNoise(0.05))
+    devices = DeviceModel(effects=(RangeVariation(0.02),), slow_noise=RangeVariation(0.05))
     chips = [
         Chip(network("W2A2"), Hardware(devices=devices), 4, compiled=compiled)
         for compiled in (True, False)
@@ -329,7 +328,7 @@ def test_slow_noise_is_the_same_over_an_inference_and_another_one_next_time(netw
         np.testing.assert_array_equal(one, alone)
     chip = chips[0]
     first, second = chip.arrays[2].conductance, chip.at(1).arrays[2].conductance
-    written = Chip(chip.network, Hardware(devices=replace(devices, slow_noise=SlowNoise())), 4)
+    written = Chip(chip.network, Hardware(devices=replace(devices, slow_noise=None)), 4)
     quiet, step = written.arrays[2].conductance, 2.0 ** chip.arrays[2].grid_bits
     for found in (first, second):  # around the cells that were written; no cell falls below zero
         error = (found - quiet)[chip.arrays[2].mapped.levels == 1] / step

@@ -7,21 +7,21 @@ import warnings
 import numpy as np
 import pytest
 
-from nvlib import PRESETS, ArrayMapping, Chip, Hardware, phase_change, read_device
+from nvlib import ArrayMapping, Chip, Hardware, phase_change, preset, read_device
 from nvlib.measured import MeasurementError
-from nvlib.presets import G_MAX_US, LOWEST, pcm_moments, preset_table, spread_us
+from nvlib.presets import G_MAX_US, LOWEST, SOURCES, pcm_moments, preset_table, spread_us
 
 #: Copied from the sources' tables by hand: (share of the highest conductance, spread in uS).
 KNOWN = {"PCM": [(0.5, 0.952725), (1.0, 1.0554)], "RRAM": [(0.0, 0.348), (1.0, 1.103)],
          "SONOS": [(0.5, 0.1967), (1.0, 0.1988)]}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_preset_has_the_published_moments(name):
-    assert PRESETS[name].read_text() == preset_table(name)
+    assert preset(name).read_text() == preset_table(name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        device, table = read_device(PRESETS[name])
+        device, table = read_device(preset(name))
     g = np.linspace(LOWEST[name], 1, 4)
     np.testing.assert_allclose(device.means_s, g * G_MAX_US[name] * 1e-6, rtol=1e-4)
     np.testing.assert_allclose(device.sigmas_s, spread_us(name, g) * 1e-6, rtol=1e-3)
@@ -36,14 +36,16 @@ def test_a_preset_has_the_published_moments(name):
 
 
 def test_the_phase_change_table_drifts_as_its_formulas():
-    device, _ = read_device(PRESETS["PCM"])
+    device, _ = read_device(preset("PCM"))
     drift = device.model(86400.0).effects[-1]
     formula = phase_change(2, 86400.0).effects[-1]
     np.testing.assert_allclose(drift.nu, formula.nu, atol=2e-5)
     np.testing.assert_allclose(drift.nu_sigma, formula.nu_sigma, atol=2e-4)
     assert formula.nu[0] > formula.nu[-1] == 0.049
     with pytest.raises(MeasurementError, match="seconds: expected none without measured drift"):
-        read_device(PRESETS["SONOS"])[0].model(100.0)
+        read_device(preset("SONOS"))[0].model(100.0)
+    with pytest.raises(ValueError, match="name: expected one of PCM, RRAM, SONOS"):
+        preset("FeFET")
 
 
 def test_one_over_f_noise_is_that_of_the_source():
