@@ -15,8 +15,8 @@ from artifact.explorer import Setting, Subject, evaluate, shipped
 from artifact.paths import ROOT
 from artifact.studies.common import PRECISIONS
 from nvlib.energy import COMPONENTS, DESIGN_LAWS, PARTIAL_LAWS
-from nvlib.files import write_text
 from nvlib.quantizers import Precision
+from nvlib.storage import write_text
 
 GRID = ROOT / "artifact" / "site" / "explorer.json"
 IMAGES = 1000

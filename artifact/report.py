@@ -29,7 +29,7 @@ from artifact import claims, figures, publish, story
 from artifact.figures.style import supplement
 from artifact.paths import NOTEBOOKS, REPORT
 from artifact.record import AlteredError, Record, committed
-from nvlib.files import write_text
+from nvlib.storage import write_text
 
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?(?:\n[^$\n]+?)?)\$(?!\d)", re.DOTALL)
 _SITE = files("artifact").joinpath("site")
@@ -66,7 +66,7 @@ def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Pat
         if path.suffix == ".png"
     }
     style = _SITE.joinpath("style.css").read_text("utf-8")
-    write_text(REPORT / "style.css", style + HtmlFormatter().get_style_defs(".highlight"))
+    write_text(REPORT / "style.css", HtmlFormatter().get_style_defs(".highlight") + "\n" + style)
     for name in ("search.js", "explorer.js"):
         write_text(REPORT / name, _SITE.joinpath(name).read_text("utf-8"))
     grid = _SITE.joinpath("explorer.json").read_text("utf-8")

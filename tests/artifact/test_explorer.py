@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from artifact import explorer
-from artifact.explorer import Setting, evaluate, of_model, shipped
+from artifact.explorer import Setting, evaluate, shipped
 from nvlib import (
     ALL_POLICIES,
     AdcLaw,
