@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -93,7 +92,7 @@ def _of_notebook(path: Path) -> list[Origin]:
                 found.append(Origin(
                     ast.literal_eval(name), path.stem, cell.id,
                     f"{drawer.__module__}.{drawer.__name__}", tables.get(ast.unparse(table), ""),
-                    inspect.getdoc(drawer).splitlines()[0], _reading(cells[place + 1 :]),
+                    (drawer.__doc__ or "").splitlines()[0], _reading(cells[place + 1 :]),
                 ))  # fmt: skip
     return found
 
