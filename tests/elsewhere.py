@@ -14,7 +14,7 @@ import torch
 
 from artifact import sweep
 from artifact.paths import ROOT
-from artifact.studies import common, precision, requirements, residual, sparsity
+from artifact.studies import beyond, common, precision, region, requirements, residual, sparsity
 from nvlib import Chip, QuantizedNetwork, chip
 
 #: (function, points of the quick profile's size or below it), of every study.
@@ -28,10 +28,10 @@ STUDIES = (
         ["ADC INL", "DAC INL"], "embedded", 8, 2, 0, ("W8A8", "W4A3"), "ptq")),
     (sparsity.saving_point, sparsity.points("embedded", 10, (64, 128))),
     (sparsity.zeros_point, sparsity.points("embedded", 10, (128,))),
-    (sparsity.region_point, sparsity.region_points("embedded", 2)),
-    (sparsity.tornado_point, sparsity.tornado_points("embedded", 2)),
+    (region.region_point, region.region_points("embedded", 2)),
+    (region.tornado_point, region.tornado_points("embedded", 2)),
     (sparsity.guard_point, sparsity.guard_points("embedded", 10, 2)),
-    (sparsity.beyond_point, sparsity.beyond_points("embedded", 10)),
+    (beyond.point, beyond.points("embedded", 10)),
     (residual.step_point, residual.step_points("embedded", 50)),
     (residual.chip_point, residual.chip_points("embedded", 10, 2)),
     (residual.device_point, residual.device_points("embedded", 10, 2)),
