@@ -48,9 +48,12 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class ZeroSkip:
-    """No active row, so no current in the sense column: nothing is converted."""
+    """No active row, so no current in the sense column: nothing is converted.
 
-    senses = True
+    Digital logic that sees the drivers' bits knows it without sensing (`senses` False).
+    """
+
+    senses: bool = True
 
     def bound(self, access: Access) -> np.ndarray:
         return np.where(access.digit_sums == 0, 0, NO_BOUND)

@@ -1,6 +1,6 @@
 """Tables to figures. Nothing is computed here but positions on paper; one module a subject."""
 
-from artifact.figures.accuracy import compromise, one_image, precision_sweep
+from artifact.figures.accuracy import certainty, compromise, converters, one_image, precision_sweep
 from artifact.figures.energy import (
     adc_reduction,
     beyond,
@@ -18,7 +18,7 @@ from artifact.figures.style import save
 from artifact.figures.tolerance import requirements, trend
 
 __all__ = [
-    "adc_reduction", "beyond", "compromise", "efficiency", "energy_breakdown", "guard_rows",
+    "adc_reduction", "beyond", "certainty", "compromise", "converters", "efficiency", "energy_breakdown", "guard_rows",
     "layer_costs", "measured_device", "one_image", "pipeline", "planes", "precision_sweep",
     "region", "requirements", "resolved_bits", "save", "tornado", "trend", "zeros",
 ]  # fmt: skip

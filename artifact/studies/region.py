@@ -97,7 +97,7 @@ RANGES = {
     "comparator": (0.003, 0.06),
 }
 #: Laws that a SAR converter may follow when it stops early; those without a fitted constant.
-SOURCED_PARTIAL_LAWS = ("sar-cycles", "linear", "half-fixed", "cdac")
+SOURCED_PARTIAL_LAWS = ("sar-cycles", "constant-power", "linear", "half-fixed", "cdac")
 
 
 def tornado_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
