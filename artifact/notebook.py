@@ -97,7 +97,7 @@ class Session:
             folder = record.of_run(self.dataset).figures
             figures.save(figure, folder, name, label, dataset == "mnist", self.provenance())
         elif dataset != "mnist":
-            figure.suptitle(label, fontsize=7, color="#b00000")
+            figures.note(figure, label)
 
     def claims(self, judged: list[dict[str, Any]]) -> None:
         """Show paper beside ours; write it to ``build``, unless recorded tables are shown."""

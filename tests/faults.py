@@ -25,8 +25,6 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from nvlib.files import write_text
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -282,10 +280,11 @@ def main() -> int:
         for fault, result in zip(rest, bar, strict=True):
             results[fault] = result
             if result["caught by"]:  # what survived is tried again, once tests are mended
-                write_text(kept[fault], json.dumps(result))
+                kept[fault].parent.mkdir(parents=True, exist_ok=True)
+                kept[fault].write_text(json.dumps(result))
             bar.write(f"{fault.what}: {result['caught by'] or 'NOT CAUGHT'}")
     table = pd.DataFrame([results[fault] for fault in FAULTS])
-    write_text(ROOT / "results" / "faults.csv", table.to_csv(index=False, lineterminator="\n"))
+    table.to_csv(ROOT / "results" / "faults.csv", index=False, lineterminator="\n")
     caught = (table["caught by"] != "").mean()
     print(table.to_string(index=False), f"\n{len(table)} faults, {caught:.0%} caught")
     return 0 if caught >= 0.95 else 1

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import psutil
@@ -28,6 +29,8 @@ from tests.faults import left_out
         (["--profile", "huge"], "invalid choice"),
         (["--fast"], "unrecognized arguments: --fast"),
         (["--jobs", "0"], "expected at least 1, received 0"),
+        (["--minutes", "-1"], "--minutes: expected a number above 0, received -1.0"),
+        (["--minutes", "nan"], "--minutes: expected a number above 0, received nan"),
     ],
 )
 def test_unknown_options_end_with_usage_and_code_2(arguments, message, capsys):
@@ -76,6 +79,7 @@ def test_a_failing_notebook_is_named_with_its_cell_and_the_rest_goes_on(tmp_path
     [
         (KeyboardInterrupt(), 130, "stopped; start again to go on where it stopped"),
         (OSError(28, "No space left on device"), 1, "stopped: No space left on device; start"),
+        (OSError(28, "No space left on device", "/a/b"), 1, "left on device: /a/b; start again"),
     ],
 )
 def test_what_stops_a_run_is_one_line(error, code, message, monkeypatch, capsys):
@@ -86,6 +90,47 @@ def test_what_stops_a_run_is_one_line(error, code, message, monkeypatch, capsys)
     monkeypatch.setattr(reproduce.signal, "signal", lambda *_: None)
     assert reproduce.run() == code
     assert message in capsys.readouterr().err
+
+
+def notebook_of(folder, name, code):
+    """A notebook with one cell, of parameters."""
+    cell = nbformat.v4.new_code_cell(code, metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "", "language": "python"}
+    book = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    nbformat.write(book, folder / f"{name}.ipynb")
+    return reproduce.Notebook(name, "", (1.0, 1.0, 1.0))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_a_notebook_is_told_with_the_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    book, target = notebook_of(tmp_path, "01_some", "x = 1"), tmp_path / "build"
+    target.mkdir()
+    (target / "01_some.ipynb").symlink_to("/dev/full")
+    failure = reproduce.run_notebook(book, {}, target)
+    assert "No space left on device; it was to be written to " + str(target) in failure
+
+
+def test_minutes_go_to_the_notebooks_that_take_them(tmp_path, monkeypatch, capsys, digits):
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    books = [notebook_of(tmp_path, "01_free", "x = 0"),
+             notebook_of(tmp_path, "02_limited", "minutes = 0.0")]  # fmt: skip
+    assert ["minutes" in reproduce.defaults(book) for book in books] == [False, True]
+    monkeypatch.setattr(data, "load", lambda _: digits)
+    handed = {}
+
+    def check(book, parameters):
+        handed[book.name] = parameters.get("minutes")
+        raise OSError("far enough")
+
+    monkeypatch.setattr(reproduce, "check_parameters", check)
+    monkeypatch.setattr(reproduce, "CATALOGUE", tuple(books[::-1]))
+    with pytest.raises(OSError, match="far enough"):
+        reproduce.main(["--minutes", "2.5"])
+    assert handed == {"02_limited": 2.5}
+    monkeypatch.setattr(reproduce, "CATALOGUE", tuple(books[:1]))
+    assert reproduce.main(["--minutes", "2.5"]) == 2
+    assert "expected a notebook with that parameter, found none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ignored", [True, False])

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +123,15 @@ def test_a_sweep_keeps_order_resumes_and_notices_other_parameters(tmp_path):
     assert again["y"].tolist() == [9, 1, 4, 25]
     assert len(calls) == 5
     assert not list((tmp_path / "squares").glob(".*"))
+
+
+@pytest.mark.parametrize("told", ["line", ""])
+def test_in_a_log_a_study_is_one_line(told, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NVLIB_PROGRESS", told)
+    sweep.run("squares", square, [{"x": 2, "dataset": "embedded"}] * 3, folder=tmp_path)
+    shown = capsys.readouterr().err
+    assert ("%|" in shown) != bool(told)
+    assert bool(re.fullmatch(r"squares: 3 points in \d+ s\n", shown)) == bool(told)
 
 
 def test_processes_change_nothing(tmp_path):
