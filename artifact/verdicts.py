@@ -57,6 +57,12 @@ def accuracy_sentence(explained: pd.DataFrame) -> str:
     return _sentence("; ".join(parts))
 
 
+def accuracy_title(explained: pd.DataFrame) -> str:
+    """Which recipes give the paper's accuracy, in a few words."""
+    names = [RECIPES[name] for name in explained.loc[explained["explains"], "training"]]
+    return f"The paper's accuracy at W4A3 is that of: {', '.join(names) or 'no recipe'}"
+
+
 def judge_compromise(chips: pd.DataFrame, certain: pd.DataFrame) -> list[dict[str, Any]]:
     """C2: the cheapest within 0.5 points of float, on one chip, with differential pairs.
 
@@ -92,6 +98,44 @@ def compromise_sentence(rules: pd.DataFrame) -> str:
         parts.append(f"{RECIPES[training]} {', '.join(counts)}")
     total = rules["rule"].nunique()
     return _sentence(f"of {total} rules of decision, W4A3 is picked by: " + "; ".join(parts))
+
+
+def compromise_title(judged: list[dict[str, Any]]) -> str:
+    """What the judged rule picks under each recipe."""
+    return f"Cheapest within {JUDGED:g} points of float: {judged[0]['measured']}"
+
+
+def converters_title(kinds: pd.DataFrame) -> str:
+    """Energy of W8A8 with plain coarse converters beside sparsity-aware fine ones."""
+    mine = kinds[kinds["precision"] == "W8A8"].set_index("converter")["energy_nj"]
+    return (
+        f"W8A8: {mine['3 bits']:.0f} nJ with plain 3-bit converters, "
+        f"{mine['8 bits, sparsity-aware']:.0f} nJ with sparsity-aware 8-bit ones"
+    )
+
+
+def parts_title(steps: pd.DataFrame) -> str:
+    """What the sense column is worth beyond what needs no sensing."""
+    fair = steps[steps["against"] == decomposition.FAIR].set_index("precision")["gain"]
+    told = " and ".join(f"{gain:.2f} x at {name}" for name, gain in fair.items())
+    return f"Beyond column sums and digital zero skip, the sense column gains {told}"
+
+
+def draws_title(draws: pd.DataFrame) -> str:
+    """How many draws give all four numbers."""
+    near = _near(draws).all(axis=0).mean()
+    return f"{near:.1%} of {len(draws):,} combinations of sourced laws and constants give all four"
+
+
+def region_sentence(region: pd.DataFrame) -> str:
+    """How many combinations give the four numbers, and how many readings of the hardware."""
+    keys = ["network", "cell_bits", "inputs", "adc_rule"]
+    found = region[region["explains"]]
+    return _sentence(
+        f"{len(found)} of {len(region):,} combinations give all four numbers, of "
+        f"{len(found.drop_duplicates(keys))} among {len(region.drop_duplicates(keys))} readings of "
+        "the hardware"
+    )
 
 
 def judge_savings(
@@ -164,13 +208,17 @@ def savings_sentence(steps: pd.DataFrame) -> str:
 
 def singles_table(singles: pd.DataFrame) -> pd.DataFrame:
     """Of each single choice the four numbers, how many are within tolerance, and a word for it."""
-    near = np.stack(
-        [(singles[column] - paper(_key(column))).abs() <= expected()[_key(column)]["tolerance"]
-         for column in FOUR]
-    )  # fmt: skip
-    held = near.sum(axis=0)
+    held = _near(singles).sum(axis=0)
     word = np.where(held == len(FOUR), "keeps it", "breaks it")
     return singles[["choice", *FOUR]].assign(held=held, agreement=word)
+
+
+def _near(table: pd.DataFrame) -> np.ndarray:
+    """Which of the four numbers are within tolerance of the paper's: (4, rows)."""
+    return np.stack(
+        [(table[column] - paper(_key(column))).abs() <= expected()[_key(column)]["tolerance"]
+         for column in FOUR]
+    )  # fmt: skip
 
 
 def _key(column: str) -> str:

@@ -210,8 +210,8 @@ def inference_energy(
     is it known what may be spared. So array, drivers and data movement cost the same with and
     without policies. What detection takes, per access and array: the sense column's cells; where
     a policy senses, a complete conversion, of no more bits than the converters have, since a
-    larger count spares nothing, and for each column a comparison with its bound; and with `SignSkip`,
-    where it works, a comparison for each pair.
+    larger count spares nothing, and for each column a comparison with its bound; and with
+    `SignSkip`, where it works, a comparison for each pair.
 
     Examples
     --------

@@ -39,7 +39,10 @@ class Access:
 class Policy(Protocol):
     """One mechanism."""
 
-    senses: bool
+    @property
+    def senses(self) -> bool:
+        """Whether it needs the sense column."""
+        ...
 
     def bound(self, access: Access) -> np.ndarray:
         """Largest column sum that is possible: broadcasts to (sums, columns); 0 needs none."""

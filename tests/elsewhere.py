@@ -14,14 +14,29 @@ import torch
 
 from artifact import sweep
 from artifact.paths import ROOT
-from artifact.studies import beyond, common, precision, region, requirements, residual, sparsity
+from artifact.studies import (
+    beyond,
+    common,
+    compromise,
+    decomposition,
+    one_hardware,
+    precision,
+    region,
+    requirements,
+    residual,
+    sparsity,
+)
 from nvlib import Chip, QuantizedNetwork, chip
 
 #: (function, points of the quick profile's size or below it), of every study.
 STUDIES = (
     (precision.quantized_point, precision.seed_points("embedded", 100)),
     (precision.chip_point, precision.seed_points("embedded", 30)),
-    (precision.cost_point, precision.cost_points("embedded", 20, 2)),
+    (compromise.point, compromise.points("embedded", 20, 20, 2)),
+    (decomposition.point, decomposition.points("embedded", 4)),
+    (decomposition.draw_point, decomposition.draw_points("embedded", 4)),
+    (decomposition.single_point, decomposition.single_points("embedded", 4)),
+    (one_hardware.point, one_hardware.points("embedded", 10, 2, 1)),
     (requirements.search_point, requirements.points(
         ["range variation", "read noise"], "embedded", 8, 2, 0, ("W4A3", "W2A2"))),
     (requirements.search_point, requirements.points(

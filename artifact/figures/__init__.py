@@ -4,9 +4,11 @@ from artifact.figures.accuracy import certainty, compromise, converters, one_ima
 from artifact.figures.energy import (
     adc_reduction,
     beyond,
+    draws,
     efficiency,
     energy_breakdown,
     guard_rows,
+    parts,
     planes,
     region,
     resolved_bits,
@@ -19,8 +21,8 @@ from artifact.figures.tolerance import requirements, trend
 
 __all__ = [
     "COLOURS", "MAIN", "adc_reduction", "beyond", "certainty", "compromise",
-    "converters", "efficiency",
+    "converters", "draws", "efficiency",
     "energy_breakdown", "guard_rows", "layer_costs", "measured_device", "note", "one_image",
-    "pipeline", "planes", "precision_sweep", "region", "requirements", "resolved_bits",
+    "parts", "pipeline", "planes", "precision_sweep", "region", "requirements", "resolved_bits",
     "save", "supplement", "tornado", "trend", "zeros",
 ]  # fmt: skip

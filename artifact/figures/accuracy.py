@@ -46,7 +46,7 @@ def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) ->
 
 def precision_sweep(grid: pd.DataFrame, title: str) -> Figure:
     """The W x A grid after training and with training, and W4A3 of every recipe by seed."""
-    figure, panels = new_figure(PAGE, 2.9, 1, 3, width_ratios=(1, 1.25, 0.75))
+    figure, panels = new_figure(PAGE, 3.0, 1, 3, title=title, width_ratios=(1, 1.25, 0.75))
     shares = grid.assign(accuracy=100 * grid["correct"] / grid["images"])
     floats = shares[shares["precision"] == "float"].set_index("training")["accuracy"]
     networks = shares[shares["precision"] != "float"]
@@ -76,7 +76,6 @@ def precision_sweep(grid: pd.DataFrame, title: str) -> Figure:
     last.set(ylabel="accuracy at W4A3 (%)", xlim=(-0.5, len(order) - 0.5))
     last.set_xticks(range(len(order)), [RECIPES[name].replace(" ", "\n") for name in order])
     last.legend(loc="lower right")
-    figure.suptitle(title, fontsize=8)
     return figure
 
 
@@ -103,7 +102,7 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
     floors : dict
         Recipe -> accuracy (%) that the stated rule asks for.
     """
-    figure, panels = new_figure(PAGE, 2.7, 1, len(tables), sharey=True, squeeze=False)
+    figure, panels = new_figure(PAGE, 2.8, 1, len(tables), title=title, sharey=True, squeeze=False)
     for axes, (training, table) in zip(panels[0], tables.items(), strict=True):
         ordered = table.sort_values(["energy_nj", "accuracy"], ascending=[True, False])
         best = ordered["accuracy"].cummax().shift(fill_value=-np.inf)
@@ -119,14 +118,13 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
                  ylim=(max(table["accuracy"].min() - 0.5, 94), 100))  # fmt: skip
     panels[0, 0].set(ylabel="accuracy on that chip (%)")
     panels[0, -1].legend(loc="lower right")
-    figure.suptitle(title, fontsize=8)
     return figure
 
 
 def certainty(table: pd.DataFrame, title: str) -> Figure:
     """How often W4A3 is the cheapest within a tolerance, by recipe and scheme."""
     schemes = list(dict.fromkeys(table["scheme"]))
-    figure, panels = new_figure(PAGE, 2.2, 1, len(schemes), sharey=True, squeeze=False)
+    figure, panels = new_figure(PAGE, 2.4, 1, len(schemes), title=title, sharey=True, squeeze=False)
     for axes, scheme in zip(panels[0], schemes, strict=True):
         for place, training in enumerate(RECIPES):
             rows = table[(table["scheme"] == scheme) & (table["training"] == training)]
@@ -140,13 +138,12 @@ def certainty(table: pd.DataFrame, title: str) -> Figure:
                  ylim=(-4, 104))  # fmt: skip
     panels[0, 0].set(ylabel="samples that pick W4A3 (%)")
     panels[0, 0].legend(loc="upper left")
-    figure.suptitle(title, fontsize=8)
     return figure
 
 
 def converters(table: pd.DataFrame, title: str) -> Figure:
     """Energy against accuracy on chip, one mark a precision and one line a kind of converter."""
-    figure, axes = new_figure(PAGE, 3.2)
+    figure, axes = new_figure(PAGE, 3.3, title=title)
     kinds = list(dict.fromkeys(table["converter"]))
     for kind, colour in zip(kinds, RECIPE_COLOURS, strict=False):
         rows = table[table["converter"] == kind].sort_values("energy_nj")
@@ -155,11 +152,11 @@ def converters(table: pd.DataFrame, title: str) -> Figure:
             axes.plot(row.energy_nj, row.accuracy, MARKERS.get(row.precision, "."), color=colour,
                       mfc="white" if "least" in kind else colour)  # fmt: skip
             if row.precision in ("W8A8", "W4A3"):
-                axes.annotate(f" {row.precision}, {row.energy_nj:.0f} nJ",
-                              (row.energy_nj, row.accuracy), fontsize=5.5, color=colour)  # fmt: skip
+                place = row.energy_nj, row.accuracy
+                axes.annotate(f" {row.precision}, {row.energy_nj:.0f} nJ", place, fontsize=5.5,
+                              color=colour)  # fmt: skip
         axes.plot([], [], color=colour, label=kind)
     axes.set(xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy on that chip (%)",
              ylim=(max(table["accuracy"].min() - 0.5, 94), None))  # fmt: skip
     axes.legend(loc="lower right", title="converters", title_fontsize=6.5)
-    axes.set_title(title, fontsize=8)
     return figure

@@ -189,10 +189,16 @@ def utility(table: pd.DataFrame, points_per_halving: float) -> str:
     return str(worth.idxmax())
 
 
+Rule = Callable[[pd.DataFrame, float], str]
+
+
+def _within(tolerance: float) -> Rule:
+    return lambda table, most: cheapest(table, tolerance, most)
+
+
 #: How one may decide, by name: (choices, accuracy of floating point) -> a precision.
-RULES: dict[str, Callable[[pd.DataFrame, float], str]] = {
-    **{f"least energy within {t:g} points of float":
-       lambda table, most, t=t: cheapest(table, t, most) for t in TOLERANCES},
+RULES: dict[str, Rule] = {
+    **{f"least energy within {t:g} points of float": _within(t) for t in TOLERANCES},
     "fewest cells within 0.5 points of float":
         lambda table, most: cheapest(table, 0.5, most, "cells"),
     "knee of the front, accuracy against energy": lambda table, _: knee(table),
@@ -239,7 +245,7 @@ def certainty(chips: pd.DataFrame, samples: int = SAMPLES, seed: int = 0) -> pd.
         most = floats.set_index("seed").loc[seeds, RIGHT].to_numpy()  # (S, B)
         energy = np.array([indexed.loc[name]["energy_nj"].mean() for name in names])
         images = group["images"].iloc[0] / BLOCKS
-        picks = {tolerance: [] for tolerance in TOLERANCES}  # type: dict[float, list[str]]
+        picks: dict[float, list[str]] = {tolerance: [] for tolerance in TOLERANCES}
         for _ in range(samples):
             s = generator.integers(len(seeds), size=len(seeds))
             b = generator.integers(BLOCKS, size=BLOCKS)

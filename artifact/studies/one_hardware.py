@@ -175,3 +175,10 @@ def distances(table: pd.DataFrame, paper: dict[str, float]) -> pd.DataFrame:
     excess = np.maximum(found[CLAIMS] - 1, 0).sum(axis=1)
     ranked = found.assign(held=held.sum(axis=1), excess=excess)
     return ranked.sort_values(["held", "excess"], ascending=[False, True], ignore_index=True)
+
+
+def nearest(ranked: pd.DataFrame) -> pd.DataFrame:
+    """Of each recipe, scheme, cell and converter the laws that are nearest, best first."""
+    keys = ["training", "scheme", "cell_bits", "memintelli", "low_bits"]
+    best = ranked.drop_duplicates(keys)
+    return best[[*keys, "partial", "walden_step", "mechanism", "accuracy", "pick", *CLAIMS, "held"]]
