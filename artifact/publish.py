@@ -14,7 +14,7 @@ from artifact import claims
 from artifact.paths import ROOT
 from artifact.provenance import COMMON
 from artifact.record import PROVENANCE, AlteredError, Record, committed
-from nvlib.files import write_text, write_whole
+from nvlib.storage import write_text, write_whole
 
 
 class PromotionError(ValueError):

@@ -40,9 +40,9 @@ class Wires:
     Parameters
     ----------
     ohm_per_segment : float
-        Of a line from one cell to the next. A segment as wide as half its pitch F and twice as high
-        has rho / F: of bulk copper (1.7e-8 ohm m) 0.8 ohm at 22 nm, several times as much where
-        the electrons scatter at walls and grains (Liang et al., ACM JETC 9, 2013).
+        Of a line from one cell to the next. In NeuroSim's copper (DNN+NeuroSim V1.2, Param.cpp) a
+        passive cell, two line widths, has 0.7, 1.1, 2.0 and 3.5 ohm at 32, 22, 14 and 7 nm; a 1T1R
+        cell, four widths by twelve, has twice that one way and six times that the other.
     driver_ohm, sense_ohm : float
         Of a row's driver and of a column's sense amplifier, in series with a first segment.
     two_sided : bool
