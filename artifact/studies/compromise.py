@@ -15,6 +15,7 @@ from artifact import data
 from artifact.studies import common, precision
 from artifact.sweep import Point
 from nvlib import Adc, ArrayMapping, Chip, Hardware
+from nvlib.cost import cost
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.mapping import count_arrays
 from nvlib.sparsity import ALL_POLICIES
@@ -91,10 +92,12 @@ def point(
             sum(inference_energy(events, policies, bits, law, table).values()) / 1000
             for policies in ((), ALL_POLICIES)
         )
+        whole = cost(chip, events).iloc[-1]
         results.append(
             {"bits": bits, "train_right": int((read.predict(seen) == answers).sum()),
              "energy_nj": plain, "sparse_nj": sparse,
-             "cells": sum(count.cells for count in counts)} | blocks(read.predict(pixels))
+             "cells": sum(count.cells for count in counts), "area_mm2": float(whole["area_mm2"]),
+             "latency_us": float(whole["latency_us"])} | blocks(read.predict(pixels))
         )  # fmt: skip
     return {"results": results}
 
@@ -127,11 +130,11 @@ def accuracy(rows: pd.DataFrame, blocks: list[str] = RIGHT) -> pd.Series:
 
 
 def choices(chips: pd.DataFrame, training: str, scheme: str) -> pd.DataFrame:
-    """Mean over training seeds by precision, at its least bits: accuracy, energy, cells, bits."""
+    """Mean over training seeds by precision, at its least bits: accuracy, and every cost."""
     fine = least_bits(chips)
     fine = fine[(fine["training"] == training) & (fine["scheme"] == scheme)]
     fine = fine.assign(accuracy=accuracy(fine)).rename(columns={"bits": "adc_bits"})
-    wanted = ["adc_bits", "energy_nj", "cells", "accuracy"]
+    wanted = ["adc_bits", "energy_nj", "cells", "area_mm2", "latency_us", "accuracy"]
     return fine.groupby("precision", sort=False)[wanted].mean()
 
 
@@ -201,6 +204,10 @@ RULES: dict[str, Rule] = {
     **{f"least energy within {t:g} points of float": _within(t) for t in TOLERANCES},
     "fewest cells within 0.5 points of float":
         lambda table, most: cheapest(table, 0.5, most, "cells"),
+    "least area within 0.5 points of float":
+        lambda table, most: cheapest(table, 0.5, most, "area_mm2"),
+    "least latency within 0.5 points of float":
+        lambda table, most: cheapest(table, 0.5, most, "latency_us"),
     "knee of the front, accuracy against energy": lambda table, _: knee(table),
     "knee of the front, accuracy against cells": lambda table, _: knee(table, "cells"),
     "least error x energy":

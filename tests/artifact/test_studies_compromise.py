@@ -10,7 +10,9 @@ from artifact.studies import common, compromise
 
 def table_of(**rows):
     columns = ["accuracy", "energy_nj", "cells"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).assign(adc_bits=4)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).assign(
+        adc_bits=4, area_mm2=1.0, latency_us=1.0
+    )
 
 
 def chips_of(*networks, images=1000, seeds=(0,), training="ptq"):
@@ -18,7 +20,8 @@ def chips_of(*networks, images=1000, seeds=(0,), training="ptq"):
     rows = [
         {"dataset": "mnist", "training": training, "scheme": "differential", "precision": name,
          "seed": seed, "images": images, "bits_images": 100, "bits": bits, "energy_nj": energy,
-         "sparse_nj": energy / 2, "cells": energy, "train_right": train_right}
+         "sparse_nj": energy / 2, "cells": energy, "area_mm2": energy, "latency_us": energy,
+         "train_right": train_right}
         | dict.fromkeys(compromise.RIGHT, right)
         for name, bits, energy, train_right, right in networks
         for seed in seeds
