@@ -102,7 +102,8 @@ def compromise_sentence(rules: pd.DataFrame) -> str:
 
 def compromise_title(judged: list[dict[str, Any]]) -> str:
     """What the judged rule picks under each recipe."""
-    return f"Cheapest within {JUDGED:g} points of float: {judged[0]['measured']}"
+    picks = [part.split()[0] for part in judged[0]["measured"].split("; ")]
+    return f"The cheapest within {JUDGED:g} points of float is {', '.join(picks)}, by recipe"
 
 
 def converters_title(kinds: pd.DataFrame) -> str:

@@ -36,7 +36,7 @@ STUDIES = (
     (decomposition.point, decomposition.points("embedded", 4)),
     (decomposition.draw_point, decomposition.draw_points("embedded", 4)),
     (decomposition.single_point, decomposition.single_points("embedded", 4)),
-    (one_hardware.point, one_hardware.points("embedded", 10, 2, 1)),
+    (one_hardware.point, one_hardware.points("embedded", 10, 20, 2, 1)),
     (requirements.search_point, requirements.points(
         ["range variation", "read noise"], "embedded", 8, 2, 0, ("W4A3", "W2A2"))),
     (requirements.search_point, requirements.points(

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from artifact import claims
-from artifact.figures.style import COLOURS, MARKERS, PAGE, new_figure, paper_star
+from artifact.figures.style import COLOURS, MAIN, MARKERS, PAGE, log_ticks, new_figure, paper_star
 
 RECIPES = {"ptq": "quantized after training", "plain": "plain training",
            "qat": "quantization-aware training"}  # fmt: skip
@@ -20,6 +20,7 @@ SCHEMES = {"differential": "differential pairs", "offset": "offset columns",
 RECIPE_COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#000000")
 #: Points below floating point that the white line of the grid is drawn at.
 EDGE_POINTS = 0.5
+LOWEST = 97.0  # accuracy (%) that a compromise is looked for above
 
 
 def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) -> Figure:
@@ -111,11 +112,12 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
         for name, row in table.iterrows():
             axes.plot(row["energy_nj"], row["accuracy"], MARKERS.get(name, "."),
                       color=COLOURS.get(name, "#999999"))  # fmt: skip
-            axes.annotate(f" {name}", (row["energy_nj"], row["accuracy"]), fontsize=5, va="top",
-                          annotation_clip=True)  # fmt: skip
+            if name in line.index or name in MAIN:
+                axes.annotate(f" {name}", (row["energy_nj"], row["accuracy"]), fontsize=5.5,
+                              va="top", annotation_clip=True)  # fmt: skip
         axes.axhline(floors[training], ls=":", color="black", lw=0.8, label="asked for")
         axes.set(xscale="log", xlabel="energy per inference (nJ)", title=RECIPES[training],
-                 ylim=(max(table["accuracy"].min() - 0.5, 94), 100))  # fmt: skip
+                 ylim=(LOWEST, 99.6))  # fmt: skip
     panels[0, 0].set(ylabel="accuracy on that chip (%)")
     panels[0, -1].legend(loc="lower right")
     return figure
@@ -144,19 +146,25 @@ def certainty(table: pd.DataFrame, title: str) -> Figure:
 def converters(table: pd.DataFrame, title: str) -> Figure:
     """Energy against accuracy on chip, one mark a precision and one line a kind of converter."""
     figure, axes = new_figure(PAGE, 3.3, title=title)
-    kinds = list(dict.fromkeys(table["converter"]))
-    for kind, colour in zip(kinds, RECIPE_COLOURS, strict=False):
-        rows = table[table["converter"] == kind].sort_values("energy_nj")
-        axes.plot(rows["energy_nj"], rows["accuracy"], color=colour, lw=0.6, alpha=0.6)
+    shown = table[table["precision"].isin(COLOURS) & (table["accuracy"] >= LOWEST)]
+    for kind, colour in zip(dict.fromkeys(table["converter"]), RECIPE_COLOURS, strict=False):
+        rows = shown[shown["converter"] == kind].sort_values("energy_nj")
+        axes.plot(rows["energy_nj"], rows["accuracy"], color=colour, lw=0.8, label=kind)
         for row in rows.itertuples():
-            axes.plot(row.energy_nj, row.accuracy, MARKERS.get(row.precision, "."), color=colour,
+            axes.plot(row.energy_nj, row.accuracy, MARKERS[row.precision], color=colour,
                       mfc="white" if "least" in kind else colour)  # fmt: skip
-            if row.precision in ("W8A8", "W4A3"):
-                place = row.energy_nj, row.accuracy
-                axes.annotate(f" {row.precision}, {row.energy_nj:.0f} nJ", place, fontsize=5.5,
-                              color=colour)  # fmt: skip
-        axes.plot([], [], color=colour, label=kind)
-    axes.set(xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy on that chip (%)",
-             ylim=(max(table["accuracy"].min() - 0.5, 94), None))  # fmt: skip
-    axes.legend(loc="lower right", title="converters", title_fontsize=6.5)
+            if row.precision not in MAIN:
+                continue
+            below = kind in ("3 bits", "4 bits")
+            axes.annotate(f"{row.precision}\n{row.energy_nj:.0f} nJ",
+                          (row.energy_nj, row.accuracy), (0, -5 if below else 5),
+                          textcoords="offset points", fontsize=5, color=colour, ha="center",
+                          va="top" if below else "bottom")  # fmt: skip
+    axes.set(xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy on that chip (%)")
+    axes.margins(y=0.25)
+    low, high = shown["energy_nj"].min(), shown["energy_nj"].max()
+    ticks = log_ticks(low, high)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="converters", title_fontsize=7)
     return figure

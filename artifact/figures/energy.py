@@ -188,7 +188,7 @@ def beyond(table: pd.DataFrame) -> Figure:
     """ADC saving against accuracy of every option beyond the default controller."""
     figure, panels = new_figure(PAGE, 2.9, 1, 2, sharey=True)
     options = list(dict.fromkeys(table["option"]))
-    marks = dict(zip(options, "osD^vPX<>*", strict=True))
+    marks = dict(zip(options, "osD^vPX<>*h", strict=True))
     for axes, (name, rows) in zip(panels, table.groupby("precision", sort=False), strict=True):
         for row in rows.itertuples():
             axes.plot(100 * row.adc_saving, 100 * row.accuracy, marks[row.option],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from artifact import data
 from artifact.studies import common
@@ -26,8 +27,8 @@ def clipped(network: QuantizedNetwork, limit: int) -> QuantizedNetwork:
 #: What goes beyond the default controller; see `point`.
 OPTIONS = (
     "default", "active rows first", "clip to 3/4", "clip to 1/2", "clip to 1/4",
-    "signed-digit weights", "offset weights", "one shot", "one shot, sign skip",
-    "oracle: bits of the code",
+    "signed-digit weights", "offset weights", "twos-complement weights", "one shot",
+    "one shot, sign skip", "oracle: bits of the code",
 )  # fmt: skip
 
 
@@ -90,3 +91,18 @@ def _oracle_pj(chip: Chip, images: np.ndarray, bits: int, law: AdcLaw, table: En
         counts = np.bincount(needed, event.column_sums, minlength=bits + 1)
         total += law.conversions_pj(counts, bits, table)
     return total / len(images)
+
+
+def sentence(options: pd.DataFrame) -> str:
+    """What the default saves, what an oracle would, and what comes nearest without loss."""
+    parts = []
+    for name, rows in options.groupby("precision", sort=False):
+        saved = rows.set_index("option")["adc_saving"]
+        right = rows.set_index("option")["accuracy"]
+        fair = saved[(right >= right["default"]) & ~saved.index.str.startswith("oracle")]
+        parts.append(
+            f"at {name} the default saves {100 * saved['default']:.0f} % of the converters' "
+            f"energy, the oracle {100 * saved['oracle: bits of the code']:.0f} %, and the most "
+            f"that loses no image here is {100 * fair.max():.0f} % ({fair.idxmax()})"
+        )
+    return f"{'; '.join(parts).replace('at ', 'At ', 1)}."

@@ -27,7 +27,7 @@ LOSSLESS_BITS = 8
 #: Precisions that are put on chips: those around the knee, and two above it.
 AROUND = (*(f"W{w}A{a}" for w in (2, 3, 4, 5) for a in (2, 3, 4)), "W6A6", "W8A8")
 #: Points that converters may lose on training images.
-CONVERTER_LOSS = 0.25
+CONVERTER_LOSS = 0.1
 #: Points below floating point that a choice may lose.
 TOLERANCES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 BLOCKS = 10  # of test images, resampled by the bootstrap

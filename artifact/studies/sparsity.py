@@ -197,6 +197,20 @@ def conversions(zeros: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def bits_sentence(conversions: pd.DataFrame) -> str:
+    """How often a conversion is spared, and how often half of the converter's bits are enough."""
+    parts = []
+    for name, rows in conversions.groupby("precision", sort=False):
+        after, top = rows.groupby("bits")["after"].sum(), int(rows["bits"].max())
+        share = after / after.sum()
+        half = share[share.index <= top // 2].sum()
+        parts.append(
+            f"at {name} {100 * share.get(0, 0.0):.0f} % of the conversions are spared, and "
+            f"{100 * half:.0f} % need {top // 2} of {top} bits or fewer"
+        )
+    return f"After sparing, {'; '.join(parts)}."
+
+
 GUARD_ROWS = (0, 1, 2, 4, 8, 16)
 
 

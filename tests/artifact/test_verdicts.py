@@ -79,13 +79,13 @@ def test_savings_are_judged_gross_and_net():
 def test_a_hardware_is_named_only_as_near_as_it_is():
     paper = verdicts.the_paper()
     row = {"training": "ptq", "scheme": "twos-complement", "cell_bits": 1, "memintelli": False,
-           "low_bits": 5, "pick": "W4A3", "accuracy": paper["accuracy"],
+           "low_bits": 5, "picked": 2, "accuracy": paper["accuracy"],
            "variation_lost_W8A8": 9.0, "variation_lost_W4A3": 1.0, "inl_lost_W8A8": 9.0,
            "inl_lost_W4A3": 1.0, "partial": "linear", "walden_step": 0.017,
            "mechanism": "all, sensed"}  # fmt: skip
     row |= {f"{w}_error_{p}": 0.5 for w in ("variation", "inl") for p in ("W8A8", "W4A3")}
     row |= {name: paper[name] for name in verdicts.FOUR}
-    ranked = one_hardware.distances(pd.DataFrame([row | {"pick": "W2A3"}, row]), paper)
+    ranked = one_hardware.distances(pd.DataFrame([row | {"picked": 0}, row]), paper)
     assert ranked["held"].tolist() == [8, 7]
     assert "1 give all 8 numbers" in verdicts.hardware_sentence(ranked)
     ranked = one_hardware.distances(pd.DataFrame([row | {"inl_lost_W8A8": 1.5}]), paper)
