@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from artifact.claims import FAILED, REPRODUCED, UNDECIDED, expected, line, paper
+from artifact.claims import (
+    FAILED,
+    RECIPES,
+    REPRODUCED,
+    SCHEMES,
+    UNDECIDED,
+    expected,
+    line,
+    paper,
+)
 from artifact.statistics import mean_interval
 from artifact.studies import compromise, decomposition, one_hardware
 from artifact.studies.readings import PRECISIONS
 
-RECIPES = {"ptq": "quantized after training", "plain": "plain training",
-           "qat": "quantization-aware training"}  # fmt: skip
-SCHEMES = {"differential": "differential pairs", "offset": "offset columns",
-           "twos-complement": "two's-complement slices"}  # fmt: skip
 #: Of the bootstrap, from which on a choice is certain.
 CERTAIN = 0.95
 #: Points below floating point at which C2 is judged; the others are shown beside it.

@@ -12,10 +12,7 @@ from matplotlib.figure import Figure
 from artifact import claims
 from artifact.figures.style import COLOURS, MAIN, MARKERS, PAGE, log_ticks, new_figure, paper_star
 
-RECIPES = {"ptq": "quantized after training", "plain": "plain training",
-           "qat": "quantization-aware training"}  # fmt: skip
-SCHEMES = {"differential": "differential pairs", "offset": "offset columns",
-           "twos-complement": "two's-complement slices"}  # fmt: skip
+ORDER = ("ptq", "plain", "qat")
 #: Of recipes and of kinds of converters (Okabe-Ito).
 RECIPE_COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#000000")
 #: Points below floating point that the white line of the grid is drawn at.
@@ -64,9 +61,9 @@ def precision_sweep(grid: pd.DataFrame, title: str) -> Figure:
             cbar_kws={"label": "accuracy (%)"},
         )  # fmt: skip
         _edge(axes, square.to_numpy() >= floats.loc["qat"].mean() - EDGE_POINTS)
-        axes.set(xlabel="activation bits A", ylabel="weight bits W", title=RECIPES[training])
+        axes.set(xlabel="activation bits A", ylabel="weight bits W", title=claims.RECIPES[training])
         axes.tick_params(rotation=0)
-    last, order = panels[2], [name for name in RECIPES if name in set(networks["training"])]
+    last, order = panels[2], [name for name in ORDER if name in set(networks["training"])]
     mine = networks[networks["precision"] == "W4A3"]
     for place, training in enumerate(order):
         values = mine.loc[mine["training"] == training, "accuracy"]
@@ -75,7 +72,7 @@ def precision_sweep(grid: pd.DataFrame, title: str) -> Figure:
         if (grid["dataset"] == "mnist").all():
             paper_star(last, place, 100 * claims.paper("C1"), "paper" if not place else "")
     last.set(ylabel="accuracy at W4A3 (%)", xlim=(-0.5, len(order) - 0.5))
-    last.set_xticks(range(len(order)), [RECIPES[name].replace(" ", "\n") for name in order])
+    last.set_xticks(range(len(order)), [claims.RECIPES[name].replace(" ", "\n") for name in order])
     last.legend(loc="lower right")
     return figure
 
@@ -116,7 +113,7 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
                 axes.annotate(f" {name}", (row["energy_nj"], row["accuracy"]), fontsize=5.5,
                               va="top", annotation_clip=True)  # fmt: skip
         axes.axhline(floors[training], ls=":", color="black", lw=0.8, label="asked for")
-        axes.set(xscale="log", xlabel="energy per inference (nJ)", title=RECIPES[training],
+        axes.set(xscale="log", xlabel="energy per inference (nJ)", title=claims.RECIPES[training],
                  ylim=(LOWEST, 99.6))  # fmt: skip
     panels[0, 0].set(ylabel="accuracy on that chip (%)")
     panels[0, -1].legend(loc="lower right")
@@ -128,15 +125,15 @@ def certainty(table: pd.DataFrame, title: str) -> Figure:
     schemes = list(dict.fromkeys(table["scheme"]))
     figure, panels = new_figure(PAGE, 2.4, 1, len(schemes), title=title, sharey=True, squeeze=False)
     for axes, scheme in zip(panels[0], schemes, strict=True):
-        for place, training in enumerate(RECIPES):
+        for place, training in enumerate(ORDER):
             rows = table[(table["scheme"] == scheme) & (table["training"] == training)]
             if not len(rows):
                 continue
             shares = rows[rows["precision"] == "W4A3"].set_index("tolerance")["share"]
             shares = shares.reindex(sorted(set(rows["tolerance"])), fill_value=0.0)
             axes.plot(shares.index, 100 * shares, "osD"[place], ls="-",
-                      color=RECIPE_COLOURS[place], label=RECIPES[training])  # fmt: skip
-        axes.set(xlabel="points below floating point allowed", title=SCHEMES[scheme],
+                      color=RECIPE_COLOURS[place], label=claims.RECIPES[training])  # fmt: skip
+        axes.set(xlabel="points below floating point allowed", title=claims.SCHEMES[scheme],
                  ylim=(-4, 104))  # fmt: skip
     panels[0, 0].set(ylabel="samples that pick W4A3 (%)")
     panels[0, 0].legend(loc="upper left")

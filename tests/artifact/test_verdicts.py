@@ -26,7 +26,7 @@ def test_one_recipe_that_gives_the_accuracy_is_enough_and_none_is_not():
     assert explained["explains"].tolist() == [True, False]
     judged = verdicts.judge_accuracy(explained, "mnist")[0]
     assert judged["verdict"] == claims.REPRODUCED
-    assert "quantized after training gives the paper's" in judged["note"].lower()
+    assert "Quantization after training gives the paper's" in judged["note"]
     assert "quantization-aware training does not give" in judged["note"]
     explained = precision.explains(grid(qat=[9921, 9922, 9923]), 98.82)
     assert verdicts.judge_accuracy(explained, "mnist")[0]["verdict"] == claims.FAILED
