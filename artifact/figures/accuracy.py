@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from artifact import claims
 from artifact.figures.style import COLOURS, MAIN, MARKERS, PAGE, log_ticks, new_figure, paper_star
 
-ORDER = ("ptq", "plain", "qat")
+#: Recipes in the order they are drawn, and their names where there is little room.
+ORDER = {"ptq": "after\ntraining", "plain": "plain", "qat": "aware"}
 #: Of recipes and of kinds of converters (Okabe-Ito).
 RECIPE_COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#000000")
 #: Points below floating point that the white line of the grid is drawn at.
@@ -72,8 +73,8 @@ def precision_sweep(grid: pd.DataFrame, title: str) -> Figure:
         if (grid["dataset"] == "mnist").all():
             paper_star(last, place, 100 * claims.paper("C1"), "paper" if not place else "")
     last.set(ylabel="accuracy at W4A3 (%)", xlim=(-0.5, len(order) - 0.5))
-    last.set_xticks(range(len(order)), [claims.RECIPES[name].replace(" ", "\n") for name in order])
-    last.legend(loc="lower right")
+    last.set_xticks(range(len(order)), [ORDER[name] for name in order])
+    last.legend(loc="upper left")
     return figure
 
 

@@ -84,7 +84,8 @@ def point(
     results = []
     for bits in (*READ_BITS, LOSSLESS_BITS):
         hardware = Hardware(mapping, adc=Adc(bits=bits))
-        hardware = common.calibrated(net, hardware, dataset)
+        if bits < LOSSLESS_BITS:
+            hardware = common.calibrated(net, hardware, dataset)
         chip = Chip(net, hardware)
         read = net if bits == LOSSLESS_BITS else chip
         events = chip.events(pixels[:cost_images])
