@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from artifact import scales
 from artifact.models import MODELS
 from artifact.paths import CHECKPOINTS
 from nvlib import Precision, QuantizedNetwork
@@ -39,7 +40,7 @@ class CheckpointName:
     network : str
         Of `artifact.models.MODELS`.
     precision : Precision or None
-        None is floating point.
+        None is floating point; of recipe "ptq", the scales that all its precisions come from.
     seed : int
         Of the training.
     recipe : str
@@ -49,8 +50,8 @@ class CheckpointName:
     --------
     >>> CheckpointName("mnist", "lenet5", Precision(4, 3), 0).path.as_posix()
     'mnist/lenet5-W4A3-seed0.safetensors'
-    >>> CheckpointName("mnist", "lenet5", Precision(4, 3), 0, "ptq").path.name
-    'lenet5-W4A3-ptq-seed0.safetensors'
+    >>> CheckpointName("mnist", "lenet5", None, 0, "plain").path.name
+    'lenet5-float-plain-seed0.safetensors'
     """
 
     dataset: str
@@ -68,13 +69,13 @@ class CheckpointName:
     @property
     def path(self) -> Path:
         """Relative to the folder of the checkpoints."""
-        recipe = "" if self.precision is None or self.recipe == "qat" else f"-{self.recipe}"
+        recipe = "" if self.recipe == "qat" else f"-{self.recipe}"
         name = f"{self.network}-{self.precision or 'float'}{recipe}-seed{self.seed}.safetensors"
         return Path(self.dataset) / name
 
 
 def save(
-    network: nn.Module | QuantizedNetwork,
+    network: nn.Module | QuantizedNetwork | scales.Scales,
     name: CheckpointName,
     metadata: Mapping[str, str],
     folder: Path,
@@ -94,7 +95,8 @@ def save(
     if isinstance(network, QuantizedNetwork):
         network.save(path, metadata)
         return
-    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    tensors = network.state_dict() if isinstance(network, nn.Module) else network
+    state = {key: value.contiguous() for key, value in tensors.items()}
     content = save_tensors(state, dict(metadata))
     write_whole(path, lambda place: place.write_bytes(content))
 
@@ -196,6 +198,10 @@ def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> Quantize
     """
     if name.precision is None:
         raise ValueError(f"expected a quantized checkpoint, received {name}; use load_float")
+    if name.recipe == "ptq":
+        kept = load_tensors(verified_content(replace(name, precision=None), folder))
+        floating = load_float(replace(name, precision=None, recipe="qat"), folder)
+        return scales.quantized(floating, kept, name.precision)
     return QuantizedNetwork.load(verified_content(name, folder))
 
 

@@ -1,8 +1,10 @@
 """Points of a study on a Dask cluster: the same numbers as on one machine, or a refusal.
 
 ``dask scheduler`` runs on one machine, ``dask worker tcp://host:8786 --nthreads 1`` on each that
-helps, in the environment of this artifact. What a worker must have in common with this
-process is compared before its first point.
+helps, in the environment of this artifact. Whoever reaches these ports can run code: a cluster
+belongs on a trusted network, or behind TLS, whose certificates Dask's own configuration names
+(``DASK_DISTRIBUTED__COMM__TLS__CA_FILE`` and so on) for ``tls://host:8786``. What a worker must
+have in common with this process is compared before its first point.
 """
 
 from __future__ import annotations
@@ -16,16 +18,18 @@ import numpy as np
 import torch
 
 import nvlib
-from artifact.paths import CHECKPOINTS
-from artifact.provenance import checkpoints_hash, code_hash, data_hash
+from artifact.provenance import code_hash, inputs
 
 if TYPE_CHECKING:
     from distributed import Client
 
+Point = dict[str, Any]
+
 TIMEOUT_S = 15
 MENDS = {
     "nvlib": "install the same version there", "code": "check out the same commit there",
-    "checkpoints": "copy the folder of the networks there", "data": "set NVLIB_DATA_DIR there",
+    "checkpoints": "copy the folder of the networks there", "dataset": "set NVLIB_DATA_DIR there",
+    "csv": "copy the file of measurements there",
     "numpy": "install requirements.lock there", "torch": "install requirements.lock there",
     "python": "install requirements.lock there",
 }  # fmt: skip
@@ -35,17 +39,16 @@ class ClusterError(ConnectionError):
     """The cluster cannot be used."""
 
 
-def fingerprint(dataset: str, checkpoints: str) -> dict[str, str]:
-    """What numbers depend on, in this process.
+def fingerprint(point: Point) -> dict[str, str]:
+    """What the numbers of a point depend on, in this process.
 
     Examples
     --------
-    >>> sorted(fingerprint("embedded", "checkpoints"))
-    ['checkpoints', 'code', 'data', 'numpy', 'nvlib', 'python', 'torch']
+    >>> sorted(fingerprint({"dataset": "embedded"}))
+    ['checkpoints', 'code', 'dataset', 'numpy', 'nvlib', 'python', 'torch']
     """
-    return {
+    return inputs(point) | {
         "nvlib": nvlib.__version__, "code": code_hash(),
-        "checkpoints": checkpoints_hash(checkpoints), "data": data_hash(dataset),
         "python": ".".join(platform.python_version_tuple()[:2]),
         "numpy": np.__version__, "torch": torch.__version__.split("+")[0],
     }  # fmt: skip
@@ -73,15 +76,15 @@ def compare(where: str, wanted: dict[str, str], found: dict[str, str]) -> None:
             )
 
 
-def connect(address: str, dataset: str, checkpoints: str) -> Client:
+def connect(address: str, point: Point) -> Client:
     """A client of the scheduler, once every worker has been compared with this process.
 
     Parameters
     ----------
     address : str
         Of the scheduler, such as ``tcp://host:8786``.
-    dataset, checkpoints : str
-        Which data and networks points will use.
+    point : dict
+        Names the data, networks and files that all points will use, as `artifact.sweep` does.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def connect(address: str, dataset: str, checkpoints: str) -> Client:
 
     Examples
     --------
-    >>> connect("tcp://127.0.0.1:1", "embedded", "checkpoints")  # doctest: +SKIP
+    >>> connect("tcp://127.0.0.1:1", {"dataset": "embedded"})  # doctest: +SKIP
     """
     try:
         from distributed import Client
@@ -108,8 +111,7 @@ def connect(address: str, dataset: str, checkpoints: str) -> Client:
             "'dask scheduler', and workers with 'dask worker ADDRESS --nthreads 1'"
         ) from error
     try:
-        wanted = fingerprint(dataset, checkpoints)
-        workers = client.run(fingerprint, dataset, checkpoints)
+        wanted, workers = fingerprint(point), client.run(fingerprint, point)
         if not workers:
             raise ClusterError(
                 f"cluster: expected workers at {address}, found none; start some with "
@@ -124,8 +126,8 @@ def connect(address: str, dataset: str, checkpoints: str) -> Client:
 
 
 def run(
-    address: str, function: Callable[..., dict[str, Any]], points: list[dict[str, Any]]
-) -> Iterator[tuple[int, dict[str, Any]]]:
+    address: str, function: Callable[..., Point], points: list[Point]
+) -> Iterator[tuple[int, Point]]:
     """Results of points as they come, each with its place in the list.
 
     A worker that dies loses nothing: its points go to the others.
@@ -135,31 +137,27 @@ def run(
     address : str
         Of the scheduler; see `connect`, also for what is raised.
     function : callable
-        At the top of a module of `nvlib`.
+        At the top of a module.
     points : list of dict
-        All of one data set and folder of networks.
+        All of the same data, networks and files.
 
     Examples
     --------
     >>> list(run("tcp://127.0.0.1:8786", dict, [{"x": 1}]))  # doctest: +SKIP
     [(0, {"x": 1})]
     """
-    common = points[0].get("dataset", "auto"), points[0].get("checkpoints", CHECKPOINTS.name)
-    with connect(address, *common) as client:
+    with connect(address, points[0]) as client:
         from distributed import as_completed
 
-        task = partial(_guarded, function, fingerprint(*common), *common)
+        task = partial(_guarded, function, fingerprint(points[0]))
         places = {client.submit(task, p, pure=False, retries=3): i for i, p in enumerate(points)}
         for future, result in as_completed(places, with_results=True):
             yield places[future], result
 
 
-def _guarded(
-    function: Callable[..., dict[str, Any]], wanted: dict[str, str], dataset: str,
-    checkpoints: str, point: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
+def _guarded(function: Callable[..., Point], wanted: dict[str, str], point: Point) -> Point:
     """A point on a worker, which may have joined after the others were compared."""
     from distributed import get_worker
 
-    compare(get_worker().address, wanted, fingerprint(dataset, checkpoints))
+    compare(get_worker().address, wanted, fingerprint(point))
     return function(**point)

@@ -16,6 +16,9 @@ import math
 import os
 import struct
 import tempfile
+import threading
+import time
+import warnings
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pooch
+import requests
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -48,6 +52,8 @@ FILES = {
     ),
 }
 SOURCES = ("auto", "mnist", "embedded")
+#: Seconds that mirrors have for their first answer.
+ANSWER_S = 8.0
 
 
 class DataError(ValueError):
@@ -56,6 +62,10 @@ class DataError(ValueError):
 
 class DataUnavailableError(RuntimeError):
     """MNIST is neither on this machine nor reachable from it."""
+
+
+class DataWarning(UserWarning):
+    """Other data stands in for what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -171,12 +181,43 @@ def _local_file(folder: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def _answering(mirrors: tuple[str, ...]) -> list[str]:
+    """Mirrors that answer at all, within `ANSWER_S`.
+
+    To look up a name, or to try all addresses of a host, can take minutes, and no timeout bounds
+    it. So each mirror is asked in a thread that is left behind.
+    """
+    answered = set()
+
+    def ask(mirror: str) -> None:
+        with contextlib.suppress(OSError):  # requests' errors are OSErrors
+            requests.head(mirror, timeout=ANSWER_S)
+            answered.add(mirror)
+
+    threads = [threading.Thread(target=ask, args=(mirror,), daemon=True) for mirror in mirrors]
+    deadline = time.monotonic() + ANSWER_S
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
+    return [mirror for mirror in mirrors if mirror in answered]
+
+
 def _download(name: str, cache: Path, mirrors: tuple[str, ...]) -> bytes:
     """Fetch one file into the cache; only a verified file is ever seen there."""
-    failures = []
-    for mirror in mirrors:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataUnavailableError(
+            f"could not fetch {name}: expected a folder for it at {cache}, received: "
+            f"{error.strerror}; set NVLIB_DATA_DIR to a folder that holds the four MNIST files, or "
+            "XDG_CACHE_HOME to one that can be written"
+        ) from error
+    answering = _answering(mirrors)
+    failures = [f"{each}: no answer within {ANSWER_S:g} s" for each in mirrors
+                if each not in answering]  # fmt: skip
+    for mirror in answering:
         try:
-            cache.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as folder:
                 downloaded = pooch.retrieve(
                     f"{mirror}{name}.gz",
@@ -188,7 +229,7 @@ def _download(name: str, cache: Path, mirrors: tuple[str, ...]) -> bytes:
                 content = _read_verified(Path(downloaded), name)
                 os.replace(downloaded, cache / f"{name}.gz")
                 return content
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        except (OSError, ValueError) as error:
             failures.append(f"{mirror}: {error}")
     raise DataUnavailableError(
         f"could not fetch {name}: expected it in NVLIB_DATA_DIR, in {cache} or at a mirror; "
@@ -285,8 +326,11 @@ def load(source: str = "auto") -> Dataset:
         raise ValueError(f"expected a data source among {SOURCES}, received {source!r}; use one")
     if source == "embedded":
         return load_embedded()
-    if source == "auto":
-        with contextlib.suppress(DataUnavailableError):
-            return load_mnist()
-        return load_embedded()
-    return load_mnist()
+    try:
+        return load_mnist()
+    except DataUnavailableError as error:
+        if source == "mnist":
+            raise
+        digits = load_embedded()
+        warnings.warn(f"{error}. Until then: {digits.label}", DataWarning, stacklevel=2)
+        return digits

@@ -55,9 +55,16 @@ class Session:
         points: list[sweep.Point],
         tidy: Callable[[pd.DataFrame], pd.DataFrame] = pd.DataFrame,
     ) -> pd.DataFrame:
-        """A study's table: as recorded, or computed, made tidy and written to ``build``."""
+        """A study's table: as recorded, or computed, made tidy and written to ``build``.
+
+        What was recorded of another CSV than the points name is computed.
+        """
         if self.recorded:
-            return record.committed().read_table(name)
+            table = record.committed().read_table(name)
+            asked = {point["csv"] for point in points if "csv" in point}
+            if asked <= set(table.get("csv", asked)):
+                return table
+            print(f"{name}: computed, for the recorded table is of another CSV")
         table = tidy(sweep.run(name, function, points, self.jobs, address=self.cluster))
         self.record(name, table)
         return table
@@ -90,7 +97,7 @@ class Session:
             folder = record.of_run(self.dataset).figures
             figures.save(figure, folder, name, label, dataset == "mnist", self.provenance())
         elif dataset != "mnist":
-            figure.suptitle(label, fontsize=7, color="#b00000")
+            figures.note(figure, label)
 
     def claims(self, judged: list[dict[str, Any]]) -> None:
         """Show paper beside ours; write it to ``build``, unless recorded tables are shown."""

@@ -1,4 +1,4 @@
-"""Every path of the artifact, once."""
+"""Every path of the artifact, once, and what its processes tell each other."""
 
 from pathlib import Path
 
@@ -14,3 +14,5 @@ RESULTS = ROOT / "results"
 BUILD = ROOT / "build"
 POINTS = BUILD / "points"
 REPORT = BUILD / "report"
+#: Environment variable: "line" where a study tells of itself by one line in place of a bar.
+PROGRESS = "NVLIB_PROGRESS"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +16,13 @@ import torch
 import nvlib
 from artifact import data
 from artifact.checkpoints import MANIFEST
-from artifact.paths import ROOT
+from artifact.paths import CHECKPOINTS, ROOT
 
 #: Modules that draw, compare, report or distribute: changing them changes no number.
 _WITHOUT_NUMBERS = {
     f"artifact/{name}.py"
-    for name in ("claims", "cluster", "compare", "explorer", "notebook", "provenance", "publish",
-                 "record", "report", "reproduce")
+    for name in ("claims", "cluster", "compare", "drawings", "explorer", "notebook", "provenance",
+                 "publish", "record", "report", "reproduce")
 }  # fmt: skip
 #: What all tables of one run have in common.
 COMMON = ("code", "profile", "checkpoints", "data")
@@ -67,6 +69,38 @@ def data_hash(dataset: str) -> str:
     digits = data.load(dataset)
     content = digits.test_images.tobytes() + digits.test_labels.tobytes()
     return hashlib.sha256(content).hexdigest()
+
+
+def file_hash(path: str) -> str:
+    """SHA-256 of a file, by its path relative to the artifact; "no file" where there is none.
+
+    Examples
+    --------
+    >>> len(file_hash("examples/device.csv")), file_hash("examples/none.csv")
+    (64, 'no file')
+    """
+    whole = ROOT / path
+    return hashlib.sha256(whole.read_bytes()).hexdigest() if whole.is_file() else "no file"
+
+
+#: Parameters of a point that name files, and what tells their content.
+_CONTENTS: dict[str, Callable[[str], str]] = {
+    "checkpoints": checkpoints_hash,
+    "dataset": data_hash,
+    "csv": file_hash,
+}
+
+
+def inputs(point: dict[str, Any]) -> dict[str, str]:
+    """Hash of every input that a point names: networks (else the shipped ones), data, a CSV.
+
+    Examples
+    --------
+    >>> sorted(inputs({"dataset": "embedded", "images": 100}))
+    ['checkpoints', 'dataset']
+    """
+    named = {"checkpoints": CHECKPOINTS.name} | point
+    return {name: content(named[name]) for name, content in _CONTENTS.items() if name in named}
 
 
 def of_run(dataset: str, profile: str, checkpoints: str) -> dict[str, str]:

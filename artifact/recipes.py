@@ -1,7 +1,8 @@
 """Which networks the artifact ships, and how to train them all again.
 
 One recipe for all precisions: "qat" trains on from the float network with quantization in the
-loop, "ptq" quantizes it without training. The residual network has recipes of its own.
+loop, "ptq" quantizes it without training, and "plain" is a short training of both, of images as
+they are. The residual network has recipes of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from joblib import Parallel, delayed
 from torch import nn
 from tqdm.auto import tqdm
 
-from artifact import checkpoints, data
+from artifact import checkpoints, data, scales
 from artifact.checkpoints import CheckpointName
 from artifact.data import Dataset
 from artifact.models import MODELS
@@ -27,14 +28,13 @@ from nvlib import (
     RangeVariation,
     Recipe,
     fine_tune,
-    quantize,
     train,
 )
 from nvlib.quantizers import MAX_BITS
 
 #: Precisions that are studied in depth, with several training seeds.
 STUDIED = tuple(map(Precision.parse, ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2")))
-#: Precisions that the wide network is trained at, and others are quantized after training.
+#: Precisions that the wide network is trained at.
 COMPARED = tuple(map(Precision.parse, ("W8A8", "W4A3")))
 SEEDS = (0, 1, 2, 3, 4)
 #: Precision of the residual network, and the programming error that its noise-aware training meets.
@@ -44,12 +44,14 @@ SIGMA = 0.15
 RECIPES = {
     "float": Recipe(epochs=15, learning_rate=2e-3, shift=2),
     "qat": Recipe(epochs=6, learning_rate=1e-3, shift=2),
+    "plain float": Recipe(epochs=4, learning_rate=2e-3),
+    "plain": Recipe(epochs=2, learning_rate=1e-3),
     "residual float": Recipe(epochs=10, learning_rate=4e-3, shift=2),
     "fine-tuned": Recipe(epochs=4, learning_rate=1e-3, shift=2),
     "noise-aware": Recipe(epochs=4, learning_rate=1e-3, shift=2),
 }
 #: The embedded sample is fifteen times smaller, so it is seen more often.
-EMBEDDED_TIMES = {"float": 4, "qat": 20 / 3}
+EMBEDDED_TIMES = {"float": 4, "qat": 20 / 3, "plain float": 4, "plain": 20 / 3}
 EMBEDDED_RESIDUAL_TIMES = 6
 #: Training images that scales are fitted to.
 CALIBRATION_IMAGES = 64
@@ -63,7 +65,9 @@ def recipe_of(name: CheckpointName, digits: Dataset) -> Recipe:
     >>> recipe_of(CheckpointName("embedded", "lenet5", None, 0), data.load_embedded()).epochs
     60
     """
-    kind = "float" if name.precision is None else name.recipe
+    kind = name.recipe
+    if name.precision is None:
+        kind = "float" if kind == "qat" else f"{kind} float"
     times = EMBEDDED_TIMES.get(kind, EMBEDDED_RESIDUAL_TIMES)
     if name.network == "residual":
         kind, times = kind.replace("float", "residual float"), EMBEDDED_RESIDUAL_TIMES
@@ -105,7 +109,7 @@ def shipped(dataset: str) -> list[CheckpointName]:
     if dataset == "mnist":
         names += [CheckpointName(dataset, "lenet5", p, 0) for p in grid if p not in STUDIED]
         names += [CheckpointName(dataset, "lenet5", p, s) for s in SEEDS[1:] for p in STUDIED]
-    names += [CheckpointName(dataset, "lenet5", p, s, "ptq") for s in seeds for p in COMPARED]
+    names += [CheckpointName(dataset, "lenet5", None, seed, "ptq") for seed in seeds]
     names += [CheckpointName(dataset, "wide", precision, 0) for precision in COMPARED]
     names += [
         CheckpointName(dataset, "residual", RESIDUAL, 0, recipe)
@@ -116,8 +120,8 @@ def shipped(dataset: str) -> list[CheckpointName]:
 
 def trained(
     name: CheckpointName, digits: Dataset, start: nn.Module | None, progress: bool = False
-) -> nn.Module | QuantizedNetwork:
-    """Train one network; quantized ones start from a float one.
+) -> nn.Module | QuantizedNetwork | scales.Scales:
+    """Train one network; quantized ones start from a float one, and so do scales.
 
     One seed gives one network on one machine, not the same bits on every machine.
     """
@@ -130,11 +134,10 @@ def trained(
         pixels = torch.from_numpy(images).float()
         train(model, pixels, labels, recipe_of(name, digits), name.seed, fastest(), progress)
         return model.eval()
-    assert name.precision is not None
     # What the first layer of LeNet-5 meets ends at 1, whatever the images at hand reach.
     known = {} if name.network == "residual" else {"input_max": 1.0}
-    if name.recipe == "ptq":
-        return quantize(start, images[:CALIBRATION_IMAGES], name.precision, **known)
+    if name.precision is None:
+        return scales.fit(start, images[:CALIBRATION_IMAGES], **known)
     return fine_tune(
         start, images, labels, name.precision, recipe=recipe_of(name, digits), seed=name.seed,
         hardware=varied_hardware() if name.recipe == "noise-aware" else None,
@@ -148,27 +151,30 @@ def train_one(name: CheckpointName, folder: Path, progress: bool = False) -> Non
         return
     torch.set_num_threads(1)  # networks are trained side by side, one thread each
     digits, start = data.load(name.dataset), None
-    if name.precision is not None:
-        floating = CheckpointName(name.dataset, name.network, None, name.seed)
+    if name.precision is not None or name.recipe == "ptq":
+        kind = "plain" if name.recipe == "plain" else "qat"
+        floating = replace(name, precision=None, recipe=kind)
         train_one(floating, folder, progress)
         start = checkpoints.with_state(floating, (folder / floating.path).read_bytes())
     network = trained(name, digits, start, progress)
-    recipe = {} if name.recipe == "ptq" and start else asdict(recipe_of(name, digits))
     metadata = {
-        "dataset": name.dataset, "network": name.network, "precision": str(name.precision or
-        "float"), "recipe": name.recipe, "seed": str(name.seed),
-        "test_accuracy": f"{accuracy(name.network, network, digits):.4f}",
-        "test_images": str(len(digits.test_images)), "torch": torch.__version__,
-        **{key: str(value) for key, value in recipe.items()},
+        "dataset": name.dataset, "network": name.network, "recipe": name.recipe,
+        "precision": str(name.precision or "float"), "seed": str(name.seed),
+        "torch": torch.__version__,
     }  # fmt: skip
+    if isinstance(network, (nn.Module, QuantizedNetwork)):  # else scales, of every precision
+        recipe = asdict(recipe_of(name, digits))
+        metadata |= {key: str(value) for key, value in recipe.items()}
+        metadata["test_accuracy"] = f"{accuracy(name.network, network, digits):.4f}"
+        metadata["test_images"] = str(len(digits.test_images))
     checkpoints.save(network, name, metadata, folder)
 
 
 def train_all(names: list[CheckpointName], folder: Path, jobs: int) -> None:
     """Train what is missing of `names`, float networks first, and write the manifest."""
     waves = (
-        [name for name in names if name.precision is None],
-        [name for name in names if name.precision is not None],
+        [name for name in names if name.precision is None and name.recipe != "ptq"],
+        [name for name in names if name.precision is not None or name.recipe == "ptq"],
     )
     with tqdm(total=len(names), desc="networks", unit="network") as bar:
         for wave in waves:

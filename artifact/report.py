@@ -12,6 +12,7 @@ import shutil
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 import pandas as pd
@@ -75,7 +76,7 @@ def _write_api() -> None:
 
 
 def _page(name: str, body: str, pages: list[tuple[str, str]]) -> Path:
-    template = Environment(autoescape=False).from_string(
+    template = Environment(autoescape=True).from_string(
         files("artifact").joinpath("report.html").read_text("utf-8")
     )
     text = template.render(
@@ -106,6 +107,17 @@ def _mathml(formula: re.Match) -> str:
     return to_mathml(block or inline, display="block" if block else "inline").replace("\n", "")
 
 
+def _figure(name: str, recorded: bool) -> str:
+    """A picture by the name of its files, which may hold anything."""
+    text, link = html.escape(name.replace("_", " ")), f"figures/{quote(name)}"
+    return (
+        f'<figure id="{html.escape(name)}"><a href="{link}.png">'
+        f'<img src="{link}.png" alt="{text}"></a>'
+        f"<figcaption>{text}{', as recorded' if recorded else ''} "
+        f'(<a href="{link}.pdf">PDF</a>; the picture opens at full size)</figcaption></figure>'
+    )
+
+
 def _index(
     environment: dict[str, str], run: Record, beside: pd.DataFrame, pictures: dict[str, bool],
     notebooks: list[tuple[str, str]],
@@ -115,19 +127,14 @@ def _index(
     whose = "of this run" if judged else "as recorded: this run judged none"
     table = claims.table(judged or claims.read_unaltered()).to_html(index=False, border=0)
     compared = beside.to_html(index=False, border=0) if len(beside) else "<p>No table.</p>"
-    figures = "\n".join(
-        f'<figure id="{name}"><a href="figures/{name}.png">'
-        f'<img src="figures/{name}.png" alt="{name.replace("_", " ")}"></a>'
-        f"<figcaption>{name.replace('_', ' ')}{', as recorded' if recorded else ''} "
-        f'(<a href="figures/{name}.pdf">PDF</a>; the picture opens at full size)'
-        "</figcaption></figure>"
-        for name, recorded in pictures.items()
-    )
+    figures = "\n".join(_figure(name, recorded) for name, recorded in pictures.items())
     facts = "\n".join(
         f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>"
         for key, value in environment.items()
     )
-    links = "\n".join(f'<li><a href="{name}.html">{text}</a></li>' for name, text in notebooks)
+    links = "\n".join(
+        f'<li><a href="{quote(name)}.html">{html.escape(text)}</a></li>' for name, text in notebooks
+    )
     return f"""<h1>Quantized CNNs on NVM crossbars: report of a run</h1>
 <p><em>Paper</em> is what the abstract of doi:10.3389/felec.2022.954661 states; all else is our
 reconstruction.</p>

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import io
 import logging
+import math
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artifact.paths import BUILD, NOTEBOOKS, ROOT
+from artifact.paths import BUILD, NOTEBOOKS, PROGRESS, ROOT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,6 +118,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                         help="make this run, of the full profile, the recorded one")  # fmt: skip
     parser.add_argument("--retrain", action="store_true", help="train the networks from scratch")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--minutes", type=float, metavar="N",
+                        help="time that each notebook with such a parameter may take")  # fmt: skip
     parser.add_argument("--cluster", default="", metavar="ADDRESS",
                         help="compute on a Dask cluster, such as tcp://host:8786")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="list the notebooks and stop")
@@ -127,6 +130,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             parser.error(f"expected notebooks among {', '.join(known)}, received {name}")
     if options.jobs < 1:
         parser.error(f"--jobs: expected at least 1, received {options.jobs}")
+    if options.minutes is not None and not 0 < options.minutes < math.inf:
+        parser.error(f"--minutes: expected a number above 0, received {options.minutes}")
     return options
 
 
@@ -138,6 +143,18 @@ def list_notebooks() -> None:
         print(f"{notebook.name:28}{quick:7.1f}{standard:10.1f}{full:7.0f}  {notebook.yields}")
 
 
+def defaults(notebook: Notebook) -> dict[str, Any]:
+    """The notebook's own parameters and their values."""
+    path = NOTEBOOKS / f"{notebook.name}.ipynb"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a notebook, found none; restore it from git")
+    import papermill
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = papermill.inspect_notebook(str(path))
+    return {name: ast.literal_eval(entry["default"]) for name, entry in known.items()}
+
+
 def check_parameters(notebook: Notebook, parameters: dict[str, Any]) -> None:
     """Refuse parameters that the notebook does not have, or of another type.
 
@@ -146,23 +163,16 @@ def check_parameters(notebook: Notebook, parameters: dict[str, Any]) -> None:
     ValueError
         Papermill itself would only warn.
     """
-    path = NOTEBOOKS / f"{notebook.name}.ipynb"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a notebook, found none; restore it from git")
-    import papermill
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        known = papermill.inspect_notebook(str(path))
+    known = defaults(notebook)
     for name, value in parameters.items():
         if name not in known:
             raise ValueError(
                 f"{notebook.name}: expected parameters among {sorted(known)}, received {name}; "
                 "correct the catalogue"
             )
-        default = ast.literal_eval(known[name]["default"])
-        if type(default) is not type(value):
+        if type(known[name]) is not type(value):
             raise ValueError(
-                f"{notebook.name}: expected {name} of type {type(default).__name__}, received "
+                f"{notebook.name}: expected {name} of type {type(known[name]).__name__}, received "
                 f"{value!r}; correct the catalogue"
             )
 
@@ -184,7 +194,7 @@ def run_notebook(notebook: Notebook, parameters: dict[str, Any], target: Path) -
     except PapermillExecutionError as error:
         return f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
     except (OSError, RuntimeError, nbformat.ValidationError) as error:
-        return f"{notebook.name}: {error}"
+        return f"{notebook.name}: {error}; it was to be written to {target}"
     return None
 
 
@@ -243,28 +253,42 @@ def main(arguments: list[str] | None = None) -> int:
         from artifact import cluster
 
         networks = common.get("checkpoints", SHIPPED)
-        cluster.connect(options.cluster, digits.name, networks).close()
+        cluster.connect(options.cluster, {"dataset": digits.name, "checkpoints": networks}).close()
     plans = [
         (notebook, common | _fitting(notebook, options.profile, digits)) for notebook in chosen
     ]
+    if options.minutes:
+        limited = [parameters for notebook, parameters in plans if "minutes" in defaults(notebook)]
+        if not limited:
+            print("--minutes: expected a notebook with that parameter, found none; leave it out",
+                  file=sys.stderr)  # fmt: skip
+            return 2
+        for parameters in limited:
+            parameters["minutes"] = options.minutes
     for notebook, parameters in plans:
         check_parameters(notebook, parameters)
     facts = provenance.of_run(digits.name, options.profile, common.get("checkpoints", SHIPPED))
     mine.begin(facts)
-    failures, begun, times = [], time.monotonic(), {}
-    place = PROFILES.index(options.profile)
+    if not sys.stderr.isatty():
+        os.environ[PROGRESS] = "line"
+    expected = [
+        parameters.get("minutes") or notebook.minutes[PROFILES.index(options.profile)]
+        for notebook, parameters in plans
+    ]
+    failures, begun = [], time.monotonic()
+    times: dict[str, float] = {}
     for number, (notebook, parameters) in enumerate(plans):
-        left = sum(later.minutes[place] for later, _ in plans[number:])
+        left = minutes_left(expected, list(times.values()), options.jobs)
         print(f"[{number + 1}/{len(plans)}] {notebook.name}: {notebook.yields}")
         print(f"      about {left:.1f} min left")
         started = time.monotonic()
         failure = run_notebook(notebook, parameters, mine.notebooks)
-        minutes = (time.monotonic() - started) / 60
-        times[f"{notebook.name} (min)"] = f"{minutes:.1f}"
+        minutes = times[notebook.name] = (time.monotonic() - started) / 60
         print(f"      {'failed' if failure else 'done'} in {minutes:.1f} min")
         failures += [failure] if failure else []
     beside = compare.beside(recorded, mine)
-    page = report.write(facts | {"data": digits.label} | times, mine, beside)
+    took = {f"{name} (min)": f"{minutes:.1f}" for name, minutes in times.items()}
+    page = report.write(facts | {"data": digits.label} | took, mine, beside)
     print(f"\n{summary(mine, recorded, beside)}")
     print(f"\n{(time.monotonic() - begun) / 60:.1f} min in all")
     print(
@@ -286,6 +310,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
+def minutes_left(expected: list[float], taken: list[float], jobs: int) -> float:
+    """Time that the notebooks after those `taken` will need, at the pace of those.
+
+    Before any is done, the pace is that of 2 cores, for which `expected` holds.
+
+    Examples
+    --------
+    >>> minutes_left([1.0, 3.0, 6.0], [], jobs=1)
+    20.0
+    >>> minutes_left([1.0, 3.0, 6.0], [0.5, 1.5], jobs=1)
+    3.0
+    """
+    pace = sum(taken) / sum(expected[: len(taken)]) if taken else 2 / min(jobs, os.cpu_count() or 1)
+    return pace * sum(expected[len(taken) :])
+
+
 def _short(path: Path) -> Path:
     return path.relative_to(ROOT)
 
@@ -299,10 +339,16 @@ def _fitting(notebook: Notebook, profile: str, digits: Any) -> dict[str, Any]:
     }
 
 
+def _told(error: OSError) -> str:
+    """What failed and, where that is known, of which file."""
+    return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+
+
 def run() -> int:
     """`main`, with what stops it from outside told in one line; the exit code."""
     for stop in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: children end, files are whole
-        signal.signal(stop, signal.default_int_handler)
+        if signal.getsignal(stop) != signal.SIG_IGN:  # nohup's wish is kept
+            signal.signal(stop, signal.default_int_handler)
     again = "start again to go on where it stopped"
     try:
         return main()
@@ -311,7 +357,7 @@ def run() -> int:
         print(f"\nstopped; {again}", file=sys.stderr)
         return 130
     except OSError as error:
-        print(f"\nstopped: {error.strerror or error}; {again}", file=sys.stderr)
+        print(f"\nstopped: {_told(error)}; {again}", file=sys.stderr)
         return 1
 
 

@@ -2,15 +2,19 @@
 
 A point is a dictionary of plain parameters; a study's function turns it into a dictionary
 of plain results. Each result is a file of its own, named by the hash of the
-point, the code, the checkpoints and the data, so a run that died goes on where
-it was, and nothing stale is ever read.
+point, the code and all files that the point names, so a run that died goes on where it
+was, and nothing stale is ever read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import sys
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,17 +25,16 @@ from joblib import Parallel, delayed
 from tqdm import tqdm  # the plain bar: papermill passes it on to the terminal
 
 from artifact import cluster, data
-from artifact.paths import CHECKPOINTS, POINTS
-from artifact.provenance import checkpoints_hash, code_hash
+from artifact.paths import POINTS, PROGRESS
+from artifact.provenance import code_hash, inputs
 from nvlib.files import write_text
 
 Point = dict[str, Any]
 
 
 def _key(function: Callable[..., Point], point: Point) -> str:
-    manifest = checkpoints_hash(point.get("checkpoints", CHECKPOINTS.name))
     name = f"{function.__module__}.{function.__qualname__}"
-    text = json.dumps([name, point, code_hash(), manifest], sort_keys=True)
+    text = json.dumps([name, point, code_hash(), inputs(point)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -99,15 +102,31 @@ def run(
     """
     if points:
         data.load(points[0].get("dataset", "auto"))  # complain about data before work starts
-    bar = partial(tqdm, total=len(points), desc=name, unit="point")
+    one_line, begun = os.environ.get(PROGRESS) == "line", time.monotonic()
+    bar = partial(tqdm, total=len(points), desc=name, unit="point", disable=one_line)
     if address:
         results = _on_cluster(address, function, points, folder / name, bar)
     else:
         tasks = (delayed(cached)(function, point, folder / name) for point in points)
-        work = Parallel(n_jobs=min(jobs, max(len(points), 1)), return_as="generator")
+        work = Parallel(n_jobs=min(jobs, max(len(points), 1)), return_as="generator",
+                        initializer=_end_with, initargs=(os.getpid(),))  # fmt: skip
         results = list(bar(work(tasks)))
+    if one_line:
+        seconds = time.monotonic() - begun
+        print(f"{name}: {len(points)} points in {seconds:.0f} s", file=sys.stderr)
     rows = [point | result for point, result in zip(points, results, strict=True)]
     return pd.DataFrame(rows)
+
+
+def _end_with(parent: int) -> None:
+    """End this worker soon after `parent`, which has no time to do so where it is killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_cluster(

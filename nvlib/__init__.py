@@ -11,6 +11,7 @@ A network becomes a `Chip`; `report` says what it costs, `fine_tune` trains it f
 from nvlib.calibration import calibrate
 from nvlib.chip import Chip
 from nvlib.converters import Adc, Dac, Nonlinearity
+from nvlib.cost import AreaTable, Converters, cost
 from nvlib.devices import (
     DeviceModel,
     EmpiricalVariation,
@@ -35,17 +36,19 @@ from nvlib.quantizers import Precision
 from nvlib.report import report
 from nvlib.sparsity import ALL_POLICIES, ActiveRowBound, ColumnBound, SignSkip, ZeroSkip
 from nvlib.training import Recipe, fine_tune, train
+from nvlib.wires import Wires
 
 __version__ = "0.2.0"
 
 __all__ = [
-    "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "ArrayMapping", "Chip", "ColumnBound", "Dac",
-    "DeviceModel", "EmpiricalVariation", "EnergyTable", "FakeQuantized", "Hardware", "LevelMeans",
-    "LevelVariation", "LognormalVariation", "Nonlinearity", "Precision", "ProportionalVariation",
-    "QuantizedNetwork", "RangeVariation", "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn",
-    "SignSkip", "StuckCells", "StuckMap", "ZeroSkip", "adc_saving", "calibrate", "efficiency_gain",
-    "example_digits", "example_network", "fine_tune", "inference_energy", "quantize", "read_adc",
-    "read_dac", "read_device", "report", "train",
+    "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "AreaTable", "ArrayMapping", "Chip",
+    "ColumnBound", "Converters", "Dac", "DeviceModel", "EmpiricalVariation", "EnergyTable",
+    "FakeQuantized", "Hardware", "LevelMeans", "LevelVariation", "LognormalVariation",
+    "Nonlinearity", "Precision", "ProportionalVariation", "QuantizedNetwork", "RangeVariation",
+    "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip", "StuckCells",
+    "StuckMap", "Wires", "ZeroSkip", "adc_saving", "calibrate", "cost", "efficiency_gain",
+    "example_digits", "example_network", "fine_tune", "inference_energy", "quantize",
+    "read_adc", "read_dac", "read_device", "report", "train",
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping, MappedLayer, count_arrays, map_weights
 from nvlib.network import QuantizedLayer
 from nvlib.quantizers import Precision
+from nvlib.wires import effective_layer
 
 SUM_BITS = 21  # ideal column sums stay below 2^21, so float32 holds them, and halves of them
 FINEST_GRID_BITS = 16
@@ -94,17 +95,20 @@ class LayerArrays:
         return self.cell_noise_steps > 0 or self.adc_noise_steps > 0
 
 
-def parts_of(layer: QuantizedLayer, rows: int) -> list[tuple[slice, int, QuantizedLayer]]:
+def parts_of(
+    layer: QuantizedLayer, mapping: ArrayMapping
+) -> list[tuple[slice, int, QuantizedLayer]]:
     """A layer as matrices without groups: (input channels, groups, layer) of each.
 
-    Groups of a convolution share arrays of so many rows, on the diagonal, where they fit.
+    Groups of a convolution have arrays of their own, or share those that they fit into.
 
     Examples
     --------
     >>> spec = LayerSpec("depthwise", 4, 4, kernel=(3, 3), groups=4)
     >>> codes, shape = np.ones(spec.weight_shape, np.int8), (4, 8, 8)
     >>> depthwise = QuantizedLayer(spec, Precision(4, 3), codes, 1.0, 1.0, np.zeros(4), shape)
-    >>> [(groups, part.matrix.shape) for _, groups, part in parts_of(depthwise, rows=32)]
+    >>> packed = ArrayMapping(rows=32, pack_groups=True)
+    >>> [(groups, part.matrix.shape) for _, groups, part in parts_of(depthwise, packed)]
     [(3, (27, 3)), (1, (9, 1))]
     """
     spec, groups = layer.spec, layer.spec.groups
@@ -112,7 +116,8 @@ def parts_of(layer: QuantizedLayer, rows: int) -> list[tuple[slice, int, Quantiz
         return [(slice(0, spec.inputs), 1, layer)]
     inputs, outputs = spec.inputs // groups, spec.outputs // groups
     # A binary weight cannot be zero, so such groups do not share.
-    together = 1 if layer.precision.weight_bits == 1 else max(rows // spec.rows, 1)
+    packed = mapping.pack_groups and layer.precision.weight_bits > 1
+    together = max(mapping.rows // spec.rows, 1) if packed else 1
     found = []
     for first in range(0, groups, together):
         count = min(together, groups - first)
@@ -181,15 +186,15 @@ def write_layer(
     pedestal = devices.pedestal(mapping.level_max)
     removed = pedestal if devices.pedestal_removed else 0.0
 
-    def program(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        return devices.program(levels, mapping.level_max, generator)
-
     def to_steps(conductance: np.ndarray) -> np.ndarray:
         return np.rint((conductance - removed) * 2.0**grid_bits).astype(np.int64)
 
-    written = program(mapped.levels, cells)
-    reference = program(np.ones(rows, int), extra) if mapped.offset else None
-    sense = program(np.full(rows, mapping.level_max), extra) if hardware.sense else None
+    grid = count_arrays(
+        rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
+    )
+    columns = mapped.levels.shape[1] * mapped.levels.shape[2]
+    per_array = -(-columns // grid.column_tiles)
+    written, reference, sense = _program(mapped, per_array, hardware, cells, extra)
     drive, drive_bits = _drive(hardware, precision, drivers)
     conductance = to_steps(written)
     tiles = [tile.start for tile in mapping.tiles(rows)]
@@ -203,14 +208,9 @@ def write_layer(
         round(adc.lsb(mapping.largest_sum, number) * 2.0 ** (grid_bits + drive_bits)), 2
     )
     code_max = 2 ** adc.resolution(mapping.largest_sum) - 1
-    grid = count_arrays(
-        rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
-    )
     on_conductance = written.sum(axis=(1, 2))
     if reference is not None:  # every array across has a reference column
         on_conductance = on_conductance + grid.column_tiles * reference
-    columns = mapped.levels.shape[1] * mapped.levels.shape[2]
-    per_array = -(-columns // grid.column_tiles)
     # Physical columns run output by output, so a pair shares an array.
     order = np.arange(columns).reshape(layer.spec.outputs, -1).T // per_array
     curves, shift = None, 0
@@ -246,6 +246,37 @@ def write_layer(
     )
 
 
+def _program(
+    mapped: MappedLayer, per_array: int, hardware: Hardware, cells: np.random.Generator,
+    extra: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:  # fmt: skip
+    """Conductances of cells (K, B, M), reference and sense column (K,), as they read, in steps.
+
+    With wires these are effective ones. Physical columns run output by output, `per_array` to an
+    array; reference and sense column, which every array has, stand before them.
+    """
+    devices, mapping, wires = hardware.devices, hardware.mapping, hardware.wires
+    rows, per_output, outputs = mapped.levels.shape
+    asked = [np.ones(rows, int)] * bool(mapped.offset)
+    asked += [np.full(rows, mapping.level_max)] * (hardware.sense is not None)
+    written = devices.program(mapped.levels, mapping.level_max, cells)
+    beside = [devices.program(levels, mapping.level_max, extra) for levels in asked]
+    if wires is not None:
+        step_s = devices.on_conductance_s / (
+            mapping.level_max + devices.pedestal(mapping.level_max)
+        )
+        across = written.transpose(0, 2, 1).reshape(rows, -1)
+        columns = np.array(beside).reshape(len(beside), rows).T
+        tiles = mapping.tiles(rows)
+        across, columns = effective_layer(
+            across * step_s, columns * step_s, tiles, per_array, wires
+        )
+        written = (across / step_s).reshape(rows, outputs, per_output).transpose(0, 2, 1)
+        beside = list(columns.T / step_s)
+    sense = beside.pop() if hardware.sense is not None else None
+    return written, beside.pop() if mapped.offset else None, sense
+
+
 def held_codes(
     codes: np.ndarray, precision: Precision, hardware: Hardware, generator: np.random.Generator
 ) -> np.ndarray:
@@ -266,11 +297,14 @@ def held_codes(
     """
     mapping, devices = hardware.mapping, hardware.devices
     mapped = map_weights(codes, precision, mapping)
+    rows, outputs = codes.shape
+    grid = count_arrays(rows, outputs, precision, mapping, int(hardware.sense is not None))
     pedestal = devices.pedestal(mapping.level_max)
-    cells = devices.program(mapped.levels, mapping.level_max, generator) - pedestal
-    held = np.einsum("kbm,b->km", cells, mapped.coefficients)
-    if mapped.offset:
-        reference = devices.program(np.ones(len(codes), int), mapping.level_max, generator)
+    columns = mapped.levels.shape[1] * mapped.levels.shape[2]
+    per_array = -(-columns // grid.column_tiles)
+    cells, reference, _ = _program(mapped, per_array, hardware, generator, generator)
+    held = np.einsum("kbm,b->km", cells - pedestal, mapped.coefficients)
+    if reference is not None:
         held -= mapped.offset * (reference - pedestal)[:, None]
     return held
 

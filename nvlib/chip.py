@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nvlib import converters, devices, hardware, mapping, storage
+from nvlib import converters, devices, hardware, mapping, storage, wires
 from nvlib.arrays import LayerArrays, parts_of, write_layer
 from nvlib.chain import fuse
 from nvlib.checks import require, require_instance, require_integer
@@ -35,7 +35,7 @@ EVENT_BLOCK = 100  # images that are counted together
 #: Classes that a chip's file can hold in its hardware.
 STORABLE = {
     name: kind
-    for module in (converters, devices, hardware, mapping)
+    for module in (converters, devices, hardware, mapping, wires)
     for name, kind in vars(module).items()
     if isinstance(kind, type)
 }
@@ -121,7 +121,7 @@ class Chip:
         parts = [
             (layer.spec.name, *part)
             for layer in network.layers
-            for part in parts_of(layer, hardware.mapping.rows)
+            for part in parts_of(layer, hardware.mapping)
         ]
         hardware.adc.check_layers(len(parts))
         seeds = np.random.SeedSequence(seed).spawn(len(parts))
@@ -130,8 +130,9 @@ class Chip:
             write_layer(part, number, hardware, seeds[number], groups)
             for number, (_, _, groups, part) in enumerate(parts)
         )
-        #: Layer that each of the arrays belongs to, and the input channels that they take.
-        self._places = [(name, channels) for name, channels, _, _ in parts]
+        #: Layer that each of the arrays belongs to.
+        self.layer_names = tuple(name for name, *_ in parts)
+        self._channels = [channels for _, channels, *_ in parts]
 
     @classmethod
     def from_torch(
@@ -176,8 +177,8 @@ class Chip:
     def _program(self) -> tuple:
         """Steps, and layers on their arrays by name; chains of layers fused where compiled."""
         parts: dict[str, list[tuple[slice, int, Reader]]] = {}
-        for number, (name, channels) in enumerate(self._places):
-            parts.setdefault(name, []).append((channels, number, self.readers[number]))
+        for number, (name, reader) in enumerate(zip(self.layer_names, self.readers)):
+            parts.setdefault(name, []).append((self._channels[number], number, reader))
         steps, layers = self.network.steps, self.network.layers
         on_arrays = {layer.spec.name: ArrayLayer(layer, parts[layer.spec.name]) for layer in layers}
         return fuse(steps, on_arrays) if self._compiled else (steps, on_arrays)
@@ -253,7 +254,7 @@ class Chip:
 
         def observe(number: int, codes: np.ndarray) -> None:
             order = None if orders is None else orders[number]
-            followed = self._places[number][0] in relu
+            followed = self.layer_names[number] in relu
             found = count(self.arrays[number], codes, followed, order, column_sums)
             total[number] = total[number] + found if number in total else found
 

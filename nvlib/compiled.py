@@ -40,8 +40,14 @@ def aligned(shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
 
 
 if COMPILED:
-    #: Compiles once, keeps the result on disk, and lets threads run side by side.
-    compiled = numba.njit(cache=True, nogil=True)
+
+    def compiled(function):
+        """Compile once, keep that where a folder can be written, let threads run side by side."""
+        try:
+            return numba.njit(cache=True, nogil=True)(function)
+        except RuntimeError:  # neither the package's folder nor the user's
+            return numba.njit(nogil=True)(function)
+
     #: Pasted into compiled callers: a call that passes arrays costs as much as a small read.
     #: From Python it runs as it stands, on NumPy's arrays.
     pasted = register_jitable(inline="always")

@@ -29,6 +29,8 @@ BOLTZMANN_J_PER_K = 1.380649e-23  # exact, SI 2019
 LARGEST_SIGMA = 2.0
 #: Times after programming that a power law is asked for: a nanosecond to 30,000 years.
 SECONDS = (1e-9, 1e12)
+#: Conductances of memory cells that are taken for siemens.
+PLAUSIBLE_S = (1e-9, 1e-1)
 
 
 @runtime_checkable
@@ -273,12 +275,15 @@ class DeviceModel:
     pedestal_removed : bool
         Whether the nominal G_off of every active row is subtracted before the converter; a
         differential pair cancels it digitally where it is not.
+    on_conductance_s : float
+        G_on in siemens: what wires are measured by.
     """
 
     on_off_ratio: float = math.inf
     effects: tuple[Effect, ...] = ()  # applied in this order
     read_noise: ReadNoise = ReadNoise()
     pedestal_removed: bool = True
+    on_conductance_s: float = 10e-6
 
     def __post_init__(self) -> None:
         given, ratio = self.on_off_ratio, as_number(self.on_off_ratio)
@@ -291,7 +296,9 @@ class DeviceModel:
             require(acts, f"effects[{place}]", "an effect, with apply()", effect, mend)
         require_instance("read_noise", self.read_noise, ReadNoise, "write ReadNoise(0.1)")
         removed = require_flag("pedestal_removed", self.pedestal_removed)
+        siemens = require_number("on_conductance_s", self.on_conductance_s, *PLAUSIBLE_S)
         settle(self, on_off_ratio=ratio, effects=effects, pedestal_removed=removed)
+        settle(self, on_conductance_s=siemens)
 
     def pedestal(self, level_max: int) -> float:
         """G_off in level steps: (2^c - 1) / (G_on / G_off - 1)."""

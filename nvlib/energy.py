@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import yaml
@@ -27,7 +27,7 @@ UNITS = {"read_voltage": "V", "on_conductance": "S", "read_time": "s"} | dict.fr
     ("row_driver", "sample_hold", "shift_add", "data_movement", "comparator", "walden_step"), "pJ"
 )
 #: Largest value of each unit: beyond it, a unit was mistaken.
-HIGHEST = {"V": 10.0, "S": 0.1, "s": 1.0, "pJ": 1e6}
+HIGHEST = {"V": 10.0, "S": 0.1, "s": 1.0, "pJ": 1e6, "F2": 1e4, "um": 10.0, "um2": 1e6, "uW": 1e6}
 LARGEST_FILE = 2**16  # characters
 #: Numbers as they stand in a table: no octal 010, no sexagesimal 1:30, no 1_000.
 NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -53,8 +53,36 @@ class _TableLoader(yaml.BaseLoader):
         return super().construct_mapping(node, deep=True)
 
 
+class SourcedTable:
+    """A frozen dataclass of values that a YAML file gives, each with its unit and source."""
+
+    FILE: ClassVar[str]
+    UNITS: ClassVar[dict[str, str]]
+
+    def __post_init__(self) -> None:
+        for name, unit in self.UNITS.items():
+            value = require_number(name, getattr(self, name), highest=HIGHEST[unit])
+            settle(self, **{name: float(value)})
+
+    @classmethod
+    def load(cls, override: Path | str | None = None) -> Self:
+        """The shipped table, with the entries of `override` in place of its own.
+
+        Parameters
+        ----------
+        override : path, optional
+            YAML file of entries ``name: {value, unit, source}``; a ValueError says what is wrong
+            with it: an entry unknown or twice, a wrong unit, a value that is no decimal number,
+            negative or implausibly large.
+        """
+        entries = dict(_shipped(cls.FILE, tuple(cls.UNITS)))
+        if override is not None:
+            entries |= _entries(require_path("override", override), str(override), tuple(cls.UNITS))
+        return cls(**{name: _value(name, entry, cls.UNITS) for name, entry in entries.items()})
+
+
 @dataclass(frozen=True)
-class EnergyTable:
+class EnergyTable(SourcedTable):
     """Value of each entry of the table, in its unit; see ``energy_table.yaml``.
 
     Examples
@@ -62,6 +90,9 @@ class EnergyTable:
     >>> EnergyTable.load().row_driver
     0.39
     """
+
+    FILE: ClassVar = "energy_table.yaml"
+    UNITS: ClassVar = UNITS
 
     read_voltage: float
     on_conductance: float
@@ -73,35 +104,14 @@ class EnergyTable:
     comparator: float
     walden_step: float
 
-    def __post_init__(self) -> None:
-        for name, unit in UNITS.items():
-            value = require_number(name, getattr(self, name), highest=HIGHEST[unit])
-            settle(self, **{name: float(value)})
-
-    @classmethod
-    def load(cls, override: Path | str | None = None) -> EnergyTable:
-        """The shipped table, with the entries of `override` in place of its own.
-
-        Parameters
-        ----------
-        override : path, optional
-            YAML file of entries ``name: {value, unit, source}``; a ValueError says what is wrong
-            with it: an entry unknown or twice, a wrong unit, a value that is no decimal number,
-            negative or implausibly large.
-        """
-        entries = dict(_shipped())
-        if override is not None:
-            entries |= _entries(require_path("override", override), str(override))
-        return cls(**{name: _value(name, entry) for name, entry in entries.items()})
-
 
 @cache
-def _shipped() -> dict[str, Any]:
-    return _entries(files("nvlib").joinpath("energy_table.yaml"), "energy_table.yaml")
+def _shipped(name: str, known: tuple[str, ...]) -> dict[str, Any]:
+    return _entries(files("nvlib").joinpath(name), name, known)
 
 
-def _entries(path: Path | Traversable, source: str) -> dict[str, Any]:
-    """Entries of a table of energies, by name."""
+def _entries(path: Path | Traversable, source: str, known: tuple[str, ...]) -> dict[str, Any]:
+    """Entries of a table, by name."""
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(LARGEST_FILE + 1)
@@ -117,16 +127,16 @@ def _entries(path: Path | Traversable, source: str) -> dict[str, Any]:
     mend = "write one entry a line, name: {value, unit, source}"
     require(isinstance(given, dict), source, "a table of entries", given, mend)
     for name in given:
-        known = f"entries among {sorted(UNITS)}"
-        require(name in UNITS, "energy table", known, name, "remove or rename it")
+        wanted = f"entries among {sorted(known)}"
+        require(name in known, "table", wanted, name, "remove or rename it")
     return given
 
 
-def _value(name: str, entry: object) -> float:
+def _value(name: str, entry: object, units: dict[str, str]) -> float:
     """Value of one entry, in its unit."""
     given = entry if isinstance(entry, dict) else {"unit": entry}
     unit, text = given.get("unit"), given.get("value")
-    require(unit == UNITS[name], f"unit of {name}", UNITS[name], unit, "convert the value")
+    require(unit == units[name], f"unit of {name}", units[name], unit, "convert the value")
     number = isinstance(text, str) and NUMBER.fullmatch(text) is not None
     require(number, f"value of {name}", "a decimal number", text, "write it as 10, 0.39 or 1e-7")
     return float(str(text))
@@ -230,7 +240,8 @@ def inference_energy(
         # A cell at G_on holds G_off and its levels.
         on_steps = mapping.level_max + event.arrays.pedestal
         total["array"] += event.squared_read / on_steps * unit
-        total["row drivers"] += driven * arrays * table.row_driver
+        # A driver of d bits is as many unit drivers as its largest digit.
+        total["row drivers"] += driven * arrays * table.row_driver * mapping.digit_max
         total["sample, shift, add"] += columns * table.sample_hold
         total["sample, shift, add"] += int(counts[1:].sum()) * table.shift_add
         total["data movement"] += columns * table.data_movement

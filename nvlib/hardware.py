@@ -8,6 +8,7 @@ from nvlib.checks import require, require_instance, require_integer, settle
 from nvlib.converters import Adc, Dac
 from nvlib.devices import DeviceModel
 from nvlib.mapping import MAX_LINES, ArrayMapping
+from nvlib.wires import Wires
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Hardware:
     dac : Dac
     sense : SenseColumn, optional
         Where given, conversions really stop at the bound that the column measures.
+    wires : Wires, optional
+        Where given, voltage is lost along the lines of every array.
     """
 
     mapping: ArrayMapping = ArrayMapping()
@@ -49,6 +52,7 @@ class Hardware:
     adc: Adc = Adc()
     dac: Dac = Dac()
     sense: SenseColumn | None = None
+    wires: Wires | None = None
 
     def __post_init__(self) -> None:
         require_instance("mapping", self.mapping, ArrayMapping, "write ArrayMapping(...)")
@@ -62,6 +66,8 @@ class Hardware:
         require_instance("dac", self.dac, Dac, "write Dac(...)")
         if self.sense is not None:
             require_instance("sense", self.sense, SenseColumn, "write SenseColumn()")
+        if self.wires is not None:
+            require_instance("wires", self.wires, Wires, "write Wires(ohm_per_segment=1.0)")
         removed = self.devices.pedestal_removed or self.mapping.paired
         require(
             removed, "pedestal_removed", f"True with {self.mapping.scheme} columns", False,

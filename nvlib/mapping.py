@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nvlib.checks import require, require_choice, require_integer, settle
+from nvlib.checks import require, require_choice, require_flag, require_integer, settle
 from nvlib.quantizers import MAX_BITS, Precision
 
 SCHEMES = ("differential", "signed-digit", "offset", "twos-complement")
@@ -38,6 +38,9 @@ class ArrayMapping:
         Bits c that one cell stores, and input bits d that enter at a time: 1 is bit-serial, A one
         shot.
     scheme : {"differential", "signed-digit", "offset", "twos-complement"}
+    pack_groups : bool
+        Lay several groups of a convolution on the diagonal of one array: fewer arrays, but the
+        cells off the diagonal, asked for nothing, err too, and every output sums their errors.
     """
 
     rows: int = 128
@@ -45,12 +48,14 @@ class ArrayMapping:
     cell_bits: int = 1
     dac_bits: int = 1
     scheme: str = "differential"
+    pack_groups: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns", "cell_bits", "dac_bits"):
             most = MAX_BITS if name.endswith("bits") else MAX_LINES
             settle(self, **{name: require_integer(name, getattr(self, name), 1, most)})
         settle(self, scheme=require_choice("scheme", self.scheme, SCHEMES))
+        settle(self, pack_groups=require_flag("pack_groups", self.pack_groups))
 
     @property
     def paired(self) -> bool:

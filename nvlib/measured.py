@@ -44,8 +44,6 @@ QUANTILES = 129  # that stand for a distribution
 FINEST_NU = 1e-4
 #: Mean error of a power law that is worth a warning, as a share of the conductance.
 MOST_STRAY = 0.05
-#: Largest conductances of memory cells that are taken for siemens.
-PLAUSIBLE_S = (1e-9, 1e-1)
 
 
 class MeasurementError(ValueError):
@@ -203,7 +201,8 @@ class MeasuredDevice:
             _require(seconds is None, "seconds", "none without measured drift", seconds, mend)
         elif seconds is not None:
             effects.append(self.drift.effect(seconds, levels))
-        return devices.DeviceModel(round(high / low, 6) if low > 0 else math.inf, tuple(effects))
+        ratio = round(high / low, 6) if low > 0 else math.inf
+        return devices.DeviceModel(ratio, tuple(effects), on_conductance_s=high)
 
 
 def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
@@ -258,7 +257,7 @@ def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
 
 def _check_device(path: Path | str, table: pd.DataFrame) -> None:
     """Refuse values that are no levels, conductances in S or times."""
-    (short, long), top, (least, most) = devices.SECONDS, 2**MAX_BITS - 1, PLAUSIBLE_S
+    (short, long), top, (least, most) = devices.SECONDS, 2**MAX_BITS - 1, devices.PLAUSIBLE_S
     for name, low, high, wanted, mend in (
         ("level", 0, top, f"a level from 0 to {top}", "number the levels from G_off upwards"),
         ("conductance_s", 0, most, f"a conductance in S from 0 to {most:g}",
@@ -285,7 +284,10 @@ def _check_endurance(place: str, rows: pd.DataFrame) -> None:
 
     A parabola over the ranks of the cycles must explain less than a quarter of the variance.
     """
-    rank, values = rows["cycle"].rank(method="dense"), rows["conductance_s"] / PLAUSIBLE_S[0]
+    rank, values = (
+        rows["cycle"].rank(method="dense"),
+        rows["conductance_s"] / devices.PLAUSIBLE_S[0],
+    )
     if "cell" in rows and rows["cell"].duplicated().any():
         values = values - values.groupby(rows["cell"]).transform("mean")
     if rank.nunique() < 4 or np.ptp(values) == 0:

@@ -49,7 +49,7 @@ class FakeQuantizedLayer(nn.Module):
         self.log_input_scale = nn.Parameter(torch.zeros(()))
         self.signed = False
         self.input_shape: tuple[int, ...] = ()
-        #: (weight codes, precision) -> their errors on a chip, where training meets devices.
+        #: (codes, precision, groups) -> errors of the codes, where training meets devices.
         self.disturb: Callable | None = None
 
     @torch.no_grad()
@@ -70,7 +70,8 @@ class FakeQuantizedLayer(nn.Module):
         weight = fake_quantize_weight(module.weight, scale, bits.weight_bits)
         if self.disturb is not None:
             codes = weight_codes(module.weight.detach(), scale.detach(), bits.weight_bits)
-            weight = weight + self.disturb(codes, bits) * scale.detach()
+            errors = self.disturb(codes, bits, self.window.get("groups", 1))
+            weight = weight + errors * scale.detach()
         input_scale = self.log_input_scale.exp()
         x = fake_quantize_activation(x, input_scale, bits.activation_bits, self.signed)
         if isinstance(module, nn.Conv2d):

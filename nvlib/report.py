@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 
 from nvlib.checks import require
 from nvlib.chip import Chip
+from nvlib.cost import Converters, cost
 from nvlib.energy import (
     AdcLaw,
     EnergyTable,
@@ -33,9 +34,10 @@ class LayerReport:
     """A chip's report; print it, or write its table.
 
     `layers` has one row per layer, and a last one for the network. Columns: layer, matrix (inputs
-    x outputs), precision, arrays, utilization (share of the arrays' cells that hold weights),
-    reads (one after another, per inference), conversions (per inference), energy_pj (with the
-    sparsity policies), energy_share, adc_saving, tops_per_watt.
+    of an output x outputs), precision, arrays, utilization (share of the arrays' cells that hold
+    weights), reads (one after another, per inference), conversions (per inference), energy_pj
+    (with the sparsity policies), energy_share, adc_saving, tops_per_watt, area_mm2, latency_us
+    (of an inference; layers one after another).
     """
 
     layers: pd.DataFrame
@@ -43,7 +45,8 @@ class LayerReport:
     interval: tuple[float, float] | None  # 95 % interval of the accuracy (Wilson)
     images: int
     efficiency_gain: float  # energy without the policies over energy with them
-    latency_s: float  # all reads one after another
+    latency_s: float  # of an inference, layers one after another
+    costs: pd.DataFrame  # area by component, converters and standby; see `nvlib.cost`
 
     def __str__(self) -> str:
         table = self.layers.copy()
@@ -51,7 +54,8 @@ class LayerReport:
             table[name] = (100 * table[name]).map("{:.1f} %".format)
         for name in ("conversions", "energy_pj"):
             table[name] = table[name].map("{:.0f}".format)
-        table["tops_per_watt"] = table["tops_per_watt"].map("{:.3f}".format)
+        for name in ("tops_per_watt", "area_mm2", "latency_us"):
+            table[name] = table[name].map("{:.3f}".format)
         whole = self.layers.iloc[-1]
         lines = [table.to_string(index=False), ""]
         if self.accuracy is not None and self.interval is not None:
@@ -64,7 +68,14 @@ class LayerReport:
             f"sparsity      {100 * whole['adc_saving']:.1f} % of the ADC energy saved, "
             f"{self.efficiency_gain:.2f} x the efficiency",
             f"latency       {whole['reads']} reads one after another, "
-            f"{self.latency_s * 1e6:.4g} us",
+            f"{whole['latency_us']:.4g} us; pipelined, an image every "
+            f"{self.layers['latency_us'].iloc[:-1].max():.4g} us",
+            f"area          {whole['area_mm2']:.3g} mm2, of it "
+            + ", ".join(
+                f"{100 * self.costs[name].iloc[-1] / whole['area_mm2']:.0f} % {name[:-4]}"
+                for name in self.costs.columns
+                if name.endswith("_mm2") and name != "area_mm2"
+            ),
             f"arrays        {whole['arrays']}, {100 * whole['utilization']:.1f} % of their cells "
             "hold weights",
         ]
@@ -78,6 +89,7 @@ class LayerReport:
 def report(
     chip: Chip, images: Any, labels: Any = None, *, policies: tuple[Policy, ...] = ALL_POLICIES,
     law: AdcLaw | None = None, table: EnergyTable | None = None,
+    converters: Converters | None = None,
 ) -> LayerReport:  # fmt: skip
     """Accuracy on all images, and what an inference takes, counted on the first few.
 
@@ -90,7 +102,8 @@ def report(
     >>> table[["layer", "matrix", "arrays", "reads"]].values.tolist()[-2:]
     [['fc3', '84 x 10', 1, 3], ['network', '', 32, 2661]]
     """
-    law, table = law or AdcLaw(), table or EnergyTable.load()
+    law, siemens = law or AdcLaw(), chip.hardware.devices.on_conductance_s
+    table = table or replace(EnergyTable.load(), on_conductance=siemens)
     images = chip.network.check(images)
     require(len(images) > 0, "images", "at least one", 0, "pass some")
     accuracy, interval = None, None
@@ -110,6 +123,8 @@ def report(
         return inference_energy(some, chosen, bits, law, table)
 
     without, within = energy(events, ()), energy(events, policies)
+    layers = cost(chip, events, converters, policies, energies=table)
+    shown = layers.set_index("layer")[["reads", "area_mm2", "latency_us"]]
 
     def costs(some: list[LayerEvents]) -> dict[str, Any]:
         before, after = energy(some, ()), energy(some, policies)
@@ -118,8 +133,6 @@ def report(
         return {
             "arrays": arrays,
             "utilization": weights / (arrays * mapping.rows * mapping.columns),
-            # One after another; tiles are read at once.
-            "reads": sum(e.accesses // len(e.digit_sums) // e.images for e in some),
             "conversions": done / some[0].images,
             "energy_pj": sum(after.values()),
             "energy_share": sum(after.values()) / sum(within.values()),
@@ -128,15 +141,18 @@ def report(
         }
 
     rows = []
-    for event in events:
-        layer = event.arrays.layer
+    for layer in chip.network.layers:
+        some = [event for event, name in zip(events, chip.layer_names) if name == layer.spec.name]
         matrix = f"{layer.spec.rows} x {layer.spec.outputs}"
         names = {"layer": layer.spec.name, "matrix": matrix, "precision": str(layer.precision)}
-        rows.append(names | costs([event]))
+        rows.append(names | costs(some))
     rows.append({"layer": "network", "matrix": "", "precision": ""} | costs(events))
+    found = pd.DataFrame(rows)
+    found.insert(5, "reads", shown["reads"].to_numpy())
+    found = found.assign(**{name: shown[name].to_numpy() for name in ("area_mm2", "latency_us")})
     gain = efficiency_gain(without, within)
-    latency = rows[-1]["reads"] * table.read_time
-    return LayerReport(pd.DataFrame(rows), accuracy, interval, len(images), gain, latency)
+    latency = layers["latency_us"].iloc[-1] / 1e6
+    return LayerReport(found, accuracy, interval, len(images), gain, latency, layers)
 
 
 def _arrays(chip: Chip, event: LayerEvents) -> tuple[int, int]:

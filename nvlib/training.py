@@ -156,11 +156,15 @@ class WriteErrors:
         self.hardware = hardware
         self.generator = np.random.default_rng(seed)
 
-    def __call__(self, codes: torch.Tensor, precision: Precision) -> torch.Tensor:
-        """Errors of weight codes (outputs, ...), in codes."""
-        asked = codes.cpu().numpy().reshape(len(codes), -1).T
-        held = held_codes(asked, precision, self.hardware, self.generator)
-        return torch.from_numpy((held - asked).T.reshape(codes.shape)).to(codes)
+    def __call__(self, codes: torch.Tensor, precision: Precision, groups: int = 1) -> torch.Tensor:
+        """Errors of weight codes (outputs, ...), in codes; each group has arrays of its own."""
+        packed, mend = self.hardware.mapping.pack_groups, "train without: its cells are not weights"
+        require(groups == 1 or not packed, "pack_groups", "False for a grouped layer", packed, mend)
+        errors = []
+        for asked in codes.cpu().numpy().reshape(groups, len(codes) // groups, -1):
+            held = held_codes(asked.T, precision, self.hardware, self.generator)
+            errors.append(held.T - asked)
+        return torch.from_numpy(np.stack(errors).reshape(codes.shape)).to(codes)
 
 
 def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A digest of points of every study, for a process of its own; see `test_robustness`.
+"""A digest of points of every study, for a process of its own; see `tests.artifact.test_sweep`.
 
 Usage: python -m tests.elsewhere THREADS BATCH
 """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 
+import pandas as pd
 import pytest
 
-from artifact.paths import ROOT
+from artifact.paths import RESULTS, ROOT
 from tests.faults import FAULTS, Fault, source, with_fault
 
 TEXT = "class A:\n    def f(self, x):\n        y = x + 1  # a comment\n        return x+1, y\n"
@@ -36,3 +37,9 @@ def test_code_that_stands_twice_or_nowhere_is_an_error():
         with_fault(TEXT, Fault("", "m", "A.f", "y = x + 2", "pass"))
     with pytest.raises(ValueError, match=r"expected A\.g in m, found none"):
         with_fault(TEXT, Fault("", "m", "A.g", "x", "y"))
+
+
+def test_deliberate_faults_were_caught():
+    table = pd.read_csv(RESULTS / "faults.csv")
+    assert len(FAULTS) >= len(table) >= 25  # faults planted since the last recorded run count too
+    assert table["caught by"].notna().mean() >= 0.95

@@ -14,11 +14,12 @@ from artifact.figures.energy import (
     zeros,
 )
 from artifact.figures.own import layer_costs, measured_device, pipeline
-from artifact.figures.style import save
+from artifact.figures.style import COLOURS, MAIN, note, save, supplement
 from artifact.figures.tolerance import requirements, trend
 
 __all__ = [
-    "adc_reduction", "beyond", "compromise", "efficiency", "energy_breakdown", "guard_rows",
-    "layer_costs", "measured_device", "one_image", "pipeline", "planes", "precision_sweep",
-    "region", "requirements", "resolved_bits", "save", "tornado", "trend", "zeros",
+    "COLOURS", "MAIN", "adc_reduction", "beyond", "compromise", "efficiency",
+    "energy_breakdown", "guard_rows", "layer_costs", "measured_device", "note", "one_image",
+    "pipeline", "planes", "precision_sweep", "region", "requirements", "resolved_bits",
+    "save", "supplement", "tornado", "trend", "zeros",
 ]  # fmt: skip

@@ -1,61 +1,174 @@
-"""One style for all figures: sizes, colours, the mark of the paper's value."""
+"""One style for all figures: sizes, colours, words, and marks that tell no more than is known.
+
+A figure named ``x`` holds the two precisions that a claim speaks of (`MAIN`); the version with all
+of them is its supplement, named ``supplement("x")``.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nvlib.files import write_whole
 
 COLUMN, PAGE = 85 / 25.4, 178 / 25.4  # inches
-#: One colour and marker per precision in every figure (Okabe-Ito, colour-blind safe).
-COLOURS = dict(
-    zip(
-        ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2"),
-        ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#000000"),
-        strict=True,
-    )
-)
+#: One colour and marker per precision in every figure. All colours of a palette differ for readers
+#: who see no green, and in a grey print: `artifact.figures.vision`.
+COLOURS = {
+    "W8A8": "#1B4F9C", "W6A6": "#67BDF0", "W4A4": "#00795A",
+    "W4A3": "#DA7112", "W3A3": "#F2C3DC", "W2A2": "#000000",
+}  # fmt: skip
 MARKERS = dict(zip(COLOURS, "osD^vP", strict=True))
+#: The precisions of the paper's claims.
+MAIN = ("W8A8", "W4A3")
 #: Of `nvlib.energy.COMPONENTS`, in their order.
-COMPONENT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#F0E442", "#999999", "#D55E00")
+COMPONENT_COLOURS = ("#1B4F9C", "#E69F00", "#00795A", "#F5EA70", "#CFCFCF", "#5E1200")
+INK, QUIET, WARNING = "#1A1A1A", "#8A8A8A", "#B00000"
+PALETTES = {"precisions": tuple(COLOURS.values()), "components": COMPONENT_COLOURS}
 STYLE = {
-    "font.size": 7.5, "axes.labelsize": 7.5, "axes.titlesize": 7.5, "legend.fontsize": 6.5,
+    "font.size": 7.5, "axes.labelsize": 7.5, "axes.titlesize": 7.5, "legend.fontsize": 7,
     "xtick.labelsize": 7, "ytick.labelsize": 7, "axes.spines.top": False,
     "axes.spines.right": False, "pdf.fonttype": 42, "savefig.dpi": 300, "figure.dpi": 150,
     "lines.linewidth": 1.1, "lines.markersize": 3.5, "legend.frameon": False,
     "axes.grid": True, "axes.linewidth": 0.7, "grid.color": "#e5e5e5", "grid.linewidth": 0.5,
-    "axes.axisbelow": True,
+    "axes.axisbelow": True, "axes.titlelocation": "left", "mathtext.fontset": "dejavusans",
 }  # fmt: skip
+#: Words of tables as print has them.
+_TYPESET = (
+    (r"\bsigma\b", "σ"), (r"\bnu\b", "ν"), (r"\bdelta\b", "δ"), (r"\bG_(on|off)\b",
+    r"$G_\\mathrm{\1}$"), (r"\buS\b", "µS"), (r"\+-", "±"), (r"(?<=\d) x (?=\d)", " × "),
+)  # fmt: skip
 
 
-def new_figure(width: float, height: float, *shape: int, **options: Any) -> tuple[Figure, Any]:
-    """A figure of so many inches in the artifact's style, and its axes."""
+def new_figure(
+    width: float, height: float, *shape: int, title: str = "", **options: Any
+) -> tuple[Figure, Any]:
+    """A figure in the artifact's style, and its axes.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches; `COLUMN` and `PAGE` are a journal's widths.
+    *shape : int
+        Rows and columns of axes.
+    title : str
+        The answer that the figure gives, in one sentence.
+    **options
+        Of `Figure.subplots`.
+    """
     sns.set_theme(style="white", rc=STYLE)
-    return plt.subplots(
-        *(shape or (1, 1)), figsize=(width, height), layout="constrained", **options
-    )
+    figure = plt.figure(figsize=(width, height), layout="constrained")
+    # Axes and their legends lie in a figure of their own, so that title and note, which belong
+    # to the outer one, never share a margin with a legend.
+    body: Any = figure.subfigures(1, 1)
+    if title:
+        answer(figure, title)
+    return figure, body.subplots(*(shape or (1, 1)), **options)
 
 
-def save(
-    figure: Figure, folder: Path, name: str, label: str, comparable: bool, metadata: dict[str, str]
-) -> None:
-    """Write ``name.png`` and ``.pdf`` to `folder`; mark what is not comparable with the paper."""
-    if not comparable:
-        figure.suptitle(label, fontsize=7, color="#b00000")
-    for suffix in ("png", "pdf"):
-        info = {"Title": name, "Subject" if suffix == "pdf" else "Description": str(metadata)}
-        write_whole(folder / f"{name}.{suffix}", partial(figure.savefig, metadata=info))
+def answer(figure: Figure, title: str) -> None:
+    """State the answer above the figure."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=8.5, fontweight="bold", color=INK)
 
 
-def paper_star(axes: Any, x: float, y: float, label: str = "paper") -> None:
-    """Mark the paper's value with a hollow star."""
-    axes.plot(x, y, "*", ms=11, mfc="none", mec="black", mew=0.9, ls="none", label=label, zorder=5)
+def note(figure: Figure, text: str) -> None:
+    """Say below the figure what it must not be compared with."""
+    figure.supxlabel(text, fontsize=7, color=WARNING)
+
+
+def legend(figure: Figure, axes: Axes, side: str = "above", **options: Any) -> None:
+    """Explain the marks of some axes outside of all data: above, below or right of all axes."""
+    places: dict[str, Any] = {"above": "outside upper left", "below": "outside lower left",
+              "right": "outside right upper"}  # fmt: skip
+    handles, names = axes.get_legend_handles_labels()
+    columns = 1 if side == "right" else len(names)
+    style: dict[str, Any] = {"ncols": columns} | options
+    figure.subfigs[0].legend(handles, names, loc=places[side], **style)
+
+
+def typeset(text: str) -> str:
+    """A table's words as print has them.
+
+    Examples
+    --------
+    >>> typeset("sigma / G, 128 x 128, 10 uS, +- 5")
+    'σ / G, 128 × 128, 10 µS, ± 5'
+    """
+    for pattern, replacement in _TYPESET:
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def supplement(name: str) -> str:
+    """Name of the figure that shows all precisions, beside the one named `name`.
+
+    Examples
+    --------
+    >>> supplement("variation_tolerance")
+    'variation_tolerance_all'
+    """
+    return f"{name}_all"
+
+
+def paper_star(axes: Axes, x: float, y: float, label: str = "paper") -> None:
+    """Mark the paper's value with a hollow star, behind our own marks and wider than they are."""
+    axes.plot(x, y, "*", ms=13, mfc="white", mec=INK, mew=0.9, ls="none", label=label, zorder=1.9)
+
+
+def interval(
+    axes: Axes, place: float, value: float, lower: float, upper: float,
+    limits: tuple[float, float], colour: str, marker: str = "o", **options: Any,
+) -> None:  # fmt: skip
+    """Draw a value and its interval lying; what leaves the axis ends in an arrow at its edge.
+
+    Parameters
+    ----------
+    place : float
+        Position across.
+    value, lower, upper : float
+        Position along; infinite bounds leave the axis.
+    limits : tuple of float
+        Ends of the axis, which are set.
+    """
+    low, high = limits
+    axes.set_xlim(low, high)
+    ends = np.clip((lower, upper), low, high)
+    axes.plot(ends, (place, place), color=colour, lw=1.1, zorder=2)
+    for end, bound, outward in ((ends[0], lower, "<"), (ends[1], upper, ">")):
+        mark = "|" if end == bound else outward
+        axes.plot(end, place, mark, color=colour, ms=4, mew=1.1, zorder=2, clip_on=False)
+    if low <= value <= high:
+        axes.plot(value, place, marker, color=colour, zorder=3, **options)
+
+
+def dots(
+    axes: Axes, values: Sequence[float], names: Sequence[str], colours: Iterable[str],
+    form: str = "{:.3g}",
+) -> None:  # fmt: skip
+    """Draw values from top to bottom on a logarithmic axis as dots, the number beside each."""
+    places = range(len(values))
+    for place, value, colour in zip(places, values, colours, strict=True):
+        axes.plot(value, place, "o", color=colour, ms=4.5)
+        axes.annotate(form.format(value), (value, place), (5, 0), textcoords="offset points",
+                      va="center", fontsize=7)  # fmt: skip
+    axes.set_yticks(places, names)
+    axes.set(xscale="log", ylim=(len(values) - 0.5, -0.5))
+    axes.margins(x=0.12)
+
+
+def direct_label(axes: Axes, x: float, y: float, text: str, colour: str, **options: Any) -> None:
+    """Write a curve's name beside its end, in its colour."""
+    style: dict[str, Any] = {"xytext": (4, 0), "va": "center", "fontsize": 7} | options
+    axes.annotate(text, (x, y), textcoords="offset points", color=colour, **style)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -66,3 +179,14 @@ def log_ticks(low: float, high: float) -> list[float]:
         if len(ticks) > 2:
             break
     return ticks
+
+
+def save(
+    figure: Figure, folder: Path, name: str, label: str, comparable: bool, metadata: dict[str, str]
+) -> None:
+    """Write ``name.png`` and ``.pdf`` to `folder`; mark what is not comparable with the paper."""
+    if not comparable:
+        note(figure, label)
+    for suffix in ("png", "pdf"):
+        info = {"Title": name, "Subject" if suffix == "pdf" else "Description": str(metadata)}
+        write_whole(folder / f"{name}.{suffix}", partial(figure.savefig, metadata=info))

@@ -11,7 +11,7 @@ import torch
 from artifact import data, recipes
 from artifact.checkpoints import CheckpointName, load_float, load_quantized
 from artifact.models import Residual
-from artifact.paths import EXAMPLES, ROOT
+from artifact.paths import ROOT
 from artifact.statistics import mean_interval, wilson_interval
 from artifact.studies import common
 from artifact.sweep import Point
@@ -142,12 +142,13 @@ def chip_point(
 
 
 def device_points(
-    dataset: str, images: int, chips: int, checkpoints: str = common.SHIPPED
-) -> list[Point]:
-    """Chips of the measured device, fresh and aged."""
+    dataset: str, images: int, chips: int, checkpoints: str = common.SHIPPED,
+    csv: str = "examples/device.csv",
+) -> list[Point]:  # fmt: skip
+    """Chips of the device measured in `csv`, a path relative to the artifact, fresh and aged."""
     return [
         {"dataset": dataset, "training": training, "seconds": seconds, "seed": seed,
-         "images": images, "checkpoints": checkpoints}
+         "images": images, "csv": csv, "checkpoints": checkpoints}
         for training in TRAININGS[1:]
         for seconds in (20.0, 1e4, 1e6, 1e8)
         for seed in range(chips)
@@ -155,10 +156,10 @@ def device_points(
 
 
 def device_point(
-    dataset: str, training: str, seconds: float, seed: int, images: int, checkpoints: str
+    dataset: str, training: str, seconds: float, seed: int, images: int, csv: str, checkpoints: str
 ) -> Point:
-    """Right answers of one chip of the cells measured in ``examples/device.csv``."""
-    device, _ = read_device(EXAMPLES / "device.csv")
+    """Right answers of one chip of measured cells."""
+    device, _ = read_device(ROOT / csv)
     hardware = Hardware(ArrayMapping(cell_bits=device.cell_bits), device.model(seconds))
     net = network(dataset, training, "mse", "", "", checkpoints)
     return _right(Chip(net, hardware, seed), dataset, images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import http.server
+import socket
 import struct
 import threading
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from artifact import data
+from tests.fuzzing import fuzz
 
 
 @given(st.binary(max_size=60))
@@ -143,6 +145,45 @@ def test_a_broken_download_leaves_nothing_behind(small_mnist, tmp_path, monkeypa
     assert list(cache.iterdir()) == []
 
 
+def test_mirrors_that_cannot_be_found_are_given_up_within_seconds(tmp_path, monkeypatch):
+    monkeypatch.delenv("NVLIB_DATA_DIR", raising=False)
+    monkeypatch.setattr(data, "ANSWER_S", 0.2)
+    over, answers = threading.Event(), []
+
+    def look_up(*_, **__):
+        over.wait(60)
+        answers.append("none")
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(data.DataUnavailableError, match=r"mirror.test/: no answer within 0.2 s"):
+        data.load_mnist(tmp_path, ("http://mirror.test/", "http://other.test/"))
+    assert answers == []  # the look-up takes longer
+    over.set()
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("NVLIB_DATA_DIR", raising=False)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(data.DataUnavailableError, match=r"a folder for it at .*file/cache.*XDG_CA"):
+        data.load_mnist(tmp_path / "file" / "cache")
+
+
+def test_auto_says_what_it_took_and_why(tmp_path, monkeypatch):
+    def unavailable():
+        raise data.DataUnavailableError("could not fetch it: no network")
+
+    monkeypatch.setattr(data, "load_mnist", unavailable)
+    data.load.cache_clear()
+    with pytest.warns(
+        data.DataWarning, match=r"no network\. Until then: 5,000 MNIST digits of mlx"
+    ):
+        assert data.load("auto").name == "embedded"
+    with pytest.raises(data.DataUnavailableError):
+        data.load("mnist")
+    data.load.cache_clear()
+
+
 def test_embedded_digits_are_balanced_and_say_so(digits):
     assert not digits.comparable
     assert "not comparable" in digits.label
@@ -155,3 +196,9 @@ def test_embedded_digits_are_balanced_and_say_so(digits):
 def test_unknown_source_is_refused():
     with pytest.raises(ValueError, match="expected a data source among"):
         data.load("cifar")
+
+
+def test_no_idx_file_does_harm():
+    valid = struct.pack(">HBBIII", 0, 8, 3, 2, 4, 4) + bytes(32)
+    assert data.parse_idx(valid).shape == (2, 4, 4)
+    fuzz("idx", valid, data.parse_idx, data.DataError)

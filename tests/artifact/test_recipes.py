@@ -10,7 +10,7 @@ import torch
 
 from artifact import checkpoints, recipes
 from artifact.checkpoints import CheckpointName
-from nvlib import Precision, QuantizedNetwork
+from nvlib import Precision, QuantizedNetwork, quantize
 
 
 def test_training_learns_and_what_is_saved_is_what_was_trained(digits, tmp_path, monkeypatch):
@@ -43,7 +43,7 @@ def test_a_missing_float_network_is_trained_first_and_nothing_twice(digits, tmp_
         model = checkpoints.MODELS[name.network]().eval()
         if name.precision is None:
             return model
-        return recipes.quantize(model, digits.train_images[:8], name.precision)
+        return quantize(model, digits.train_images[:8], name.precision)
 
     monkeypatch.setattr(recipes, "trained", trained)
     name = CheckpointName("embedded", "lenet5", Precision(4, 3), 0)

@@ -20,9 +20,9 @@ NEEDED = {"numpy", "scipy", "torch", "numba", "safetensors", "yaml", "pandas", "
 #: Inner workings, explained in prose: nobody calls them alone.
 INNER = {"kernel", "layout", "compiled", "chain"}
 #: Lines of code, without docstrings, comments and blank lines, of `nvlib`; and lines of a module.
-MOST_CODE, MOST_LINES = 3_500, 420
+MOST_CODE, MOST_LINES = 3_900, 420
 #: Longer ones.
-LONGER = {"measured": 430}
+LONGER = {"measured": 440}
 
 
 def imported(path):

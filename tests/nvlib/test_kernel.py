@@ -24,6 +24,7 @@ from nvlib import (
     RetentionDrift,
     SenseColumn,
     StuckCells,
+    Wires,
 )
 from nvlib.kernel import CompiledReader
 from nvlib.mapping import SCHEMES
@@ -71,6 +72,7 @@ CHIPS = {
         devices=DeviceModel(effects=(RangeVariation(0.08),), read_noise=ReadNoise(0.1)),
         adc=Adc(6), dac=Dac(Nonlinearity(gain_error=0.07)),
     ),
+    "wires": Hardware(devices=VARIED, wires=Wires(50.0), sense=SenseColumn()),
 }  # fmt: skip
 
 

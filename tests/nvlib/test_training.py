@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from nvlib import (
+    Adc,
+    ArrayMapping,
     Chip,
     DeviceModel,
+    FakeQuantized,
     Hardware,
     Precision,
     RangeVariation,
@@ -73,6 +78,26 @@ def test_errors_of_a_step_are_those_of_freshly_written_cells():
     wanted = held_codes(asked, precision, hardware, np.random.default_rng(5)) - asked
     np.testing.assert_allclose(first.reshape(3, 4).T, wanted, rtol=1e-6)
     assert (first != second).all()
+
+
+@pytest.mark.parametrize("scheme", ["differential", "offset"])
+def test_training_meets_the_errors_of_the_chip_in_grouped_layers_too(scheme):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(24, 24, 3, groups=24, bias=False))
+    images = torch.rand(64, 24, 5, 5)
+    devices = DeviceModel(effects=(RangeVariation(0.1),))
+    hardware = Hardware(ArrayMapping(scheme=scheme), devices, Adc(12, full_scale=256.0))
+    trained = FakeQuantized(model, images, "W4A4")
+    ideal, network = trained(images).detach().numpy(), trained.freeze()
+    for layer in trained.layers.values():
+        layer.disturb = WriteErrors(hardware, seed=0)
+    met = np.std([trained(images).detach().numpy() - ideal for _ in range(40)])
+    real = np.std([Chip(network, hardware, seed)(images) - ideal for seed in range(40)])
+    assert met == pytest.approx(real, rel=0.1)
+    packed = replace(hardware, mapping=replace(hardware.mapping, pack_groups=True))
+    with pytest.raises(ValueError, match="pack_groups: expected False for a grouped layer"):
+        fine_tune(model, images, np.zeros(64), "W4A4", hardware=packed, recipe=Recipe(1, 64))
+    assert np.std(Chip(network, packed)(images) - ideal) > 1.5 * real  # what packing does
 
 
 def test_dropout_is_off_and_the_users_model_is_left_alone():

@@ -76,6 +76,13 @@ def test_the_first_page_has_claims_figures_and_facts(pages):
     assert "$$" not in page
 
 
+def test_names_of_files_are_escaped():
+    shown = report._figure("a<b>&c d", recorded=True)
+    assert "<b>" not in shown
+    assert 'src="figures/a%3Cb%3E%26c%20d.png"' in shown
+    assert "a&lt;b&gt;&amp;c d, as recorded" in shown
+
+
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_shows_every_page_without_an_error(pages, tmp_path, width):

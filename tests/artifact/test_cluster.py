@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,20 @@ from artifact.paths import ROOT
 from artifact.studies import precision
 
 pytest.importorskip("distributed")
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """Settings under which Dask shows one certificate, and takes no other."""
+    files = {"key": tmp_path / "key.pem", "cert": tmp_path / "certificate.pem"}
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+         "-keyout", files["key"], "-out", files["cert"]], check=True, capture_output=True,
+    )  # fmt: skip
+    each = {f"{side}.{name}": str(path) for side in ("scheduler", "worker", "client")
+            for name, path in files.items()}  # fmt: skip
+    settings = each | {"ca-file": str(files["cert"])}
+    return {f"distributed.comm.tls.{name}": value for name, value in settings.items()}
 
 
 @contextmanager
@@ -42,15 +57,37 @@ def worker(address, **environment):
         yield process
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 @pytest.fixture
 def scheduler():
     """Address of a scheduler."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
     with running("dask_scheduler", *options):
         yield f"tcp://127.0.0.1:{port}"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_behind_tls_dasks_own_settings_are_used(certificate):
+    import dask
+
+    point = precision.seed_points("embedded", 10)[:1]
+    address = f"tls://127.0.0.1:{free_port()}"
+    options = ("--protocol", "tls", "--host", address, "--no-dashboard")
+    given = {f"DASK_{name.upper().replace('.', '__').replace('-', '_')}": value
+             for name, value in certificate.items()}  # fmt: skip
+    with running("dask_scheduler", *options, **given), worker(address, **given):
+        with dask.config.set(certificate):
+            wait_for(address, 1)
+            ((place, result),) = cluster.run(address, precision.chip_point, point)
+        assert (place, "correct" in result) == (0, True)
+        with pytest.raises(cluster.ClusterError, match="expected a Dask scheduler at tls://"):
+            cluster.connect(address, point[0])
 
 
 def wait_for(address, workers):
@@ -98,7 +135,7 @@ def test_workers_that_differ_are_refused(scheduler, tmp_path):
 
 @pytest.mark.parametrize("what", sorted(cluster.MENDS))
 def test_everything_that_numbers_depend_on_is_compared(what):
-    here = cluster.fingerprint("embedded", "checkpoints")
+    here = cluster.fingerprint({"dataset": "embedded", "csv": "examples/device.csv"})
     cluster.compare("tcp://host:1", here, dict(here))
     with pytest.raises(cluster.ClusterError, match=f"expected {what} .* found other; "):
         cluster.compare("tcp://host:1", here, here | {what: "other"})

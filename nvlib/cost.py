@@ -1,0 +1,186 @@
+"""Area of the arrays and what surrounds them, and the time that an inference takes.
+
+The arrays of a layer, across and down, work at once; its positions and input planes, and the
+layers, follow one another. A converter serves some columns one after the other, while its
+sample-and-hold circuits keep one read and the array settles to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from nvlib.checks import require, require_integer, require_number, settle
+from nvlib.chip import Chip
+from nvlib.energy import EnergyTable, SourcedTable
+from nvlib.events import LayerEvents
+from nvlib.hardware import Hardware
+from nvlib.mapping import MAX_LINES
+from nvlib.sparsity import Policy, conversions
+
+#: um2 of an ADC by its bits: ISAAC's (Kull et al., ISSCC 2013, 32 nm), scaled as Saberi et al. 2011
+#: scale capacitor arrays. The smallest SAR converters of the Murmann survey, scaled to 32 nm by the
+#: square, have 371 (5 bits), 649 (7 bits), 316 and 727 (8 bits).
+ADC_UM2 = {4: 361.0, 5: 477.0, 6: 627.0, 7: 845.0, 8: 1200.0, 9: 1828.0, 10: 3002.0}
+#: (effective bits, samples a second): no published converter that is not interleaved is faster at
+#: as many (Murmann ADC survey, rev. 2025-06-09).
+FASTEST = ((17.2, 2e6), (16.1, 5e6), (14.9, 4e7), (12.6, 2.5e8), (11.5, 6.4e9), (8.2, 1e10),
+           (4.6, 1.03e10), (3.0, 4e10))  # fmt: skip
+ISAAC_HZ = 1.28e9
+
+
+@dataclass(frozen=True)
+class Converters:
+    """How the columns of an array share their converters.
+
+    Parameters
+    ----------
+    columns_per_adc : int, optional
+        Columns that one ADC converts, one after the other; None is all of an array, as in ISAAC.
+    sample_rate_hz : float, optional
+        Conversions a second at full resolution; None is ISAAC's 1.28 GS/s, or the fastest published
+        where that is less.
+    """
+
+    columns_per_adc: int | None = None
+    sample_rate_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.columns_per_adc is not None:
+            columns = require_integer("columns_per_adc", self.columns_per_adc, 1, MAX_LINES)
+            settle(self, columns_per_adc=columns)
+        if self.sample_rate_hz is not None:
+            rate = require_number("sample_rate_hz", self.sample_rate_hz, 1.0, 1e12)
+            settle(self, sample_rate_hz=float(rate))
+
+    def seconds(self, hardware: Hardware) -> float:
+        """Time of a full conversion; ValueError if the array or the world has no such converters.
+
+        >>> f"{Converters().seconds(Hardware()):.2g}"
+        '7.8e-10'
+        """
+        mapping, bits = hardware.mapping, hardware.adc.resolution(hardware.mapping.largest_sum)
+        wanted = f"at most the {mapping.columns} columns of an array"
+        require((self.columns_per_adc or 1) <= mapping.columns, "columns_per_adc", wanted,
+                self.columns_per_adc, "share it among fewer, or widen the array")  # fmt: skip
+        fastest = max(hertz for enob, hertz in FASTEST if enob >= bits - 1)
+        rate = self.sample_rate_hz or min(ISAAC_HZ, fastest)
+        require(rate <= fastest, "sample_rate_hz",
+                f"at most {fastest:.3g}, the fastest published of {bits} bits", rate,
+                "lower it, and let an ADC serve fewer columns")  # fmt: skip
+        return 1 / rate
+
+
+@dataclass(frozen=True)
+class AreaTable(SourcedTable):
+    """Value of each entry of the table, in its unit; see ``area_table.yaml``.
+
+    Examples
+    --------
+    >>> AreaTable.load().cell  # square feature sizes
+    48.0
+    """
+
+    FILE: ClassVar = "area_table.yaml"
+    UNITS: ClassVar = {"feature_size": "um", "cell": "F2", "standby": "uW"} | dict.fromkeys(
+        ("row_driver", "sample_hold", "shift_add", "comparator", "buffers", "interconnect"), "um2"
+    )
+
+    feature_size: float
+    cell: float
+    row_driver: float
+    sample_hold: float
+    shift_add: float
+    comparator: float
+    buffers: float
+    interconnect: float
+    standby: float
+
+
+def adc_um2(bits: int) -> float:
+    """Area of an ADC of so many bits, in um2; an exponential fits where `ADC_UM2` ends.
+
+    Examples
+    --------
+    >>> adc_um2(8), round(adc_um2(3))
+    (1200.0, 224)
+    """
+    slope = np.polyfit(list(ADC_UM2), np.log(list(ADC_UM2.values())), 1)
+    return ADC_UM2.get(bits, float(np.exp(np.polyval(slope, bits))))
+
+
+def cost(
+    chip: Chip, events: Sequence[LayerEvents], converters: Converters | None = None,
+    policies: tuple[Policy, ...] = (), areas: AreaTable | None = None,
+    energies: EnergyTable | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Area by component, latency and standby energy of each layer, and of the network.
+
+    Where a policy senses, the sense column is converted before the others. Conversions that stop
+    after b of B bits take (b + 1) / (B + 1) of the time (an asynchronous SAR), in the mean: arrays
+    that work at once are taken to be alike.
+
+    Parameters
+    ----------
+    events : sequence of LayerEvents
+        Of any images, from `Chip.events`.
+
+    Returns
+    -------
+    DataFrame
+        Columns layer, arrays, adcs; cells_mm2, converters_mm2 (with sample and hold), drivers_mm2,
+        sense_mm2, digital_mm2, buffers_mm2, interconnect_mm2, area_mm2; reads and latency_us of an
+        inference, layer after layer; standby_pj of the row's arrays in the whole of that time. The
+        last row is the network's. Pipelined layers take an image every largest latency_us.
+
+    Examples
+    --------
+    >>> table = cost(chip, chip.events(images[:2]))
+    >>> table[["layer", "arrays", "adcs", "reads"]].values.tolist()[-1]
+    ['network', 32, 32, 2661]
+    """
+    hardware, converters = chip.hardware, converters or Converters()
+    areas, energies = areas or AreaTable.load(), energies or EnergyTable.load()
+    mapping, seconds = hardware.mapping, converters.seconds(hardware)
+    bits = hardware.adc.resolution(mapping.largest_sum)
+    senses = hardware.sense is not None or any(policy.senses for policy in policies)
+    sense_um2 = senses * adc_um2((mapping.rows * mapping.digit_max).bit_length())
+    cell_um2 = areas.cell * areas.feature_size**2
+
+    def costs(event: LayerEvents) -> dict[str, Any]:
+        arrays = len(event.digit_sums) * event.column_tiles
+        across = -(-event.columns // event.column_tiles)  # columns of an array that are converted
+        served = min(across, converters.columns_per_adc or across)
+        adcs = arrays * -(-across // served)
+        um2 = {
+            "cells": arrays * mapping.rows * mapping.columns * cell_um2,
+            "converters": adcs * adc_um2(bits) + arrays * across * areas.sample_hold,
+            "drivers": arrays * mapping.rows * mapping.digit_max * areas.row_driver,
+            "sense": arrays * sense_um2,  # its cells are among the array's
+            "digital": adcs * (areas.shift_add + bool(policies) * areas.comparator),
+            "buffers": arrays * areas.buffers,
+            "interconnect": arrays * areas.interconnect,
+        }
+        counts = conversions(event, policies, bits)
+        taken = counts[1:] @ np.arange(2, bits + 2) / (bits + 1) / (event.accesses * event.columns)
+        converting = float((served * taken + senses) * seconds)
+        reads = event.accesses // len(event.digit_sums) // event.images
+        # While one read is converted the array settles to the next; the last conversion is alone.
+        ends = min(energies.read_time, converting)
+        latency = reads * max(energies.read_time, converting) + ends
+        area = {f"{name}_mm2": value / 1e6 for name, value in um2.items()}
+        return {
+            "arrays": arrays, "adcs": adcs, **area, "area_mm2": sum(area.values()),
+            "reads": reads, "latency_us": 1e6 * latency,
+        }  # fmt: skip
+
+    found = pd.DataFrame([{"layer": name} | costs(e) for name, e in zip(chip.layer_names, events)])
+    how = dict.fromkeys(found.columns[1:], "sum") | {"reads": "max", "latency_us": "max"}
+    layers = found.groupby("layer", sort=False).agg(how)  # groups of a layer work at once
+    layers.loc["network"] = layers.sum()
+    layers["standby_pj"] = layers["arrays"] * areas.standby * layers["latency_us"].iloc[-1]
+    return layers.astype(dict.fromkeys(("arrays", "adcs", "reads"), int)).reset_index()

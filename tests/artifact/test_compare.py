@@ -1,0 +1,72 @@
+"""A run beside the record."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from artifact import claims, compare, record
+from tests.artifact.runs import CLAIM, FULL, GRID, made
+
+
+def answers(known, mine):
+    table = compare.beside(known, mine)
+    return dict(zip(table["what"], table["agrees?"], strict=True))
+
+
+def test_a_run_equal_to_the_record_agrees_in_everything(tmp_path):
+    known, mine = made(tmp_path / "known"), made(tmp_path / "mine", FULL | {"code": "c2"})
+    assert answers(known, mine) == {"claim C1": "yes", "table grid": "yes"}
+
+
+def test_a_planted_difference_is_found(tmp_path):
+    known, mine = made(tmp_path / "known"), made(tmp_path / "mine")
+    mine.write_table("grid", GRID.assign(correct=[9, 7]), FULL)
+    claims.write([CLAIM | {"verdict": "not reproduced"}], mine, FULL)
+    found = answers(known, mine)
+    assert found["table grid"] == "NO: correct is 7 for 8"
+    assert found["claim C1"] == "NO: the verdict differs"
+    assert compare.counted(compare.beside(known, mine)).startswith("0 agree, 2 do NOT")
+    mine.write_table("grid", GRID[:1], FULL)
+    assert answers(known, mine)["table grid"] == "NO: other rows"
+    last_bit = GRID.assign(correct=[9, 8.000000000000002])
+    mine.write_table("grid", last_bit, FULL)
+    assert answers(known, mine)["table grid"] == "yes, to rounding (2e-16)"
+
+
+def test_other_images_networks_and_profiles_are_said(tmp_path):
+    known = made(tmp_path / "known")
+
+    def answer(table, change, name="grid"):
+        mine = made(tmp_path / "mine", FULL | change)
+        mine.write_table(name, table, FULL | change)
+        return answers(known, mine)[f"table {name}"]
+
+    assert answer(GRID, {"data": "d2"}) == "not comparable: other images"
+    assert answer(GRID, {"checkpoints": "n2"}) == "not comparable: other networks"
+    fewer, quick = GRID.assign(images=5), {"profile": "quick"}
+    assert answer(fewer, quick) == "not comparable: quick for full profile"
+    both = pd.concat([GRID[:1], fewer])
+    assert answer(both, quick) == "yes: all 1 common rows"
+    assert answer(both.assign(correct=1), quick) == "NO: 0 of 1 common rows; correct is 1 for 9"
+    known.write_table("shares", GRID[["precision", "correct"]], FULL)
+    other = GRID[["precision", "correct"]].assign(correct=3)
+    assert answer(other, quick, "shares") == "not comparable: quick for full profile"
+    assert answer(GRID, {}, "new") == "not recorded"
+
+
+def test_an_altered_record_compares_with_nothing(tmp_path):
+    known, mine = made(tmp_path / "known"), made(tmp_path / "mine")
+    for name in ("grid.csv", "claims.json"):
+        (known.results / name).write_text("[]\n")
+    assert answers(known, mine) == {
+        "claim C1": "not recorded", "table grid": "not comparable: the recorded one was altered"
+    }  # fmt: skip
+
+
+def test_every_recorded_table_agrees_with_itself_and_tells_its_parameters():
+    place = record.committed()
+    for name in place.tables():
+        table = place.read_table(name)
+        count, same, worst = compare.common_points(table, table)
+        assert (count, same, worst) == (len(table), len(table), ""), name
+        assert len(compare._keys(table)) < len(table.columns), name

@@ -1,0 +1,68 @@
+"""Notebooks as committed, and what each does with its tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import nbformat
+import pytest
+
+from artifact import record, reproduce
+from artifact.notebook import CheckError, Session
+from artifact.paths import NOTEBOOKS
+from artifact.record import Record
+from artifact.studies import precision
+from tests.artifact.runs import GRID, made
+
+
+def notebooks():
+    return {path.stem: nbformat.read(path, 4) for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+
+
+@pytest.mark.parametrize("name", [notebook.name for notebook in reproduce.CATALOGUE])
+def test_notebooks_are_committed_with_outputs_and_short_cells(name):
+    cells = [cell for cell in notebooks()[name].cells if cell.cell_type == "code"]
+    assert cells
+    assert all(cell.execution_count is not None for cell in cells)
+    assert not any(o.output_type == "error" for cell in cells for o in cell.outputs)
+    checks = [cell for cell in cells if "NBVAL_CHECK_OUTPUT" in cell.source]
+    assert checks
+    assert all("ok" in str(cell.outputs) for cell in checks)
+    assert any("image/png" in str(cell.outputs) for cell in cells)
+    assert any("parameters" in cell.metadata.get("tags", []) for cell in cells)
+    for cell in cells:
+        assert len(cell.source.splitlines()) <= 14
+        assert not re.search(r"^\s*(def|class|for .*:\n\s+for)\b", cell.source, re.M)
+
+
+def test_a_changed_table_is_noticed(monkeypatch):
+    table = record.committed("embedded").read_table("precision_chips")
+    session = Session("embedded", False, "quick", 1, "checkpoints")
+    parameters = ["dataset", "precision", "seed", "images", "checkpoints"]
+    monkeypatch.setattr(record.Record, "read_table", lambda place, name: table)
+    session.check_sample("precision_chips", precision.chip_point, parameters)
+    table["correct"] -= 1
+    with pytest.raises(CheckError, match="the engine or the checkpoints changed"):
+        session.check_sample("precision_chips", precision.chip_point, parameters)
+
+
+def test_a_notebook_run_alone_takes_the_others_tables_from_the_record(
+    tmp_path, monkeypatch, capsys
+):
+    run, known = tmp_path / "run", made(tmp_path / "known")
+    place = Record(run / "results", run / "figures", run / "notebooks")
+    monkeypatch.setattr(record, "of_run", lambda _: place)
+    monkeypatch.setattr(record, "committed", lambda *_: known)
+    session = Session("mnist", False, "quick", 1, "checkpoints")
+    assert len(session.recorded_table("grid")) == 2
+    assert "grid: this run has none, so the recorded table stands in" in capsys.readouterr().out
+    place.write_table("grid", GRID[:1], session.provenance() | {"profile": "full"})
+    assert len(session.recorded_table("grid")) == 2  # of another profile
+    place.write_table("grid", GRID[:1], session.provenance())
+    assert len(session.recorded_table("grid")) == 1  # its own comes first
+    assert len(dataclasses.replace(session, recorded=True).recorded_table("grid")) == 2
+    retrained = dataclasses.replace(session, checkpoints="build/checkpoints")
+    (place.results / "grid.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="the same networks, found neither; run"):
+        retrained.recorded_table("grid")

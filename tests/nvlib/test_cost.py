@@ -1,0 +1,137 @@
+"""Area and latency, added up by hand; converters that nobody has built are refused."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nvlib import ALL_POLICIES, Adc, ArrayMapping, Chip, Hardware, SenseColumn
+from nvlib.cost import FASTEST, AreaTable, Converters, adc_um2, cost
+from nvlib.energy import EnergyTable
+from tests.conftest import model_of
+
+SURVEY = Path(os.environ.get("NVLIB_DATA_DIR", "")) / "adc_survey.csv"
+
+
+def small(**hardware):
+    """A linear layer of 40 x 6 at W3A2 on 2 x 2 arrays of 32 x 16, 24 columns of 2 x 2 cells."""
+    torch.manual_seed(0)
+    model, images = nn.Sequential(nn.Linear(40, 6)), torch.rand(5, 40)
+    mapping = ArrayMapping(rows=32, columns=16)
+    chip = Chip.from_torch(model, images, Hardware(mapping, **hardware), "W3A2")
+    return chip, chip.events(images)
+
+
+def test_areas_are_counts_times_the_table():
+    chip, events = small()
+    found = cost(chip, events, Converters(columns_per_adc=5)).iloc[0]
+    assert (found["arrays"], found["adcs"]) == (4, 4 * 3)  # 12 columns of an array
+    assert found["cells_mm2"] == pytest.approx(4 * 32 * 16 * 48 * 0.032**2 / 1e6)
+    assert found["converters_mm2"] == pytest.approx((12 * 627 + 4 * 12 * 0.039) / 1e6)
+    assert found["drivers_mm2"] == pytest.approx(4 * 32 * 0.166 / 1e6)
+    assert found["digital_mm2"] == pytest.approx(12 * 30 / 1e6)
+    assert found["buffers_mm2"] + found["interconnect_mm2"] == pytest.approx(4 * 2596e-6)
+    assert found["sense_mm2"] == 0
+    sensed = cost(chip, events, Converters(5), ALL_POLICIES).iloc[0]
+    assert sensed["sense_mm2"] == pytest.approx(4 * 627e-6)
+    assert sensed["digital_mm2"] == pytest.approx(12 * 101 / 1e6)
+    parts = [name for name in found.index if name.endswith("_mm2") and name != "area_mm2"]
+    assert sensed["area_mm2"] == pytest.approx(sensed[parts].sum())
+
+
+def test_latency_is_that_of_the_slower_of_array_and_converter():
+    chip, events = small()
+    fast = cost(chip, events, Converters(16, 1e9)).iloc[0]
+    assert fast["reads"] == 2
+    assert fast["latency_us"] == pytest.approx(2 * 0.1 + 12e-3)  # 12 conversions of 1 ns
+    slow = cost(chip, events, Converters(16, 1e7)).iloc[0]
+    assert slow["latency_us"] == pytest.approx(2 * 12 * 0.1 + 0.1)
+    shared = cost(chip, events, Converters(4, 1e7)).iloc[0]
+    assert shared["latency_us"] == pytest.approx(2 * 4 * 0.1 + 0.1)
+    assert fast["standby_pj"] == pytest.approx(4 * 3.2 * fast["latency_us"])
+
+
+def test_sensing_comes_first_and_sparsity_shortens_what_follows():
+    plain, events = small()
+    sensed, sensed_events = small(sense=SenseColumn())
+    slow = Converters(16, 1e7)
+    whole = cost(plain, events, slow)["latency_us"].iloc[0]
+    first = cost(sensed, sensed_events, slow)["latency_us"].iloc[0]
+    assert first == pytest.approx(whole + 2 * 0.1)
+    assert cost(plain, events, slow, ALL_POLICIES)["latency_us"].iloc[0] < whole
+
+
+def test_layers_follow_one_another_and_groups_work_at_once():
+    model, images = model_of("branches")
+    chip = Chip.from_torch(model, images, Hardware(ArrayMapping(rows=32)))
+    events = chip.events(images[:3])
+    found = cost(chip, events).set_index("layer")
+    assert found.index.tolist() == ["wide", "depth", "last", "network"]
+    assert found["reads"].tolist()[:2] == [110 * 8 * 2, 81 * 8]
+    for name in ("area_mm2", "latency_us", "standby_pj"):
+        assert found[name].iloc[:-1].sum() == pytest.approx(found[name].iloc[-1])
+    assert found["arrays"].iloc[1] == 12
+
+
+def test_drivers_of_more_bits_are_more_unit_drivers():
+    chip, events = small()
+    wide = replace(chip.hardware, mapping=replace(chip.hardware.mapping, dac_bits=2))
+    other = Chip(chip.network, wide)
+    ratio = (
+        cost(other, other.events(torch.rand(2, 40)))["drivers_mm2"]
+        / cost(chip, events)["drivers_mm2"]
+    )
+    assert ratio.tolist() == [3, 3]
+
+
+def test_converters_nobody_has_are_refused():
+    chip, events = small()
+    with pytest.raises(ValueError, match="columns_per_adc: expected at most the 16 columns of an"):
+        cost(chip, events, Converters(17))
+    with pytest.raises(ValueError, match=r"sample_rate_hz: expected at most 1e\+10, the fastest"):
+        cost(chip, events, Converters(16, 2e10))
+    with pytest.raises(ValueError, match="columns_per_adc: expected an integer from 1"):
+        Converters(0)
+    exact = Hardware(adc=Adc(15))  # for which ISAAC's rate is not known
+    assert Converters().seconds(exact) == pytest.approx(1 / 4e7)
+    with pytest.raises(ValueError, match="sample_rate_hz: .* of 15 bits, received 1280000000.0"):
+        Converters(128, 1.28e9).seconds(exact)
+
+
+def test_a_table_of_areas_is_read_as_one_of_energies(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("cell: {value: 4, unit: F2, source: passive}")
+    assert AreaTable.load(path).cell == 4.0
+    assert AreaTable.load(path).buffers == AreaTable.load().buffers
+    with pytest.raises(ValueError, match="entries among .*'cell'"):
+        EnergyTable.load(path)
+    path.write_text("cell: {value: 4, unit: um2, source: mine}")
+    with pytest.raises(ValueError, match="unit of cell: expected F2"):
+        AreaTable.load(path)
+
+
+def test_areas_of_converters_grow_with_their_bits():
+    areas = [adc_um2(bits) for bits in range(1, 17)]
+    assert (np.diff(areas) > 0).all()
+
+
+@pytest.mark.skipif(not SURVEY.is_file(), reason="the survey of converters is not here")
+def test_the_fastest_converters_are_those_of_the_survey():
+    with SURVEY.open() as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    known = [
+        (float(row["enob"]), float(row["nyquist_rate_hz"]))
+        for row in rows
+        if row["enob"] and "TI" not in row["architecture"] and "SD" not in row["architecture"]
+    ]
+    for bits in range(1, 17):
+        limit = max(rate for enob, rate in FASTEST if enob >= bits - 1)
+        real = max(rate for enob, rate in known if enob >= bits - 1)
+        assert limit == pytest.approx(real, rel=0.03), bits
