@@ -20,10 +20,11 @@ from artifact import scales
 from artifact.models import MODELS
 from artifact.paths import CHECKPOINTS
 from nvlib import Precision, QuantizedNetwork
-from nvlib.files import write_text, write_whole
-from nvlib.storage import read_metadata
+from nvlib.storage import read_metadata, write_text, write_whole
 
 MANIFEST = "manifest.json"
+#: Pixels that each network takes, for files that do not say so.
+PIXELS = {"lenet5": (0, 255), "wide": (0, 255), "residual": (0, 1)}
 
 
 class CheckpointError(ValueError):
@@ -201,8 +202,10 @@ def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> Quantize
     if name.recipe == "ptq":
         kept = load_tensors(verified_content(replace(name, precision=None), folder))
         floating = load_float(replace(name, precision=None, recipe="qat"), folder)
-        return scales.quantized(floating, kept, name.precision)
-    return QuantizedNetwork.load(verified_content(name, folder))
+        network = scales.quantized(floating, kept, name.precision)
+    else:
+        network = QuantizedNetwork.load(verified_content(name, folder))
+    return replace(network, image_range=PIXELS[name.network])
 
 
 def load_float(name: CheckpointName, folder: Path = CHECKPOINTS) -> nn.Module:

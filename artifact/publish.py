@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ from artifact import claims
 from artifact.paths import ROOT
 from artifact.provenance import COMMON
 from artifact.record import PROVENANCE, AlteredError, Record, committed
-from nvlib.files import write_text, write_whole
+from artifact.studies import limits
+from nvlib.storage import write_text, write_whole
 
 
 class PromotionError(ValueError):
@@ -122,14 +122,9 @@ def claims_markdown() -> str:
 
 
 def requirements_markdown() -> str:
-    """Limits by non-ideality and precision in Markdown."""
-    table = pd.read_csv(io.BytesIO(committed().read("requirements.csv")), dtype=str)
-    table["limit"] = table["limit"].str.replace(r"(max|min) tested \((.*)\)", r"\2", regex=True)
-    order = list(dict.fromkeys(table["precision"]))
-    wide = table.pivot(index=["nonideality", "unit"], columns="precision", values="limit")
-    rows = list(dict.fromkeys(zip(table["nonideality"], table["unit"], strict=True)))
-    wide = wide.loc[rows, order].reset_index()
-    return wide.to_markdown(index=False, disable_numparse=True)
+    """Limits by nonideality and precision in Markdown: differential pairs, today's training."""
+    table = limits.told_table(committed().read_table("requirements"))
+    return table.to_markdown(index=False, disable_numparse=True)
 
 
 def region_markdown() -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from artifact.paths import BUILD, FIGURES, NOTEBOOKS, RESULTS, ROOT
 from artifact.provenance import COMMON
-from nvlib.files import write_text
+from nvlib.storage import write_text
 
 PROVENANCE, RUN = "provenance.json", "run.json"
 #: Of the deliberate faults: made by tests/faults.py, part of no run.

@@ -25,7 +25,7 @@ import nvlib
 from artifact import claims
 from artifact.paths import NOTEBOOKS, REPORT
 from artifact.record import Record, committed
-from nvlib.files import write_text
+from nvlib.storage import write_text
 
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?(?:\n[^$\n]+?)?)\$(?!\d)", re.DOTALL)
 

@@ -67,14 +67,12 @@ CATALOGUE = (
     ),
     Notebook(
         "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",
-        (0.5, 1.4, 30.0),
-        {"images": (40, 400, 10_000), "chips": (4, 8, 20), "refinements": (0, 1, 2)},
+        (0.7, 3.0, 10.0), {"minutes": (0.1, 3.0, 10.0)},
     ),
     Notebook(
         "03_converter_nonlinearity", "converter_nonlinearity, converter_trend; claims C3b, C4",
-        (0.5, 2.0, 40.0),
-        {"images": (40, 400, 10_000), "chips": (4, 8, 20), "refinements": (0, 1, 2),
-         "together_images": (40, 200, 500)},
+        (0.7, 3.5, 10.0),
+        {"minutes": (0.1, 3.0, 10.0), "together_images": (40, 200, 500)},
     ),
     Notebook(
         "04_sparsity", "zeros, resolved_bits, planes, guard_rows", (0.3, 0.7, 6.0),

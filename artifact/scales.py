@@ -48,8 +48,8 @@ def quantized(model: nn.Module, scales: Scales, precision: Precision) -> Quantiz
     ValueError
         If the scales are not those of a network of as many layers.
     """
-    blank = np.zeros((1, 28, 28), np.uint8)  # only the form of the network is wanted of it
-    form = quantize(model, blank, precision, method="max")
+    white = np.full((1, 28, 28), 255, np.uint8)  # only the form of the network is wanted of it
+    form = quantize(model, white, precision, method="max")
     wanted = (MAX_BITS, len(form.layers))
     shapes = {name: tuple(table.shape) for name, table in scales.items()}
     if shapes != {"weight": wanted, "input": wanted}:

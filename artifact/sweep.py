@@ -27,7 +27,7 @@ from tqdm import tqdm  # the plain bar: papermill passes it on to the terminal
 from artifact import cluster, data
 from artifact.paths import POINTS, PROGRESS
 from artifact.provenance import code_hash, inputs
-from nvlib.files import write_text
+from nvlib.storage import write_text
 
 Point = dict[str, Any]
 

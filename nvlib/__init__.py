@@ -8,15 +8,13 @@ A network becomes a `Chip`; `report` says what it costs, `fine_tune` trains it f
 `read_device` reads your own. What makes the paper's figures is the package `artifact`.
 """
 
-from nvlib.calibration import calibrate
-from nvlib.chip import Chip
+from nvlib.chip import Chip, calibrate
 from nvlib.converters import Adc, Dac, Nonlinearity
 from nvlib.cost import AreaTable, Converters, cost
 from nvlib.devices import (
     DeviceModel,
     EmpiricalVariation,
     LevelMeans,
-    LevelVariation,
     LognormalVariation,
     ProportionalVariation,
     RangeVariation,
@@ -26,11 +24,10 @@ from nvlib.devices import (
     StuckMap,
 )
 from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
-from nvlib.example import example_digits, example_network
 from nvlib.hardware import Hardware, SenseColumn
 from nvlib.mapping import ArrayMapping
 from nvlib.measured import read_adc, read_dac, read_device
-from nvlib.network import QuantizedNetwork
+from nvlib.network import QuantizedNetwork, example_digits, example_network
 from nvlib.quantization import FakeQuantized, quantize
 from nvlib.quantizers import Precision
 from nvlib.report import report
@@ -43,7 +40,7 @@ __version__ = "0.2.0"
 __all__ = [
     "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "AreaTable", "ArrayMapping", "Chip",
     "ColumnBound", "Converters", "Dac", "DeviceModel", "EmpiricalVariation", "EnergyTable",
-    "FakeQuantized", "Hardware", "LevelMeans", "LevelVariation", "LognormalVariation",
+    "FakeQuantized", "Hardware", "LevelMeans", "LognormalVariation",
     "Nonlinearity", "Precision", "ProportionalVariation", "QuantizedNetwork", "RangeVariation",
     "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip", "StuckCells",
     "StuckMap", "Wires", "ZeroSkip", "adc_saving", "calibrate", "cost", "efficiency_gain",

@@ -25,7 +25,7 @@ from nvlib.hardware import Hardware
 from nvlib.kernel import CompiledReader
 from nvlib.network import QuantizedLayer, QuantizedNetwork, rectified
 from nvlib.noise import ReadKeys, image_keys
-from nvlib.quantization import FakeQuantized, quantize
+from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
 from nvlib.reference import ReferenceReader
 from nvlib.steps import IMAGES
@@ -163,9 +163,11 @@ class Chip:
         >>> [arrays.layer.spec.name for arrays in small.arrays], small(pixels).shape
         (['0', '3'], (32, 10))
         """
-        found, mend = "one that is quantized already", "use Chip(model.freeze(), hardware)"
-        require(not isinstance(model, FakeQuantized), "model", "a float network", found, mend)
-        return cls(quantize(model, images, precision or "W8A8", **choices), hardware, seed)
+        hardware = Hardware() if hardware is None else hardware
+        mend = "write Hardware(...), and precision='W4A3' by its name"
+        require_instance("hardware", hardware, Hardware, mend)
+        precision = "W8A8" if precision is None else precision
+        return cls(quantize(model, images, precision, **choices), hardware, seed)
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
@@ -207,6 +209,8 @@ class Chip:
         default; the result does not depend on them.
         """
         images = self.network.check(images)
+        threads = threads if threads is None else require_integer("threads", threads, 1, 4096)
+        access = require_integer("access", access, 0, 2**63)
         assert self._program  # laid out before threads need them
         if not len(images):  # the shape of nothing is that of something
             return self._forward(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
@@ -324,3 +328,39 @@ class Chip:
             return chip
 
         return storage.read(source, make)
+
+
+def calibrate(network: QuantizedNetwork, hardware: Hardware, images: Any) -> Hardware:
+    """The same hardware with the full scale of its converters set on training images.
+
+    Each layer gets the full scale of the smallest squared error of its converters' codes:
+    clipping the few large sums buys finer steps for the many small ones. The best trade is
+    searched over whole-unit steps on ideal column sums; a few dozen images do. Converters without
+    a fixed resolution are refused.
+
+    Examples
+    --------
+    >>> scales = calibrate(network, Hardware(adc=Adc(bits=4)), images[:8]).adc.full_scale
+    >>> len(scales), all(15 <= scale <= 128 for scale in scales)
+    (5, True)
+    """
+    hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
+    bits, mend = hardware.adc.bits, "a lossless converter needs no calibration"
+    require(bits is not None, "adc", "converters of a fixed resolution", hardware.adc, mend)
+    assert bits is not None
+    top = 2**bits - 1
+    # Quarter steps, and a hundred wider ones: fine enough, and the search stays short.
+    coarsest = max(hardware.mapping.largest_sum / top, 1.0)
+    wide = np.geomspace(16, max(coarsest, 16), 100)
+    steps = np.minimum(np.append(np.arange(1.0, 16.0, 0.25), wide), coarsest)
+    scales = []
+    ideal = Chip(network, Hardware(mapping=hardware.mapping))
+    for event in ideal.events(images, column_sums=True):
+        assert event.column_sums is not None
+        sums = np.flatnonzero(event.column_sums)
+        counts = event.column_sums[sums]
+        errors = [
+            counts @ (np.clip(np.floor(sums / s + 0.5), 0, top) * s - sums) ** 2 for s in steps
+        ]
+        scales.append(float(steps[int(np.argmin(errors))] * top))
+    return replace(hardware, adc=replace(hardware.adc, full_scale=tuple(scales)))

@@ -7,8 +7,10 @@ torch in double precision.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from importlib.resources import files
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,27 @@ import torch
 from torch.nn import functional as F
 
 from nvlib import steps, storage
-from nvlib.checks import require
+from nvlib.checks import (
+    require,
+    require_instance,
+    require_integer,
+    require_numbers,
+    require_tuple,
+    settle,
+)
 from nvlib.quantizers import Precision, to_codes
 from nvlib.steps import IMAGES, Step, is_relu, values_of
 
 #: Codes multiplied and summed in float32 are exact below this.
 FLOAT32_EXACT = 2**24
+#: Images are refused that lie so many ranges of the calibration outside it, or whose largest value
+#: is this share of the calibration's; they are warned of half a range outside it.
+FAR, FAINT = 4, 1 / 64
+#: Digits 0 to 9 of a 5 x 7 dot-matrix font: rows from top to bottom, 5 bits each.
+FONT = (
+    "0e11131519110e 040c040404040e 0e11010204081f 1f02040201110e 02060a121f0202",
+    "1f101e0101110e 0608101e11110e 1f010204080808 0e11110e11110e 0e11110f01020c",
+)
 
 
 @dataclass(frozen=True)
@@ -143,11 +160,40 @@ class QuantizedLayer:
 
 @dataclass(frozen=True, eq=False)
 class QuantizedNetwork:
-    """Layers of integer codes and the digital steps between them; made by `nvlib.quantize`."""
+    """Layers of integer codes and the digital steps between them; made by `nvlib.quantize`.
 
-    steps: tuple[Step, ...] = field(repr=False)  # in order; the last one gives the output
-    layers: tuple[QuantizedLayer, ...] = field(repr=False)  # in the order of their steps
-    image_shape: tuple[int, ...]  # of one image, as in calibration
+    Parameters
+    ----------
+    steps : tuple of Step
+        In order; the last one gives the output.
+    layers : tuple of QuantizedLayer
+        In the order of their steps.
+    image_shape : tuple of int
+        Of one image, as in calibration.
+    image_range : (float, float), optional
+        Smallest and largest value of the calibration's images. Images far from it are refused,
+        those somewhat outside it, or blank, are warned of. None takes any.
+    """
+
+    steps: tuple[Step, ...] = field(repr=False)
+    layers: tuple[QuantizedLayer, ...] = field(repr=False)
+    image_shape: tuple[int, ...]
+    image_range: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        mend = "make one with quantize() or load()"
+        for name, kind in (("steps", Step), ("layers", QuantizedLayer)):
+            items = require_tuple(name, getattr(self, name), mend)
+            require(len(items) > 0, name, "at least one", 0, mend)
+            settle(self, **{name: tuple(require_instance(name, i, kind, mend) for i in items)})
+        sides = require_tuple("image_shape", self.image_shape, mend)
+        sides = tuple(require_integer("image_shape", side, 1, 2**31) for side in sides)
+        settle(self, image_shape=sides)
+        if self.image_range is not None:
+            ends = require_numbers("image_range", self.image_range, -np.inf)
+            ordered = len(ends) == 2 and ends[0] <= ends[1]
+            require(ordered, "image_range", "(smallest, largest)", ends, "order them")
+            settle(self, image_range=ends)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -163,9 +209,23 @@ class QuantizedNetwork:
         return next(iter(found))
 
     def check(self, images: Any) -> np.ndarray:
-        """Images (N, ...) of the calibration's shape, as float32; refuse anything else."""
+        """Images (N, ...) of the calibration's shape and range, as float32; refuse others."""
         images = as_images(images)
         _require_shape("images", images, self.image_shape, "reshape them")
+        if self.image_range is None or not len(images):
+            return images.numpy()
+        (low, high), (least, most) = self.image_range, (float(images.min()), float(images.max()))
+        outside = max(low - least, most - high) / (high - low or abs(high) or 1)
+        peak, known = max(-least, most), max(-low, high)
+        wanted, found = (
+            f"values like the calibration's {low:g} to {high:g}",
+            f"{least:g} to {most:g}",
+        )
+        mend = "scale them alike, or replace(network, image_range=None)"
+        far = outside > FAR or 0 < peak < FAINT * known
+        require(not far, "images", wanted, found, mend)
+        if outside > 0.5 or peak == 0 < known:
+            warnings.warn(f"images: expected {wanted}, received {found}; {mend}", stacklevel=3)
         return images.numpy()
 
     @torch.no_grad()
@@ -190,14 +250,7 @@ class QuantizedNetwork:
         storage.write(Path(path), *self.parts(), metadata or {})
 
     def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Facts for JSON, and tensors: what `save` writes and `of_parts` reads.
-
-        Examples
-        --------
-        >>> facts, tensors = network.parts()
-        >>> len(facts["layers"]), tensors["fc3.codes"].shape  # 4-bit codes are packed
-        (5, (420,))
-        """
+        """Facts for JSON, and tensors: what `save` writes and `of_parts` reads."""
         facts, tensors = steps.written(self.steps)
         layers = []
         for layer in self.layers:
@@ -210,7 +263,8 @@ class QuantizedNetwork:
                  "weight_scale": layer.weight_scale, "input_scale": layer.input_scale,
                  "input_shape": layer.input_shape, "signed": layer.signed}
             )  # fmt: skip
-        return {"steps": facts, "layers": layers, "image_shape": self.image_shape}, tensors
+        whole = {"image_shape": self.image_shape, "image_range": self.image_range}
+        return {"steps": facts, "layers": layers} | whole, tensors
 
     @classmethod
     def of_parts(
@@ -231,7 +285,8 @@ class QuantizedNetwork:
                 spec, precision, codes, fact["weight_scale"], fact["input_scale"], bias,
                 tuple(fact["input_shape"]), fact["signed"],
             ))  # fmt: skip
-        return cls(steps.read(facts["steps"], tensors), tuple(layers), tuple(facts["image_shape"]))
+        read, shape = steps.read(facts["steps"], tensors), tuple(facts["image_shape"])
+        return cls(read, tuple(layers), shape, facts.get("image_range"))
 
     @classmethod
     def load(cls, source: str | Path | bytes) -> QuantizedNetwork:
@@ -240,13 +295,7 @@ class QuantizedNetwork:
 
 
 def rectified(network: QuantizedNetwork) -> frozenset[str]:
-    """Names of the layers behind which a ReLU stands, and nothing else.
-
-    Examples
-    --------
-    >>> sorted(rectified(network))
-    ['conv1', 'conv2', 'fc1', 'fc2']
-    """
+    """Names of the layers behind which a ReLU stands, and nothing else."""
     takers: dict[str, list[Step]] = {}
     for step in network.steps:
         for name in values_of((step.args, step.kwargs)):
@@ -260,24 +309,77 @@ def rectified(network: QuantizedNetwork) -> frozenset[str]:
     )
 
 
-def as_images(images: Any) -> torch.Tensor:
-    """Finite images (N, ...) as a float32 tensor; all else is refused.
+def _numbers(name: str, values: Any, mend: str) -> torch.Tensor:
+    """Real, finite numbers as a tensor in memory, not copied where that is what they are."""
+    found: Any = values
+    try:
+        if not isinstance(values, torch.Tensor):
+            held = isinstance(values, (list, tuple)) or hasattr(values, "__array__")
+            array = np.asarray(values if held else None)
+            found = torch.tensor(array if array.dtype.kind in "biuf" else None)
+        if found.is_complex():
+            raise TypeError("complex")
+        found = found.detach().cpu().to_dense()
+        finite = bool(torch.isfinite(found).all())
+    except Exception as error:  # whatever NumPy and torch say of such objects
+        kind = getattr(values, "dtype", type(values).__name__)
+        message = f"{name}: expected an array of real numbers, received {kind}; {mend}"
+        raise ValueError(message) from error
+    require(finite, name, "finite values", "NaN or infinity", mend)
+    return found
 
-    Examples
-    --------
-    >>> as_images([[0.0, 1.0]])
-    tensor([[0., 1.]])
-    """
-    if not isinstance(images, torch.Tensor):
-        images = torch.from_numpy(np.array(images, np.float32))  # a copy: the user's may be frozen
-    images = images.detach().cpu().float().contiguous()
-    shape = tuple(images.shape)
+
+def as_images(images: Any) -> torch.Tensor:
+    """Finite images (N, ...) as a float32 tensor; all else is refused."""
+    found = _numbers("images", images, "clean the images").float().contiguous()
+    shape = tuple(found.shape)
     require(len(shape) >= 2, "images", "shape (N, ...)", shape, "stack them into a batch")
-    finite = bool(torch.isfinite(images).all())
-    require(finite, "images", "finite values", "NaN or infinity", "clean the images")
-    return images
+    return found
+
+
+def as_labels(labels: Any, count: int, classes: int | None = None) -> torch.Tensor:
+    """Classes (count,) as an int64 tensor, each below `classes` where given; refuse all else."""
+    found, mend = _numbers("labels", labels, "give numbers"), "give one class for each image"
+    require(found.shape == (count,), "labels", f"shape ({count},)", tuple(found.shape), mend)
+    whole = bool(((found == found.to(torch.int64)) & (found >= 0)).all())
+    wanted = "whole numbers from 0 on"
+    require(whole, "labels", wanted, f"{found.dtype} with others", "number the classes")
+    found = found.to(torch.int64)
+    if classes is not None and count:
+        largest, wanted = int(found.max()), f"classes below the network's {classes}"
+        require(largest < classes, "labels", wanted, largest, "number the classes from 0")
+    return found
 
 
 def _require_shape(name: str, values: torch.Tensor, shape: tuple[int, ...], mend: str) -> None:
     wanted, found = f"shape (N, {', '.join(map(str, shape))}) as in calibration", values.shape
     require(found[1:] == shape, name, wanted, tuple(found), mend)
+
+
+def example_network() -> QuantizedNetwork:
+    """LeNet-5 at W4A3, trained on MNIST: digits (28, 28) of pixels from 0 to 255.
+
+    Examples
+    --------
+    >>> str(example_network().precision)
+    'W4A3'
+    """
+    content = files("nvlib").joinpath("lenet5-W4A3.safetensors").read_bytes()
+    return replace(QuantizedNetwork.load(content), image_range=(0, 255))
+
+
+def example_digits() -> np.ndarray:
+    """Digits 0 to 9 in a dot-matrix font, uint8 (10, 28, 28), as the example network takes them.
+
+    Examples
+    --------
+    >>> example_network().predict(example_digits())
+    array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    """
+    rows = np.array([list(bytes.fromhex(glyph)) for line in FONT for glyph in line.split()])
+    dots = (rows[:, :, None] >> np.arange(4, -1, -1)) & 1  # (10, 7, 5)
+    large = dots.repeat(3, axis=1).repeat(3, axis=2).astype(float)  # (10, 21, 15)
+    images = np.pad(large, ((0, 0), (3, 4), (6, 7)))
+    for axis in (1, 2):  # pens are softer than dots
+        images = (np.roll(images, 1, axis) + 2 * images + np.roll(images, -1, axis)) / 4
+    return np.rint(255 * np.minimum(1.3 * images, 1)).astype(np.uint8)

@@ -131,9 +131,14 @@ class FakeQuantized(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         require(method in METHODS, "method", f"one of {METHODS}", method, "use one")
-        images = as_images(images)
+        mend = "use Chip(model.freeze(), hardware)"
+        quantized = isinstance(model, (FakeQuantized, QuantizedNetwork))
+        require(not quantized, "model", "a float network", "one that is quantized already", mend)
+        images = as_images(images).clone()  # steps in place would change the user's
         require(len(images) > 0, "images", "at least one for calibration", 0, "pass some")
-        traced = trace(model, digital)
+        blank = not images.any()
+        require(not blank, "images", "something on them", "only zeros", "pass training images")
+        traced = trace(model, digital, images)
         paths = array_paths(traced, digital)
         wanted, mend = "a Conv2d or Linear to put onto arrays", "leave fewer modules digital"
         require(bool(paths), type(model).__name__, wanted, "none", mend)
@@ -142,6 +147,7 @@ class FakeQuantized(nn.Module):
             known, mend = f"paths among {paths}", "name a layer that goes onto arrays"
             require(path in paths, "overrides", known, path, mend)
         self.image_shape = tuple(images.shape[1:])
+        self.image_range = float(images.min()), float(images.max())
         self.layers = {
             path: FakeQuantizedLayer(traced.get_submodule(path), Precision.parse(chosen[path]))  # type: ignore[arg-type]
             for path in paths
@@ -171,7 +177,8 @@ class FakeQuantized(nn.Module):
     def freeze(self) -> QuantizedNetwork:
         """Integer codes and digital steps, for arrays and files."""
         layers = tuple(layer.freeze(path) for path, layer in self.layers.items())
-        return QuantizedNetwork(steps_of(self.traced, self.layers), layers, self.image_shape)
+        steps = steps_of(self.traced, self.layers)
+        return QuantizedNetwork(steps, layers, self.image_shape, self.image_range)
 
 
 def quantize(

@@ -22,9 +22,10 @@ from nvlib.energy import (
     tops_per_watt,
 )
 from nvlib.events import LayerEvents
-from nvlib.files import write_text
 from nvlib.mapping import count_arrays
+from nvlib.network import as_labels
 from nvlib.sparsity import ALL_POLICIES, Policy, conversions
+from nvlib.storage import write_text
 
 ENERGY_IMAGES = 50
 
@@ -108,10 +109,9 @@ def report(
     require(len(images) > 0, "images", "at least one", 0, "pass some")
     accuracy, interval = None, None
     if labels is not None:
-        labels = np.asarray(labels)
-        wanted, mend = f"shape ({len(images)},)", "give one class for each image"
-        require(labels.shape == (len(images),), "labels", wanted, labels.shape, mend)
-        right = int((chip.predict(images) == labels).sum())
+        logits = chip.logits(images)
+        labels = as_labels(labels, len(images), logits.shape[1]).numpy()
+        right = int((logits.argmax(axis=1) == labels).sum())
         accuracy = right / len(images)
         found = binomtest(right, len(images)).proportion_ci(method="wilson")
         interval = float(found.low), float(found.high)

@@ -146,7 +146,8 @@ def written(steps: tuple[Step, ...]) -> tuple[list[dict[str, Any]], dict[str, np
         if step.kind == "module":
             target = {type(target).__name__: _arguments(step)}
             state = step.target.state_dict()
-            tensors |= {f"{step.name}.{key}": value.numpy() for key, value in state.items()}
+            # A slash, as no tensor of a layer has before its last point.
+            tensors |= {f"{step.name}/{key}": value.numpy() for key, value in state.items()}
         elif step.kind == "function":
             target = NAMES[target]
         taken = {"args": _plain(step.args), "kwargs": _plain(dict(step.kwargs))}
@@ -169,7 +170,7 @@ def read(facts: list[dict[str, Any]], tensors: Mapping[str, np.ndarray]) -> tupl
         if fact["kind"] == "module":
             ((kind, arguments),) = target.items()
             target = MODULES[kind](**_read(arguments)).double().eval()
-            saved = {key: tensors[f"{fact['name']}.{key}"] for key in target.state_dict()}
+            saved = {key: tensors[f"{fact['name']}/{key}"] for key in target.state_dict()}
             target.load_state_dict({key: torch.from_numpy(saved[key]) for key in saved})
         elif fact["kind"] == "function":
             target = FUNCTIONS[target]

@@ -1,6 +1,7 @@
 """A torch network as a graph: which of its modules go onto arrays, which stay digital.
 
-Any network that `torch.fx` can trace is taken, if it is built of what is listed here.
+Any network that `torch.fx` can trace is taken, if it is built of what `nvlib.steps` lists. What
+the graph computes is compared with the network itself, step by step, before it is believed.
 """
 
 from __future__ import annotations
@@ -8,71 +9,111 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
+from torch.nn.utils import parametrize
 
+from nvlib.checks import require, require_instance, shown
 from nvlib.steps import FUNCTIONS, IMAGES, METHODS, MODULES, Step, Value, values_of
 
 #: Modules whose products arrays compute.
 ARRAY_MODULES = (nn.Conv2d, nn.Linear)
-#: Modules that digital logic computes between arrays.
-DIGITAL_MODULES = tuple(kind for kind in MODULES.values() if kind not in ARRAY_MODULES)
+#: Images of each kind, given and random, that a graph is tried on.
+PROBES = 4
+#: Relative errors of sums in double precision, and of normalization that is folded in single.
+PRECISE, FOLDED = 1e-9, 1e-4
 
 
-def trace(model: nn.Module, digital: Sequence[str] = ()) -> fx.GraphModule:
+def trace(
+    model: nn.Module, digital: Sequence[str] = (), images: torch.Tensor | None = None
+) -> fx.GraphModule:
     """A copy of a network as a graph in evaluation mode, its batch normalization folded.
 
     Modules at the paths in `digital` stay digital, whatever they are. Torch's quantized modules
-    (`torch.ao.nn.quantized`) are taken at the real numbers that their codes stand for. Refused is
-    a network that cannot be traced, or has something neither supported nor left digital.
-
-    Examples
-    --------
-    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
-    >>> [str(node.target) for node in trace(net).graph.nodes]
-    ['input', '0', '2', 'output']
+    (`torch.ao.nn.quantized`) are taken at the real numbers that their codes stand for, and
+    parametrizations at their present weights. ValueError refuses, by path, what is neither
+    supported nor left digital; and, where `images` are given to try it on, what mixes the images
+    of a batch, draws at random, or computes something else than the network.
     """
-    paths = dict(model.named_modules())
-    unknown = [path for path in digital if path not in paths or not path]
-    if unknown:
-        raise ValueError(
-            f"digital: expected paths of modules among {sorted(filter(None, paths))}, received "
-            f"{unknown[0]!r}; name modules of the network"
-        )
+    mend = "pass a torch network; a QuantizedNetwork goes onto a Chip as it is"
+    require_instance("model", model, nn.Module, mend)
+    name = type(model).__name__
+    known, mend = [path for path, _ in model.named_modules() if path], "name modules of the network"
+    for path in digital:
+        require(path in known, "digital", f"paths of modules among {shown(known)}", path, mend)
+    _require_plain(model)
     model = _floating(copy.deepcopy(model).cpu().float().eval())
     tracer = fx.Tracer()
-    known = tracer.is_leaf_module  # torch's own modules are leaves, and those left digital
-    tracer.is_leaf_module = lambda m, path: path in digital or known(m, path)  # type: ignore
+    is_leaf = tracer.is_leaf_module  # torch's own modules are leaves, and those left digital
+    tracer.is_leaf_module = lambda m, path: path in digital or is_leaf(m, path)  # type: ignore
     try:
         traced = fx.GraphModule(model, tracer.trace(model))
     except Exception as error:  # whatever the network's own code raises while it is traced
         raise ValueError(
-            f"{type(model).__name__}: expected a network that torch.fx can trace, received: "
-            f"{error}; free forward() of choices that depend on values, or leave the part digital"
+            f"{name}: expected a network that torch.fx can trace, received: {str(error)[:200]}; "
+            "free forward() of choices that depend on values, or leave the part digital"
         ) from error
     taken = [node for node in traced.graph.nodes if node.op == "placeholder"]
     given = next(node for node in traced.graph.nodes if node.op == "output").args[0]
-    if len(taken) != 1 or not isinstance(given, fx.Node):
+    found = f"{len(taken)} inputs and an output of {type(given).__name__}"
+    single = len(taken) == 1 and isinstance(given, fx.Node)
+    require(single, name, "a forward() of one tensor to one tensor", found, "wrap the network")
+    nodes = list(traced.graph.nodes)
+    named = not any(node.name == "self" for node in nodes)
+    require(named, name, "no module called 'self'", "one", "give it another name")
+    for node in reversed(nodes[nodes.index(given) + 1 : -1]):  # computed, and not given out
+        traced.graph.erase_node(node)
+    unknown = [_place(node, traced) for node in traced.graph.nodes
+               if not _is_known(node, traced, digital)]  # fmt: skip
+    more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+    if unknown:
         raise ValueError(
-            f"{type(model).__name__}: expected a forward() of one tensor to one tensor, received "
-            f"{len(taken)} inputs and an output of {type(given).__name__}; wrap the network"
-        )
-    strange = [found for node in traced.graph.nodes if (found := _strange(node, traced, digital))]
-    if strange:
-        raise ValueError(
-            f"{type(model).__name__}: expected Conv2d, Linear, BatchNorm, ReLU, ReLU6, pooling, "
-            f"flatten, dropout, add and concat, received {'; '.join(strange)}; replace them, or "
-            "leave modules digital with digital=(path, ...)"
+            f"{name}: expected Conv2d, Linear, BatchNorm, ReLU, ReLU6, pooling, flatten, dropout, "
+            f"add and concat, received {'; '.join(unknown[:3])}{more}; replace them, or leave "
+            "modules digital with digital=(path, ...)"
         )
     _write_shared_modules_twice(traced)
-    return fuse(traced, inplace=True, no_trace=True)  # type: ignore[return-value]
+    traced = fuse(traced, inplace=True, no_trace=True)  # type: ignore[assignment]
+    if images is not None:
+        _try(traced, model, images)
+    return traced
+
+
+def _require_plain(model: nn.Module) -> None:
+    """Refuse hooks, which no array runs, and weights that are not there or not real."""
+    for path, module in model.named_modules():
+        hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+        what = [getattr(hook, "__qualname__", type(hook).__name__) for hook in hooks[:3]]
+        wanted = "no hooks, which no array runs"
+        mend = "make them permanent (prune.remove, remove_weight_norm, ...) or remove them"
+        require(not hooks, f"module '{path}'", wanted, ", ".join(what), mend)
+    for path, tensor in chain(model.named_parameters(), model.named_buffers()):
+        found = f"{tensor.dtype} on the {tensor.device.type} device"
+        real = not tensor.is_meta and not tensor.is_complex()
+        require(real, f"'{path}'", "real numbers in memory", found, "load real weights first")
 
 
 def _floating(model: nn.Module) -> nn.Module:
-    """Torch's quantized modules become those of the real numbers that their codes stand for."""
-    import torch.ao.nn.intrinsic.quantized as fused  # slow, and seldom needed elsewhere
+    """Torch's quantized and parametrized modules become those of the weights they stand for."""
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module):  # by a class that the user's module has too
+            names = list(module.parametrizations)  # type: ignore[arg-type]
+            weights = {name: getattr(module, name).detach().clone() for name in names}
+            module.__class__ = type(module).__bases__[0]
+            del module.parametrizations
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight))
+        if isinstance(module, nn.BatchNorm1d) and not module.affine:  # torch cannot fold it
+            module.weight = nn.Parameter(torch.ones(module.num_features))
+            module.bias = nn.Parameter(torch.zeros(module.num_features))
+            module.affine = True
+    if not any(type(module).__module__.startswith("torch.ao.") for module in model.modules()):
+        return model
+    import torch.ao.nn.intrinsic.quantized as fused  # where torch still has it
     import torch.ao.nn.quantized as quantized
 
     for path, module in list(model.named_modules()):
@@ -100,45 +141,41 @@ def _floating(model: nn.Module) -> nn.Module:
     return model
 
 
-def _strange(node: fx.Node, traced: fx.GraphModule, digital: Sequence[str]) -> str:
-    """What a node is that is not supported, with its path; empty if it is."""
+def _is_known(node: fx.Node, traced: fx.GraphModule, digital: Sequence[str]) -> bool:
     target: Any = node.target
     if node.op == "call_module":
         module = traced.get_submodule(target)
-        if target in digital or isinstance(module, DIGITAL_MODULES):
-            return ""
-        if isinstance(module, nn.Conv2d):
-            return _strange_padding(module, target)
-        known = isinstance(module, ARRAY_MODULES)
-        return "" if known else f"{type(module).__name__} at '{target}'"
-    if (
+        padded = not isinstance(module, nn.Conv2d) or not _unsupported_padding(module)
+        # A subclass may compute something else.
+        return target in digital or (type(module) in MODULES.values() and padded)
+    return (
         node.op in ("placeholder", "output")
         or (node.op == "call_function" and target in FUNCTIONS.values())
         or (node.op == "call_method" and target in METHODS)
-    ):
-        return ""
+    )
+
+
+def _place(node: fx.Node, traced: fx.GraphModule) -> str:
+    """What a node is, and where in the network it stands."""
+    target: Any = node.target
+    if node.op == "call_module":
+        module = traced.get_submodule(target)
+        padding = _unsupported_padding(module) if isinstance(module, nn.Conv2d) else ""
+        return f"{padding or type(module).__name__} at '{target}'"
     stack = node.meta.get("nn_module_stack") or {}
     path = next(reversed(list(stack)), "") or "the network itself"
     return f"{getattr(target, '__name__', target)} in the forward() of '{path}'"
 
 
-def _strange_padding(module: nn.Conv2d, path: str) -> str:
+def _unsupported_padding(module: nn.Conv2d) -> str:
     if module.padding_mode != "zeros":
-        return f"padding_mode='{module.padding_mode}' at '{path}'"
-    uneven = module.padding == "same" and any(
-        d * (k - 1) % 2 for d, k in zip(module.dilation, module.kernel_size)
-    )
-    return f"uneven padding='same' at '{path}'" if uneven else ""
+        return f"padding_mode='{module.padding_mode}'"
+    uneven = any(d * (k - 1) % 2 for d, k in zip(module.dilation, module.kernel_size))
+    return "uneven padding='same'" if module.padding == "same" and uneven else ""
 
 
 def padding_of(module: nn.Conv2d) -> tuple[int, int]:
-    """Rows and columns of zeros on each side, whichever way the module says it.
-
-    Examples
-    --------
-    >>> padding_of(nn.Conv2d(1, 1, 5, padding="same"))
-    (2, 2)
-    """
+    """Rows and columns of zeros on each side, whichever way the module says it."""
     sides: Any = (0, 0) if module.padding == "valid" else module.padding
     if module.padding == "same":
         sides = (d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size))
@@ -148,41 +185,83 @@ def padding_of(module: nn.Conv2d) -> tuple[int, int]:
 
 def _write_shared_modules_twice(traced: fx.GraphModule) -> None:
     """A module that is called again gets arrays, scales and a folded normalization of its own."""
-    met = set()
+    called = set()
     for node in traced.graph.nodes:
         if node.op != "call_module":
             continue
-        if node.target in met:
+        if node.target in called:
             again = f"{node.target}_{node.name}"
             traced.add_submodule(again, copy.deepcopy(traced.get_submodule(str(node.target))))
             node.target = again
-        met.add(node.target)
+        called.add(node.target)
     traced.recompile()
 
 
-def array_paths(traced: fx.GraphModule, digital: Sequence[str] = ()) -> tuple[str, ...]:
-    """Paths of the modules that go onto arrays, in order.
+@torch.no_grad()
+def _try(traced: fx.GraphModule, model: nn.Module, images: torch.Tensor) -> None:
+    """Refuse a graph of which an image gets what depends on the batch, or is not the model's."""
+    images = images[:PROBES].double()
+    noise = torch.rand((PROBES, *images.shape[1:]), generator=torch.Generator().manual_seed(0))
+    images = torch.cat([images, images.min() + (images.max() - images.min()) * noise])
+    nodes = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
+    whole, fewer = (_values(traced, nodes, batch) for batch in (images, images.flip(0)[:-1]))
+    for node, one, other in zip(nodes, whole, fewer):
+        if not isinstance(one, torch.Tensor):
+            continue
+        place = _place(node, traced)
+        finite = bool(torch.isfinite(one).all())
+        require(finite, place, "finite values", "NaN or infinity", "check the weights and images")
+        same = one.numel() % len(images) == 0 and _close(
+            one.reshape(len(images), -1).flip(0)[:-1].flatten(), other.flatten()
+        )
+        mend = (
+            "leave the first axis to the images, write F.dropout(x, training=self.training), keep "
+            "statistics in BatchNorm"
+        )
+        wanted = "for each image the same in any batch, every time"
+        require(same, place, wanted, "what depends on the other images or on chance", mend)
+    own = copy.deepcopy(model).double()(images.clone())
+    mend = "write its layers out in forward(), or leave them digital"
+    same = _close(whole[-1], own, FOLDED)
+    require(same, type(model).__name__, "what its graph computes", "something else", mend)
 
-    Examples
-    --------
-    >>> array_paths(trace(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU())))
-    ('1',)
-    """
+
+def _values(traced: fx.GraphModule, nodes: list[fx.Node], images: torch.Tensor) -> list[Any]:
+    """What each node gives for a batch, in double precision."""
+    values: dict[str, Any] = {IMAGES: images.clone()}
+    found = []
+    for node, step in zip(nodes, steps_of(traced, ())):
+        try:
+            step.run(values, {})
+        except Exception as error:  # whatever torch says of such shapes
+            raise ValueError(
+                f"{_place(node, traced)}: expected to take any number of images of shape "
+                f"{tuple(images.shape[1:])}, received: {str(error)[:200]}; flatten all but the "
+                "first axis before a Linear, give a Conv2d (N, C, H, W), fix no batch in forward()"
+            ) from error
+        value = values[step.name]
+        found.append(value.clone() if isinstance(value, torch.Tensor) else value)
+    return found
+
+
+def _close(one: torch.Tensor, other: torch.Tensor, precise: float = PRECISE) -> bool:
+    error = precise * float(one.abs().max()) if one.numel() else 0.0
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=error)
+
+
+def array_paths(traced: fx.GraphModule, digital: Sequence[str] = ()) -> tuple[str, ...]:
+    """Paths of the modules that go onto arrays, in order."""
     called = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
     on_arrays = [path for path in called if isinstance(traced.get_submodule(path), ARRAY_MODULES)]
     return tuple(path for path in on_arrays if path not in digital)
 
 
 def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, ...]:
-    """A traced network as steps; those modules are layers, the rest digital and in double.
-
-    Examples
-    --------
-    >>> steps_of(trace(nn.Sequential(nn.Linear(4, 3), nn.ReLU())), {"0"})[0].kind
-    'layer'
-    """
+    """A traced network as steps; those modules are layers, the rest digital and in double."""
     nodes = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
-    names = {node: IMAGES if node.op == "placeholder" else node.name for node in traced.graph.nodes}
+    # A blank is in no name of a node, so none is that of the images.
+    names = {node: node.name + " " * (node.name == IMAGES) for node in traced.graph.nodes}
+    names |= {node: IMAGES for node in traced.graph.nodes if node.op == "placeholder"}
     last: dict[str, int] = {}
     steps = []
     for place, node in enumerate(nodes):

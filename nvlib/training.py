@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from nvlib.arrays import held_codes
-from nvlib.checks import require
+from nvlib.checks import require, require_integer, require_number, settle
 from nvlib.hardware import Hardware
-from nvlib.network import QuantizedNetwork, as_images
+from nvlib.network import QuantizedNetwork, as_images, as_labels
 from nvlib.quantization import FakeQuantized
 from nvlib.quantizers import Precision
 
@@ -28,14 +28,13 @@ class Recipe:
     epochs: int
     batch: int = 128  # images per step
     learning_rate: float = 1e-3  # at the start; it ends at zero
-    shift: int = 0  # largest random translation of a training image, in pixels
+    shift: int = 0  # largest random translation of a training image, in pixels; zeros come in
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 1 or self.learning_rate <= 0 or self.shift < 0:
-            raise ValueError(
-                "expected epochs and batch of at least 1, a positive learning rate and a shift "
-                f"of at least 0, received {self}; correct the recipe"
-            )
+        for name, least in (("epochs", 1), ("batch", 1), ("shift", 0)):
+            settle(self, **{name: require_integer(name, getattr(self, name), least, 2**31)})
+        rate = require_number("learning_rate", self.learning_rate, 1e-12, 1e3)
+        settle(self, learning_rate=rate)
 
 
 #: Of `fine_tune`.
@@ -65,9 +64,15 @@ def train(
     >>> network(torch.eye(2)).argmax(dim=1)
     tensor([0, 1])
     """
+    images = as_images(images)
+    labels = as_labels(labels, len(images))
     enough, wanted = len(images) >= recipe.batch, f"at least {recipe.batch} for one step"
     mend = "pass more images, or a recipe of a smaller batch"
     require(enough, "images", wanted, len(images), mend)
+    sides = images.shape[1:][-2:]
+    fits = not recipe.shift or (len(sides) == 2 and recipe.shift < min(sides))
+    wanted, mend = f"less than the sides of images {tuple(sides)}", "write Recipe(..., shift=0)"
+    require(fits, "shift", wanted, recipe.shift, mend)
     network.to(device)
     images, labels = images.to(device), labels.to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -88,6 +93,9 @@ def train(
             bar.update()
     bar.close()
     network.to("cpu")
+    finite = all(bool(torch.isfinite(parameter).all()) for parameter in trained)
+    mend = "lower the learning rate"
+    require(finite, "weights", "finite values after training", "NaN or infinity", mend)
 
 
 def fine_tune(
@@ -125,9 +133,7 @@ def fine_tune(
     'W4A3'
     """
     images = as_images(images)
-    labels = torch.as_tensor(labels).to(torch.int64)
-    wanted, found = (len(images),), tuple(labels.shape)
-    require(found == wanted, "labels", f"shape {wanted}", found, "give one class for each image")
+    labels = as_labels(labels, len(images))
     network = FakeQuantized(model, images[:CALIBRATION_IMAGES], precision, **choices)
     if hardware is not None:
         errors = WriteErrors(hardware, seed)
@@ -172,5 +178,5 @@ def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> tor
     if not most:
         return images
     down, right = torch.randint(0, 2 * most + 1, (2,), generator=generator).tolist()
-    side = images.shape[-1]
-    return F.pad(images, [most] * 4)[..., down : down + side, right : right + side]
+    height, breadth = images.shape[-2:]
+    return F.pad(images, [most] * 4)[..., down : down + height, right : right + breadth]

@@ -14,7 +14,8 @@ import torch
 
 from artifact import sweep
 from artifact.paths import ROOT
-from artifact.studies import common, precision, requirements, residual, sparsity
+from artifact.studies import common, precision, requirements, residual, sampling, sparsity
+from artifact.studies.nonidealities import NONIDEALITIES
 from nvlib import Chip, QuantizedNetwork, chip
 
 #: (function, points of the quick profile's size or below it), of every study.
@@ -22,10 +23,11 @@ STUDIES = (
     (precision.quantized_point, precision.seed_points("embedded", 100)),
     (precision.chip_point, precision.seed_points("embedded", 30)),
     (precision.cost_point, precision.cost_points("embedded", 20, 2)),
-    (requirements.search_point, requirements.points(
-        ["range variation", "read noise"], "embedded", 8, 2, 0, ("W4A3", "W2A2"))),
-    (requirements.search_point, requirements.points(
-        ["ADC INL", "DAC INL"], "embedded", 8, 2, 0, ("W8A8", "W4A3"), "ptq")),
+    (requirements.trial_loss, [
+        point | {"precision": point.pop("precisions").split()[0], "trial": point.pop("trials"),
+                 "size": NONIDEALITIES[point["nonideality"]].size(0)}
+        for point in requirements.points(
+            ["range variation", "read noise", "ADC INL"], "embedded", 1.0, images=8)]),
     (sparsity.saving_point, sparsity.points("embedded", 10, (64, 128))),
     (sparsity.zeros_point, sparsity.points("embedded", 10, (128,))),
     (sparsity.region_point, sparsity.region_points("embedded", 2)),
@@ -47,12 +49,12 @@ def main(threads: int, batch: int) -> str:
     results = []
     for function, points in STUDIES:
         for point in random.Random(2022).sample(points, EACH):
-            sweep.POINTS = requirements.POINTS = ROOT / "build" / f"elsewhere-{threads}-{batch}"
+            sweep.POINTS = sampling.POINTS = ROOT / "build" / f"elsewhere-{threads}-{batch}"
             results.append([function.__name__, point, function(**point)])
     net, (pixels, _) = common.network("embedded", "W4A3"), common.test_images("embedded", 60)
     results.append(net.logits(pixels).tolist())
-    for name, size in (("range variation", 0.1), ("read noise", 0.15), ("ADC INL", 0.05)):
-        hardware = requirements.IMPERFECTIONS[name].hardware(size, net, "embedded")
+    for name, size in (("range variation", 0.1), ("read noise", 0.15), ("ADC INL", 5.0)):
+        hardware = NONIDEALITIES[name].hardware(size, net, "differential", "embedded")
         results.append(Chip(net, hardware, 3).logits(pixels, threads).tolist())
     return hashlib.sha256(json.dumps(results).encode()).hexdigest()
 

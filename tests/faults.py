@@ -89,7 +89,7 @@ FAULTS = tuple(Fault(*fault) for fault in (
     ("noise that ignores parts of a gray level", "noise", "image_keys",
      "(small == images).reshape(len(images), -1).all(axis=1)", "np.ones(len(images), bool)"),
     ("variation of half the spread", "devices", "RangeVariation.apply",
-     "self.sigma * cells.level_max", "self.sigma * cells.level_max / 2"),
+     "cells.level_max", "cells.level_max / 2"),
     ("stuck cells of the other kind", "devices", "StuckCells.apply", "draw < self.on_rate",
      "draw < self.off_rate"),
     ("drift in the wrong direction", "devices", "RetentionDrift.apply", "-np.maximum(nu, 0)",
@@ -144,13 +144,19 @@ FAULTS = tuple(Fault(*fault) for fault in (
     ("a chip of another seed in the file", "chip", "Chip.load", 'facts["seed"]', "0"),
     ("a worker that is not compared", "artifact/cluster", "compare", "found.get(name) != value",
      "not found"),
-    ("a limit at the wrong crossing", "artifact/studies/requirements", "Curve.crossing",
-     "delta - mean[beyond - 1]", "mean[beyond] - delta"),
+    ("a limit at the wrong crossing", "artifact/studies/limits", "Curve.crossing",
+     "np.cbrt(delta) - mean[beyond - 1]", "mean[beyond] - np.cbrt(delta)"),
+    ("images that stand for too few", "artifact/studies/sampling", "draw",
+     "len(part) / count / len(order)", "1 / images"),
+    ("looks that cost nothing", "artifact/studies/trends", "_judged",
+     "sequential_p(pooled.p_value(), LOOKS)", "pooled.p_value()"),
     ("a verdict without a tolerance", "artifact/claims", "_within",
      'abs(measured - entry["paper"]) <= entry["tolerance"]', 'abs(measured - entry["paper"]) <= 1'),
 ))  # fmt: skip
 #: Modules that Numba compiles: kernels kept of one must not serve another.
 COMPILED = {"compiled", "kernel", "layout", "noise"}
+#: Modules that have no tests of their own, and whose tests see them first.
+TESTED_BY = {"nvlib/layout": "nvlib/kernel", "nvlib/noise": "nvlib/chip"}
 LONGEST_S = 1800
 
 
@@ -226,7 +232,8 @@ def with_fault(text: str, fault: Fault) -> str:
 
 def selections(module: str) -> list[list[str]]:
     """Tests to try in turn: the module's own, those of the simulator, the artifact, notebooks."""
-    package, _, name = (("" if "/" in module else "nvlib/") + module).partition("/")
+    place = module if "/" in module else f"nvlib/{module}"
+    package, _, name = TESTED_BY.get(place, place).partition("/")
     own = f"tests/{package}/test_{name.replace('/', '_')}.py"
     slow = [f"--ignore=tests/artifact/test_{name}.py" for name in ("install", "report")]
     rest = [["tests/nvlib"], ["tests/artifact", *slow], ["--nbval-lax", "notebooks"]]

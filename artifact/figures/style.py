@@ -18,7 +18,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nvlib.files import write_whole
+from nvlib.storage import write_whole
 
 COLUMN, PAGE = 85 / 25.4, 178 / 25.4  # inches
 #: One colour and marker per precision in every figure. All colours of a palette differ for readers

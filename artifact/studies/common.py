@@ -34,16 +34,18 @@ def network(
     return load_quantized(name, Path(ROOT / checkpoints))
 
 
-def training_seeds(dataset: str, precision: str, checkpoints: str = SHIPPED) -> tuple[int, ...]:
+def training_seeds(
+    dataset: str, precision: str, checkpoints: str = SHIPPED, training: str = "qat"
+) -> tuple[int, ...]:
     """Seeds that a precision's networks were trained with."""
     manifest = read_manifest(ROOT / checkpoints)
-    names = {seed: CheckpointName(dataset, "lenet5", Precision.parse(precision), seed)
+    names = {seed: CheckpointName(dataset, "lenet5", Precision.parse(precision), seed, training)
              for seed in SEEDS}  # fmt: skip
     return tuple(seed for seed, name in names.items() if name.path.as_posix() in manifest)
 
 
-def test_images(dataset: str, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `images` test images and their labels.
+def test_images(dataset: str, images: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The first `images` test images, or all, and their labels.
 
     Raises
     ------
@@ -51,6 +53,7 @@ def test_images(dataset: str, images: int) -> tuple[np.ndarray, np.ndarray]:
         If the data set has fewer.
     """
     digits = data.load(dataset)
+    images = len(digits.test_images) if images is None else images
     if not 1 <= images <= len(digits.test_images):
         raise ValueError(
             f"images: expected 1 to {len(digits.test_images)} of {digits.name}, "

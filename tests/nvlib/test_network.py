@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from nvlib import Chip, QuantizedNetwork, quantize
+from nvlib import Chip, QuantizedNetwork, example_network, quantize
 from nvlib.network import rectified
 from tests import oracle
 from tests.conftest import CASES, model_of
@@ -110,6 +110,56 @@ def test_images_that_do_not_fit_are_refused(network, digits):
     ):
         with pytest.raises(ValueError, match=message):
             net.logits(images)
+
+
+@pytest.mark.parametrize("change", [
+    lambda images: images / 255.0, lambda images: images > 128, lambda images: images * 255.0,
+    lambda images: (images / 255.0 - 0.13) / 0.31, lambda images: images / 127.5 - 1,
+], ids=["/255", "bool", "x255", "normalized", "-1 to 1"])  # fmt: skip
+def test_images_far_from_the_range_of_the_calibration_are_refused(network, digits, change):
+    images = change(digits.test_images[:9])
+    message = "images: expected values like the calibration's 0 to 255, received .* to .*; scale"
+    for reader in (network("W4A3"), Chip(network("W4A3")), Chip(example_network())):
+        with pytest.raises(ValueError, match=message):
+            reader.predict(images)
+    assert replace(network("W4A3"), image_range=None).predict(images).shape == (9,)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((2, 28, 28)), np.linspace(-255, 255, 784).reshape(1, 28, 28)],
+    ids=["blank", "negative"],
+)  # fmt: skip
+def test_blank_and_negative_images_are_warned_of(network, images):
+    with pytest.warns(UserWarning, match="images: expected values like the calibration's 0 to 255"):
+        network("W4A3").predict(images)
+
+
+@pytest.mark.filterwarnings("error")
+def test_images_like_those_of_the_calibration_trouble_nobody(network, digits):
+    net, generator = network("W4A3"), np.random.default_rng(0)
+    for image in digits.test_images[:40, None]:
+        net.predict(image)
+        net.predict(image // 8)  # a dark one
+        net.predict(image + generator.normal(0, 25, image.shape))
+    net.predict(generator.integers(0, 256, (3, 28, 28)))
+    net.predict(digits.test_images[:0])
+
+
+def test_the_range_of_the_calibration_is_stored(tmp_path):
+    model, images = model_of("residual")
+    net = quantize(model, images)
+    assert net.image_range == (float(images.min()), float(images.max()))
+    net.save(tmp_path / "network")
+    assert QuantizedNetwork.load(tmp_path / "network").image_range == net.image_range
+
+
+@pytest.mark.parametrize("images", [
+    np.ones((2, 28, 28), complex), torch.ones(2, 28, 28, dtype=torch.complex64), "images", None,
+    [["a"]], torch.ones(2, 28, 28, device="meta"), [[1, 2], [3]],
+], ids=str)  # fmt: skip
+def test_what_is_no_array_of_real_numbers_is_refused(network, images):
+    with pytest.raises(ValueError, match="images: expected an array of real numbers, received"):
+        network("W4A3").predict(images)
 
 
 def test_no_file_of_a_network_does_harm():

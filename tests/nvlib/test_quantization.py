@@ -150,3 +150,16 @@ def test_bad_arguments_are_refused():
         quantize(model, images[:0], "W4A3")
     with pytest.raises(ValueError, match="expected finite values, received 'NaN or infinity'"):
         quantize(model, images / 0, "W4A3")
+    with pytest.raises(ValueError, match="images: expected something on them, received 'only zer"):
+        quantize(model, 0 * images)
+    trained = FakeQuantized(model, images, "W4A3")
+    with pytest.raises(ValueError, match=r"quantized already.*Chip\(model.freeze\(\), hardware\)"):
+        quantize(trained, images, "W8A8", method="max", digital=("fc",))
+    with pytest.raises(ValueError, match="quantized already"):
+        quantize(trained.freeze(), images)
+    with pytest.raises(ValueError, match="model: expected an instance of Module"):
+        quantize(torch.relu, images)
+    with pytest.raises(
+        ValueError, match=r"hardware: expected .*W4A3|.*precision='W4A3' by its name"
+    ):
+        Chip.from_torch(model, images, Precision(4, 3))

@@ -21,10 +21,11 @@ from nvlib import (
     Recipe,
     fine_tune,
     quantize,
+    report,
     train,
 )
 from nvlib.arrays import held_codes
-from nvlib.training import WriteErrors
+from nvlib.training import WriteErrors, _shifted
 from tests.conftest import model_of
 
 
@@ -119,8 +120,50 @@ def test_bad_arguments_are_refused():
         fine_tune(model, images, np.zeros(3), "W4A3")
     with pytest.raises(ValueError, match="at least 128 for one step, received 40"):
         fine_tune(model, images, np.zeros(40), "W4A3", progress=False)
-    with pytest.raises(ValueError, match="expected epochs and batch of at least 1"):
-        Recipe(epochs=0)
+    for wrong in ({"epochs": 0}, {"epochs": 2.5}, {"epochs": "3"}, {"batch": 0}, {"shift": -1},
+                  {"learning_rate": 0}, {"learning_rate": np.nan}):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected .*; choose one"):
+            Recipe(**{"epochs": 1} | wrong)
+    assert Recipe(np.int64(3), np.int32(8)) == Recipe(3, 8)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.full(40, np.nan), "labels: expected finite values"),
+        (["cat"] * 40, "labels: expected an array of real numbers, received list"),
+        (np.full(40, 0.5), "labels: expected whole numbers from 0 on"),
+        (np.full(40, -1), "labels: expected whole numbers from 0 on"),
+        (np.eye(40), r"labels: expected shape \(40,\)"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(labels, message):
+    model, images = model_of("residual")
+    with pytest.raises(ValueError, match=message):
+        fine_tune(model, images, labels, "W4A3", recipe=Recipe(1, 8), progress=False)
+    with pytest.raises(ValueError, match=message):
+        report(Chip.from_torch(model, images), images, labels)
+
+
+def test_shifts_keep_the_shape_of_images_and_leave_features_alone():
+    tall = torch.arange(2 * 5 * 9.0).reshape(2, 5, 9)
+    places = set()
+    for seed in range(250):
+        shifted = _shifted(tall, 2, torch.Generator().manual_seed(seed))
+        assert shifted.shape == tall.shape
+        y, x = np.argwhere(shifted[1].numpy() == tall[1, 2, 4].item())[0]
+        places.add((y - 2, x - 4))
+    assert len(places) == 25  # every way, down as far as across
+    with pytest.raises(ValueError, match="shift: expected less than the sides of images"):
+        train(nn.Linear(4, 2), torch.rand(8, 4), torch.zeros(8), Recipe(1, 8, shift=1), 0)
+    with pytest.raises(ValueError, match="shift: expected less than the sides"):
+        train(nn.Flatten(), tall, torch.zeros(2), Recipe(1, 2, shift=5), 0)
+
+
+def test_weights_that_diverge_are_refused():
+    images = 3e38 * torch.rand(64, 4)
+    with pytest.raises(ValueError, match="weights: expected finite values after training"):
+        train(nn.Linear(4, 2), images, torch.zeros(64), Recipe(9, 8, 1e3), 0, progress=False)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
