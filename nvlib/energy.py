@@ -118,17 +118,14 @@ def _entries(path: Path | Traversable, source: str, known: tuple[str, ...]) -> d
         given: Any = yaml.load(text, _TableLoader) if len(text) <= LARGEST_FILE else None
     # ValueError: no UTF-8, or no possible name.
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        message = (
+        raise ValueError(
             f"{source}: expected YAML, found something else ({error}); mend the file or its path"
-        )
-        raise ValueError(message) from error
-    mend = "write one entry a line"
-    require(len(text) <= LARGEST_FILE, source, f"{LARGEST_FILE} characters", "more", mend)
-    mend = "write one entry a line, name: {value, unit, source}"
+        ) from error
+    most, mend = LARGEST_FILE, "write one entry a line, name: {value, unit, source}"
+    require(len(text) <= most, source, f"{most} characters", "more", mend)
     require(isinstance(given, dict), source, "a table of entries", given, mend)
     for name in given:
-        wanted = f"entries among {sorted(known)}"
-        require(name in known, "table", wanted, name, "remove or rename it")
+        require_choice("table", name, known)
     return given
 
 
@@ -199,8 +196,6 @@ class AdcLaw:
     def conversions_pj(self, counts: np.ndarray, bits: int, table: EnergyTable) -> float:
         """Energy of conversions counted by resolved bits (entry 0: none resolved, no energy).
 
-        Examples
-        --------
         >>> counts = np.array([5, 0, 0, 0, 2])
         >>> round(AdcLaw("walden", "linear").conversions_pj(counts, 4, EnergyTable.load()), 3)
         0.544
@@ -292,8 +287,6 @@ def efficiency_gain(before: dict[str, float], after: dict[str, float]) -> float:
 def operations(events: list[LayerEvents]) -> int:
     """Operations of one inference: two for each multiply-accumulate, however many reads it takes.
 
-    Examples
-    --------
     >>> operations(chip.events(images[:2]))  # of LeNet-5: 416,520 multiplications and additions
     833040
     """
@@ -305,8 +298,6 @@ def operations(events: list[LayerEvents]) -> int:
 def tops_per_watt(events: list[LayerEvents], energy: dict[str, float]) -> float:
     """Tera-operations per joule: operations over energy in pJ.
 
-    Examples
-    --------
     >>> round(tops_per_watt(chip.events(images[:2]), {"adc": 833040.0}), 6)
     1.0
     """

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from artifact import claims, data, record, reproduce
-from artifact.paths import FIGURES, NOTEBOOKS, ROOT
+from artifact.paths import NOTEBOOKS, ROOT
 from artifact.record import Record
 from tests.artifact.runs import CLAIM, FULL, GRID, made
 from tests.faults import left_out
@@ -145,12 +145,19 @@ def test_a_run_under_nohup_outlives_its_terminal(ignored, monkeypatch):
         signal.signal(signal.SIGTERM, before[1])
 
 
+def copy_to(folder):
+    """The artifact as it stands, with its pictures, and kernels that are compiled already."""
+    shutil.copytree(ROOT, folder, ignore=left_out)
+    for part in ("figures", "nvlib/__pycache__"):
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, dirs_exist_ok=True)
+
+
 @pytest.fixture
 def artifact(tmp_path):
     """A copy of the artifact, whose results may be overwritten, and its environment."""
     copy = tmp_path / "artifact"
-    shutil.copytree(ROOT, copy, ignore=left_out)
-    shutil.copytree(FIGURES, copy / "figures")
+    copy_to(copy)
     return copy, os.environ | {"PYTHONPATH": str(copy)}
 
 
@@ -193,8 +200,7 @@ def test_ctrl_c_ends_a_run_with_one_message_and_the_next_goes_on(artifact):
 def repository(tmp_path):
     """A git repository of the artifact as it stands here, and its environment."""
     copy = tmp_path / "artifact"
-    shutil.copytree(ROOT, copy, ignore=left_out)
-    shutil.copytree(FIGURES, copy / "figures", dirs_exist_ok=True)
+    copy_to(copy)
     for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t",
                     "commit", "-q", "-m", "as it stands"]):  # fmt: skip
         subprocess.run(["git", *command], cwd=copy, check=True)
