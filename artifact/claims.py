@@ -12,13 +12,19 @@ import yaml
 
 from artifact.paths import EXPECTED
 from artifact.record import AlteredError, Record, committed
-from artifact.statistics import mean_interval, wilson_interval
-from artifact.studies import precision, requirements
+from artifact.studies import trends
 from nvlib.energy import AdcLaw
 
 CLAIMS_FILE = "claims.json"
 REPRODUCED, TREND, FAILED = "reproduced", "reproduced as trend", "not reproduced"
+#: The data are too few to tell; never a failure.
+UNDECIDED = "undecided"
 INCOMPARABLE = "not comparable"
+FAMILIES = {"C3a": "device", "C3b": "nonlinearity"}
+SCHEMES = {"differential": "differential pairs", "offset": "offset columns",
+           "twos-complement": "two's-complement slices"}  # fmt: skip
+RECIPES = {"qat": "quantization-aware training", "ptq": "quantization after training",
+           "plain": "plain training"}  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -33,106 +39,76 @@ def paper(claim: str) -> Any:
     return expected()[claim]["paper"]
 
 
-def _claim(
-    claim: str, dataset: str, measured: Any, verdict: str,
+def line(
+    name: str, dataset: str, measured: Any, verdict: str,
     lower: float | None = None, upper: float | None = None, interval: str = "", note: str = "",
 ) -> dict[str, Any]:  # fmt: skip
+    """One line of the claims, as it is written."""
     return {
-        "id": claim, "paper": paper(claim), "measured": measured, "lower": lower, "upper": upper,
+        "id": name, "paper": paper(name), "measured": measured, "lower": lower, "upper": upper,
         "interval": interval, "dataset": dataset,
         "verdict": verdict if dataset == "mnist" else INCOMPARABLE, "note": note,
     }  # fmt: skip
 
 
-def _within(claim: str, measured: float) -> str:
-    entry = expected()[claim]
-    close = abs(measured - entry["paper"]) <= entry["tolerance"]
-    return REPRODUCED if close else FAILED
+def judge_trend(claim: str, table: pd.DataFrame, delta: float) -> list[dict[str, Any]]:
+    """C3a or C3b: by which mapping of weights the higher precision is stricter.
 
-
-def judge_accuracy(seeds: pd.DataFrame) -> list[dict[str, Any]]:
-    """C1, from right answers of the quantized network over training seeds."""
-    rows = seeds[seeds["precision"] == "W4A3"]
-    shares = (rows["correct"] / rows["images"]).to_numpy()
-    dataset = str(rows["dataset"].iloc[0])
-    if len(shares) > 1:
-        lower, upper = mean_interval(shares)
-        interval = f"95 % of the mean of {len(shares)} training seeds (t)"
-    else:
-        lower, upper = wilson_interval(int(rows["correct"].iloc[0]), int(rows["images"].iloc[0]))
-        interval = "95 % over test images (Wilson)"
-    mean = float(shares.mean())
-    return [_claim("C1", dataset, mean, _within("C1", mean), lower, upper, interval)]
-
-
-def judge_compromise(choices: pd.DataFrame, reference: float, dataset: str) -> list[dict[str, Any]]:
-    """C2, by the least energy within 0.3 points of the floating-point network.
+    The abstract names no mapping. Reproduced as trend if W8A8 is stricter than W4A3 under at least
+    one scheme, with quantization-aware training; not reproduced if every scheme decides against
+    it; else undecided. The measured text says which, and what the other recipes say stands in the
+    note.
 
     Parameters
     ----------
-    choices : DataFrame
-        From `artifact.studies.precision.choices`.
-    reference : float
-        Accuracy of the floating-point network, percent.
+    table : DataFrame
+        Trials of the claim's nonidealities, tidy.
     """
-    rules = precision.rules(choices, reference)
-    chosen = str(rules["of the grid"].iloc[0])
-    verdict = REPRODUCED if chosen == paper("C2") else FAILED
-    decisions = rules.iloc[:-1]
-    agree = int((decisions["of the grid"] == paper("C2")).sum())
-    among = int((decisions["of the studied"] == paper("C2")).sum())
-    note = (f"of {len(decisions)} rules, {agree} pick {paper('C2')} from the whole grid and "
-            f"{among} from the studied precisions")  # fmt: skip
-    return [_claim("C2", dataset, chosen, verdict, note=note)]
-
-
-def judge_trend(claim: str, table: pd.DataFrame, delta: float) -> list[dict[str, Any]]:
-    """C3a or C3b, from the searches of its imperfections, in physical units.
-
-    Reproduced as trend if W8A8's limit is below W4A3's for at least half of them and above it
-    for none. In LSB, where those differ, the note says what becomes of it.
-    """
-    orders = requirements.compare(table, "W8A8", "W4A3", delta)
-    physical = orders.drop_duplicates("nonideality")
-    words = list(physical["order"])
-    most = 2 * words.count("stricter") >= len(words) and "looser" not in words
-    note = "; ".join(f"{row.nonideality} ({row.unit}): {row.order}" for row in orders.itertuples())
-    share = f"stricter for {words.count('stricter')} of {len(words)} imperfections"
-    if "looser" in words:
-        share += f", looser for {words.count('looser')}"
-    interval = "95 % of the ratio of limits, W8A8 over W4A3 (paired jackknife over trials)"
+    ratios = trends.ratios(table, (delta,))
+    ratios = ratios[ratios["family"] == FAMILIES[claim]]
+    found = trends.verdicts(ratios)
+    today = found[found["training"] == "qat"]
+    said = list(today["verdict"])
+    verdict = TREND if trends.STRICTER in said else UNDECIDED
+    if said and set(said) <= {trends.LOOSER, trends.MIXED}:
+        verdict = FAILED
+    measured = "; ".join(_scheme_told(row) for row in today.itertuples())
+    notes = [
+        f"{RECIPES[row.training]}: {_scheme_told(row)}"
+        for row in found[found["training"] != "qat"].itertuples()
+    ]
+    singles = ratios[ratios["nonideality"] != "pooled"]
+    notes += [
+        f"{SCHEMES[row.scheme]}, {RECIPES[row.training]}, {row.nonideality}: {row.order}"
+        for row in singles.itertuples()
+    ]
+    interval = (
+        "95 % of the geometric mean of the ratios of limits, W8A8 over W4A3, over training seeds, "
+        "chips and images"
+    )
     dataset = str(table["dataset"].iloc[0])
-    return [_claim(claim, dataset, share, TREND if most else FAILED, interval=interval, note=note)]
+    return [line(claim, dataset, measured, verdict, interval=interval, note="; ".join(notes))]
 
 
-def judge_savings(savings: pd.DataFrame) -> list[dict[str, Any]]:
-    """C5 and C6 at 128 x 128, from the table of array sizes."""
-    claims = []
-    for name in ("W8A8", "W4A3"):
-        row = savings[(savings["precision"] == name) & (savings["array_size"] == 128)].iloc[0]
-        for claim, column in ((f"C5_{name}", "adc_saving"), (f"C6_{name}", "efficiency_gain")):
-            value = float(row[column])
-            claims.append(
-                _claim(
-                    claim,
-                    str(row["dataset"]),
-                    value,
-                    _within(claim, value),
-                    float(row[f"{column}_lower"]),
-                    float(row[f"{column}_upper"]),
-                    "95 % over blocks of test images (t)",
-                    "constants from the literature; the configuration was selected knowing "
-                    "the paper's numbers",
-                )  # fmt: skip
-            )
-    return claims
+def headline(table: pd.DataFrame, claim: str, delta: float) -> str:
+    """What each scheme says of a trend, in the few words of a figure's title."""
+    found = trends.verdicts(trends.ratios(table, (delta,)))
+    today = found[(found["training"] == "qat") & (found["family"] == FAMILIES[claim])]
+    return "; ".join(f"{row.verdict} with {SCHEMES[row.scheme]}" for row in today.itertuples())
+
+
+def _scheme_told(row: Any) -> str:
+    return (
+        f"{row.verdict} with {SCHEMES[row.scheme]} "
+        f"({row.pooled:.2f} [{row.lower:.2f}, {row.upper:.2f}])"
+    )
 
 
 def judge_requirements(limits: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
     """C4: the table exists; the abstract gives no number to set beside it."""
-    met = int((limits["bound"] == "=").sum())
-    text = f"{met} limits met, {len(limits) - met} beyond what was tested (requirements.csv)"
-    return [_claim("C4", dataset, text, INCOMPARABLE, note="the abstract gives no numbers")]
+    found = int((limits["bound"] == "=").sum())
+    text = f"{found} limits found, {len(limits) - found} beyond what was tested (requirements.csv)"
+    return [line("C4", dataset, text, INCOMPARABLE, note="the abstract gives no numbers")]
 
 
 def mark_region(region: pd.DataFrame) -> pd.DataFrame:

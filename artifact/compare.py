@@ -6,14 +6,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from artifact import claims
 from artifact.record import AlteredError, Record
 
 #: Columns that say how a row was computed, wherever they stand in a table.
-SIZES = ("dataset", "seed", "images", "cost_images", "chips", "delta_points")
+SIZES = ("dataset", "seed", "images", "cost_images", "chips", "trials", "delta_points")
 #: Relative difference that another processor may make where floating-point layers are involved.
 ROUNDING = 1e-9
+#: A run, or a record, whose data decide nothing contradicts nothing.
+TOO_SMALL = "too small to say"
+#: Limits whose ratio is not known to within this factor are too small to say.
+VAGUE = 2.0
 
 
 def beside(recorded: Record, mine: Record) -> pd.DataFrame:
@@ -47,15 +52,15 @@ def counted(table: pd.DataFrame) -> str:
 
     Examples
     --------
-    >>> counted(pd.DataFrame({"agrees?": ["yes", "NO: the verdict differs", "not recorded"]}))
-    '1 agrees, 1 does NOT, 1 not comparable'
+    >>> counted(pd.DataFrame({"agrees?": ["yes", "NO: the verdict differs", TOO_SMALL]}))
+    '1 agrees, 1 does NOT, 1 too small to say, 0 not comparable'
     """
     answers = table["agrees?"]
-    yes, no = (int(answers.str.startswith(word).sum()) for word in ("yes", "NO"))
-    rest = len(answers) - yes - no
+    yes, no, small = (int(answers.str.startswith(word).sum()) for word in ("yes", "NO", TOO_SMALL))
+    rest = len(answers) - yes - no - small
     return (
         f"{yes} agree{'s' if yes == 1 else ''}, {no} do{'es' if no == 1 else ''} NOT, "
-        f"{rest} not comparable"
+        f"{small} {TOO_SMALL}, {rest} not comparable"
     )
 
 
@@ -88,7 +93,11 @@ def agree(before: dict[str, Any], now: dict[str, Any]) -> str:
     ('yes', 'yes: intervals overlap')
     >>> agree(wide, narrow | {"lower": 0.991, "upper": 0.993})
     'NO: intervals do not overlap'
+    >>> agree(wide, narrow | {"verdict": "undecided"})
+    'too small to say'
     """
+    if claims.UNDECIDED in {before["verdict"], now["verdict"]} and before != now:
+        return TOO_SMALL
     if before["verdict"] != now["verdict"]:
         return "NO: the verdict differs"
     if before["measured"] == now["measured"]:
@@ -134,6 +143,45 @@ def common_points(before: pd.DataFrame, now: pd.DataFrame) -> tuple[int, int, st
     return len(both), int(same.sum()), words
 
 
+def limits_agree(before: pd.DataFrame, now: pd.DataFrame) -> str:
+    """Whether limits of two runs lie within their joint intervals.
+
+    The logarithms of two limits may differ by the root of the sum of squares of their half
+    intervals, widened so that among all the limits that are compared one in twenty runs would
+    stray (Bonferroni). Limits beyond what was tested are not compared.
+
+    Examples
+    --------
+    >>> known = pd.DataFrame({"nonideality": ["x", "y"], "bound": "=", "limit": [1.0, 1.0],
+    ...                       "lower": [0.9, 0.1], "upper": [1.1, 9.0]})
+    >>> limits_agree(known, known.assign(limit=[1.1, 5.0]))
+    'yes: 1 limits within joint intervals, 1 too small to say'
+    >>> limits_agree(known, known.assign(limit=[2.0, 5.0]))
+    'NO: x is 2 for 1'
+    """
+    names = [n for n in ("nonideality", "scheme", "training", "precision") if n in before]
+    both = before.merge(now, on=names, suffixes=("", "_now"))
+    both = both[(both["bound"] == "=") & (both["bound_now"] == "=")]
+    if both.empty:
+        return "not comparable: no limits in common"
+    half = [
+        np.log(both[f"upper{which}"].astype(float) / both[f"lower{which}"].astype(float)).abs() / 2
+        for which in ("", "_now")
+    ]
+    joint = np.hypot(*half) * stats.norm.isf(0.025 / len(both)) / stats.norm.isf(0.025)
+    apart = np.log(both["limit_now"] / both["limit"]).abs()
+    wrong = both[apart > joint]
+    if len(wrong):
+        row = wrong.loc[(apart / joint)[wrong.index].idxmax()]
+        what = ", ".join(row[names])
+        return f"NO: {what} is {row['limit_now']:g} for {row['limit']:g}"
+    vague = int((np.hypot(*half) > np.log(VAGUE)).sum())
+    if vague == len(both):
+        return TOO_SMALL
+    words = f"yes: {len(both) - vague} limits within joint intervals"
+    return f"{words}, {vague} {TOO_SMALL}" if vague else words
+
+
 def _claim_row(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, str]:
     return {
         "what": f"claim {now['id']}", "recorded": _told(before) if before else "",
@@ -174,6 +222,8 @@ def _table_answer(
     if list(before) != list(now):
         return "NO: the columns differ"
     count, same, words = common_points(before, now)
+    if {"limit", "lower", "upper"} <= set(before) and same < max(len(before), len(now)):
+        return limits_agree(before, now)
     if not other and (same < count or count < max(len(before), len(now))):
         return f"{'yes, to' if words.startswith('rounding') else 'NO:'} {words or 'other rows'}"
     if count == 0:

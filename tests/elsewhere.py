@@ -14,24 +14,42 @@ import torch
 
 from artifact import sweep
 from artifact.paths import ROOT
-from artifact.studies import common, precision, requirements, residual, sparsity
+from artifact.studies import (
+    beyond,
+    common,
+    compromise,
+    decomposition,
+    one_hardware,
+    precision,
+    region,
+    requirements,
+    residual,
+    sampling,
+    sparsity,
+)
+from artifact.studies.nonidealities import NONIDEALITIES
 from nvlib import Chip, QuantizedNetwork, chip
 
 #: (function, points of the quick profile's size or below it), of every study.
 STUDIES = (
     (precision.quantized_point, precision.seed_points("embedded", 100)),
     (precision.chip_point, precision.seed_points("embedded", 30)),
-    (precision.cost_point, precision.cost_points("embedded", 20, 2)),
-    (requirements.search_point, requirements.points(
-        ["range variation", "read noise"], "embedded", 8, 2, 0, ("W4A3", "W2A2"))),
-    (requirements.search_point, requirements.points(
-        ["ADC INL", "DAC INL"], "embedded", 8, 2, 0, ("W8A8", "W4A3"), "ptq")),
+    (compromise.point, compromise.points("embedded", 20, 20, 2)),
+    (decomposition.point, decomposition.points("embedded", 4)),
+    (decomposition.draw_point, decomposition.draw_points("embedded", 4)),
+    (decomposition.single_point, decomposition.single_points("embedded", 4)),
+    (one_hardware.point, one_hardware.points("embedded", 10, 20, 2, 1)),
+    (requirements.trial_loss, [
+        point | {"precision": point.pop("precisions").split()[0], "trial": point.pop("trials"),
+                 "size": NONIDEALITIES[point["nonideality"]].size(0)}
+        for point in requirements.points(
+            ["range variation", "read noise", "ADC INL"], "embedded", 1.0, images=8)]),
     (sparsity.saving_point, sparsity.points("embedded", 10, (64, 128))),
     (sparsity.zeros_point, sparsity.points("embedded", 10, (128,))),
-    (sparsity.region_point, sparsity.region_points("embedded", 2)),
-    (sparsity.tornado_point, sparsity.tornado_points("embedded", 2)),
+    (region.region_point, region.region_points("embedded", 2)),
+    (region.tornado_point, region.tornado_points("embedded", 2)),
     (sparsity.guard_point, sparsity.guard_points("embedded", 10, 2)),
-    (sparsity.beyond_point, sparsity.beyond_points("embedded", 10)),
+    (beyond.point, beyond.points("embedded", 10)),
     (residual.step_point, residual.step_points("embedded", 50)),
     (residual.chip_point, residual.chip_points("embedded", 10, 2)),
     (residual.device_point, residual.device_points("embedded", 10, 2)),
@@ -47,12 +65,12 @@ def main(threads: int, batch: int) -> str:
     results = []
     for function, points in STUDIES:
         for point in random.Random(2022).sample(points, EACH):
-            sweep.POINTS = requirements.POINTS = ROOT / "build" / f"elsewhere-{threads}-{batch}"
+            sweep.POINTS = sampling.POINTS = ROOT / "build" / f"elsewhere-{threads}-{batch}"
             results.append([function.__name__, point, function(**point)])
     net, (pixels, _) = common.network("embedded", "W4A3"), common.test_images("embedded", 60)
     results.append(net.logits(pixels).tolist())
-    for name, size in (("range variation", 0.1), ("read noise", 0.15), ("ADC INL", 0.05)):
-        hardware = requirements.IMPERFECTIONS[name].hardware(size, net, "embedded")
+    for name, size in (("range variation", 0.1), ("read noise", 0.15), ("ADC INL", 5.0)):
+        hardware = NONIDEALITIES[name].hardware(size, net, "differential", "embedded")
         results.append(Chip(net, hardware, 3).logits(pixels, threads).tolist())
     return hashlib.sha256(json.dumps(results).encode()).hexdigest()
 

@@ -10,8 +10,15 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from artifact.figures.style import COLOURS, MARKERS, PAGE, log_ticks, new_figure
 
 
-def requirements(losses: pd.DataFrame, limits: pd.DataFrame, delta: float) -> Figure:
-    """Loss of accuracy against the size of each imperfection of a family; limits marked."""
+def requirements(
+    losses: pd.DataFrame, limits: pd.DataFrame, delta: float, answer: str,
+    precisions: tuple[str, ...] = ("W8A8", "W4A3"),
+) -> Figure:  # fmt: skip
+    """Loss of accuracy against the size of each nonideality; limits marked, `answer` on top.
+
+    Of differential pairs and quantization-aware training.
+    """
+    losses, limits = _default(losses, precisions), _default(limits, precisions)
     kinds = list(dict.fromkeys(losses["nonideality"]))
     lines = -(-len(kinds) // 3)
     figure, panels = new_figure(PAGE, 1.95 * lines + 0.3, lines, 3, squeeze=False)
@@ -43,32 +50,41 @@ def requirements(losses: pd.DataFrame, limits: pd.DataFrame, delta: float) -> Fi
         if unit.startswith(("bit", "rows")):
             sizes = sorted(set(losses.loc[losses["nonideality"] == kind, "size"].astype(int)))
             axes.set_xticks(sizes, map(str, sizes))
-        elif "s after" not in unit:
+        elif "days" not in unit:
             ticks = log_ticks(*sorted(axes.get_xlim()))
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks([0, 1, 10], ["0", "1", "10"])
     handles, names = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=6)
+    figure.suptitle(answer, fontsize=8, x=0.01, ha="left")
+    figure.legend(handles, names, loc="outside lower center", ncols=6)
     return figure
 
 
-def trend(orders: pd.DataFrame, high: str = "W8A8", low: str = "W4A3") -> Figure:
-    """Limit of one precision over another's, by imperfection, in each of its units."""
-    figure, axes = new_figure(PAGE, 0.23 * len(orders) + 0.7)
+def _default(table: pd.DataFrame, precisions: tuple[str, ...]) -> pd.DataFrame:
+    shown = (table["scheme"] == "differential") & (table["training"] == "qat")
+    return table[shown & table["precision"].isin(precisions)]
+
+
+def trend(ratios: pd.DataFrame, answer: str) -> Figure:
+    """Limit of W8A8 over that of W4A3: a line for each nonideality, a panel for each scheme."""
+    schemes, recipes = (list(dict.fromkeys(ratios[name])) for name in ("scheme", "training"))
+    kinds = list(dict.fromkeys(ratios["nonideality"]))
+    figure, panels = new_figure(
+        PAGE, 0.2 * len(kinds) * len(recipes) + 1.0, 1, len(schemes), sharey=True, squeeze=False
+    )
     colours = {"stricter": "#D55E00", "looser": "#0072B2", "undecided": "#999999"}
-    for place, row in enumerate(orders.itertuples()):
-        axes.errorbar(
-            row.factor, -place, xerr=[[row.factor - row.lower], [row.upper - row.factor]],
-            color=colours[row.order], marker={"stricter": "<", "looser": ">"}.get(row.order, "o"),
-            capsize=2,
-        )  # fmt: skip
-    axes.axvline(1, color="black", lw=0.8)
-    names = [f"{row.nonideality}\u2002[{row.unit}]" for row in orders.itertuples()]
-    axes.set_yticks(-np.arange(len(orders)), names)
-    axes.set(
-        xscale="log", xlabel=f"limit of {high} / limit of {low} (below 1: {high} is stricter)",
-        xlim=(max(orders["lower"].min() / 1.5, 0.01), min(orders["upper"].max() * 1.5, 200)),
-    )  # fmt: skip
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    for axes, scheme in zip(panels[0], schemes, strict=True):
+        for row in ratios[ratios["scheme"] == scheme].itertuples():
+            place = -kinds.index(row.nonideality) - 0.3 * recipes.index(row.training)
+            axes.errorbar(
+                row.factor, place, xerr=[[row.factor - row.lower], [row.upper - row.factor]],
+                color=colours[row.order], marker="os^"[recipes.index(row.training)], capsize=2,
+                mfc=None if row.nonideality == "pooled" else "white",
+            )  # fmt: skip
+        axes.axvline(1, color="black", lw=0.8)
+        axes.set(xscale="log", title=scheme, xlabel="limit of W8A8 / limit of W4A3", xlim=(0.05, 5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panels[0, 0].set_yticks(-np.arange(len(kinds)) - 0.15 * (len(recipes) - 1), kinds)
+    figure.suptitle(answer, fontsize=8, x=0.01, ha="left")
     return figure

@@ -1,4 +1,4 @@
-"""The search for limits, their bounds, and the decisions made from them."""
+"""The search for limits, their intervals, and what is decided from them."""
 
 from __future__ import annotations
 
@@ -7,153 +7,179 @@ import pandas as pd
 import pytest
 
 from artifact import claims
-from artifact.studies import common, precision, requirements
-from artifact.studies.requirements import IMPERFECTIONS, Curve
-from nvlib import Adc, Hardware
+from artifact.studies import common, limits, requirements, sampling, trends
+from artifact.studies.limits import CONFIDENCE, Curve
+from artifact.studies.nonidealities import AXES, NONIDEALITIES
+
+KIND = NONIDEALITIES["range variation"]
 
 
-def searched(losses, kind="range variation", precision_="W4A3", images=800):
-    """Tidy rows of a search: rung -> images lost by each trial."""
+def searched(losses, kind="range variation", name="W4A3", scheme="differential"):
+    """Tidy rows of a search: rung -> loss of each trial, in points."""
     return pd.DataFrame(
-        [{"dataset": "mnist", "precision": precision_, "nonideality": kind, "training": "qat",
-          "images": images, "chips": len(lost), "checkpoints": "checkpoints", "rung": rung,
-          "size": IMPERFECTIONS[kind].size(rung), "lost": " ".join(map(str, lost))}
-         for rung, lost in losses.items()]
+        [{"dataset": "mnist", "nonideality": kind, "scheme": scheme, "training": "qat",
+          "precision": name, "size": NONIDEALITIES[kind].size(rung), "seed": 0, "trial": trial,
+          "images": 100, "checkpoints": "checkpoints", "rung": float(rung),
+          "training_seed": trial % 5, "loss": loss}
+         for rung, lost in losses.items() for trial, loss in enumerate(lost)]
     )  # fmt: skip
 
 
 def test_the_limit_is_where_the_mean_loss_crosses_delta():
-    table = searched({-1.0: [0] * 8, 0.0: [0, 1] * 4, 1.0: [2, 3] * 4, 2.0: [9] * 8})
-    found = requirements.limits(table, delta=1.0).iloc[0]  # 1 point of 100 images is one image
-    kind = IMPERFECTIONS["range variation"]
-    assert found["limit"] == pytest.approx(kind.size(0.25), rel=1e-3)
+    losses = {0: [0.125 - 0.01, 0.125 + 0.01] * 5, 1: [3.375 - 0.01, 3.375 + 0.01] * 5}
+    found = limits.limits(searched(losses), delta=1.0).iloc[0]
+    assert found["limit"] == pytest.approx(KIND.size(0.5), rel=1e-3)  # cube roots 0.5, 1, 1.5
     assert found["lower"] < found["limit"] < found["upper"]
-    assert found["bound"] == "="
-    assert (found["chips"], found["images"], found["delta_points"]) == (8, 800, 1.0)
+    assert (found["bound"], found["trials"], found["images"]) == ("=", 10, 100)
 
 
-def test_the_bound_of_a_steep_curve_is_that_of_the_mean():
-    lost = np.array([0, 1, 2, 1, 0, 2, 1, 1])
-    table = searched({float(r): list(lost + 10 * r) for r in range(4)})
-    curve = Curve.of(table)
-    # The loss rises by 10 points a rung, so the rung's error is a tenth of the loss's.
-    expected = lost.std(ddof=1) / np.sqrt(8) / 10
-    without = curve.jackknife(6.0)
-    error = np.sqrt(7 / 8 * ((without - without.mean()) ** 2).sum())
-    assert error == pytest.approx(expected, rel=1e-9)
-
-
-def test_what_was_not_bracketed_is_said_and_never_a_number():
-    tame = searched({0.0: [0] * 8, 1.0: [0] * 8})
-    wild = searched({0.0: [20] * 8, 1.0: [30] * 8}, precision_="W8A8")
-    written = requirements.as_written(requirements.limits(pd.concat([tame, wild])))
-    kind = IMPERFECTIONS["range variation"]
-    by_name = written.set_index("precision")
-    assert by_name.loc["W4A3", "limit"] == f"> max tested ({kind.size(1):g})"
-    assert by_name.loc["W4A3", "upper"] == ""
-    assert by_name.loc["W8A8", "limit"] == f"< min tested ({kind.size(0):g})"
-    assert by_name.loc["W8A8", "lower"] == ""
-    assert list(written.columns) == [
-        "precision", "nonideality", "unit", "limit", "lower", "upper", "chips", "images",
-        "delta_points",
-    ]  # fmt: skip
+def test_a_limit_beyond_what_was_tested_is_marked_and_its_far_end_left_empty():
+    tame = searched({0: [0.0, 0.1] * 5, 1: [0.1, 0.2] * 5})
+    wild = searched({0: [20.0, 21.0] * 5, 1: [30.0, 31.0] * 5}, name="W8A8")
+    found = limits.limits(pd.concat([tame, wild])).set_index("precision")
+    assert dict(found["bound"]) == {"W4A3": ">", "W8A8": "<"}
+    written = limits.as_written(found)
+    assert written.loc["W4A3", "upper"] == written.loc["W8A8", "lower"] == ""
+    assert limits.told(found.loc["W4A3"]) == f"> {KIND.size(1):.2g}"
 
 
 def test_a_dip_of_the_loss_is_no_second_limit():
-    table = searched({0.0: [0] * 8, 1.0: [3] * 8, 2.0: [1] * 8, 3.0: [9] * 8})
-    smooth = searched({0.0: [0] * 8, 1.0: [2] * 8, 2.0: [2] * 8, 3.0: [9] * 8})
-    assert Curve.of(table).crossing(1.0) == Curve.of(smooth).crossing(1.0) == 0.5
+    dip = {0: [0.0] * 8, 1: [3.0] * 8, 2: [1.0] * 8, 3: [9.0] * 8}
+    smooth = {0: [0.0] * 8, 1: [2.0] * 8, 2: [2.0] * 8, 3: [9.0] * 8}
+    first, second = (Curve.of(searched(losses)).crossing(1.0) for losses in (dip, smooth))
+    assert first == second
 
 
 @pytest.mark.parametrize("delta", [0, -1.0, 2.5, float("nan")])
 def test_a_delta_that_was_not_searched_is_refused(delta):
-    with pytest.raises(ValueError, match="delta: expected points above 0, at most 2"):
-        requirements.limits(searched({0.0: [0] * 8, 1.0: [9] * 8}), delta)
+    with pytest.raises(ValueError, match=r"delta: expected 0.25 to 2 points"):
+        limits.limits(searched({0: [0.0] * 8, 1: [9.0] * 8}), delta)
 
 
-def test_an_interval_needs_two_chips_and_an_image_for_each():
-    point = {"dataset": "embedded", "precision": "W2A2", "nonideality": "range variation",
-             "training": "qat", "size": 0.1, "checkpoints": common.SHIPPED}  # fmt: skip
-    with pytest.raises(ValueError, match="chips: expected an integer from 2"):
-        requirements.evaluate(**point, images=20, chips=1)
-    with pytest.raises(ValueError, match="images: expected an integer from 4"):
-        requirements.evaluate(**point, images=3, chips=4)
+def pair(high, low, kind="range variation", scheme="differential"):
+    parts = (searched(high, kind, "W8A8", scheme), searched(low, kind, "W4A3", scheme))
+    return pd.concat(parts, ignore_index=True)
 
 
-def pair(high, low, kind="range variation"):
-    return pd.concat([searched(high, kind, "W8A8"), searched(low, kind, "W4A3")])
+def ladder(shift, noise=0.0, trials=10):
+    """A loss that grows as the cube of severity, shifted by some rungs."""
+    wobble = noise * np.random.default_rng(0).standard_normal(trials)
+    return {r: list((KIND.step ** (r + shift) + wobble).round(6)) for r in range(-6, 5)}
 
 
 def test_what_trials_share_drops_out_of_a_comparison():
-    shared = np.array([0, 6, 1, 7, 2, 5, 0, 3])  # some trials are hard at every precision
-    low = {float(r): list(shared + 4 * r) for r in range(-3, 4)}
-    high = {float(r): list(shared + 4 * r + 4) for r in range(-3, 4)}  # one rung stricter
-    orders = requirements.compare(pair(high, low)).iloc[0]
-    assert orders["factor"] == pytest.approx(1 / IMPERFECTIONS["range variation"].step)
-    assert orders["upper"] - orders["lower"] < 1e-6
-    assert orders["order"] == "stricter"
-    same = requirements.compare(pair(low, low)).iloc[0]
+    low, high = ladder(0, 0.3), ladder(1, 0.3)  # one rung stricter
+    found = trends.ratios(pair(high, low)).iloc[0]
+    single = limits.limits(pair(high, low)).iloc[0]
+    assert found["factor"] == pytest.approx(1 / KIND.step, rel=0.05)
+    assert found["order"] == "stricter"
+    width = np.log(found["upper"] / found["lower"])
+    assert width < 0.3 * np.log(single["upper"] / single["lower"])
+    same = trends.ratios(pair(low, low)).iloc[0]
     assert (same["factor"], same["order"]) == (1.0, "undecided")
 
 
-def test_the_order_can_turn_with_the_unit():
-    low = {float(r): [r + 3] * 8 for r in range(-3, 4)}
-    high = {float(r): [r + 4] * 8 for r in range(-3, 4)}
-    orders = requirements.compare(pair(high, low, "range variation, one cell per weight"))
-    assert list(orders["order"]) == ["stricter", "looser"]
-    steps = orders["factor"].iloc[1] / orders["factor"].iloc[0]
-    assert steps == pytest.approx(127 / 7)  # level steps in the range at 8 and at 4 bits
-
-
 def test_verdicts_on_trends():
-    low = {float(r): [r + 3] * 8 for r in range(-3, 4)}
-    high = {float(r): [r + 4] * 8 for r in range(-3, 4)}
-
     def verdict(*pairs):
-        return claims.judge_trend("C3a", pd.concat(pairs), 1.0)[0]["verdict"]
+        return claims.judge_trend("C3a", pd.concat(pairs, ignore_index=True), 1.0)[0]
 
-    stricter, looser = pair(high, low), pair(low, high)
-    undecided = pair(low, low, "read noise")
-    assert verdict(stricter) == verdict(stricter, undecided) == "reproduced as trend"
-    assert verdict(looser) == "not reproduced"
-    assert verdict(stricter, pair(low, high, "read noise")) == "not reproduced"
-    assert verdict(undecided) == "not reproduced"
+    low, high, noisy = ladder(0), ladder(1), ladder(0.02, 0.9)
+    stricter = pair(high, low)
+    assert verdict(stricter)["verdict"] == "reproduced as trend"
+    assert verdict(pair(low, high))["verdict"] == "not reproduced"
+    assert verdict(pair(noisy, low))["verdict"] == "undecided"
+    offset = verdict(pair(noisy, low), pair(high, low, scheme="offset"))
+    assert offset["verdict"] == "reproduced as trend"
+    assert offset["measured"].startswith("undecided with differential pairs (")
+    assert "stricter with offset columns (" in offset["measured"]
+    mixed = verdict(stricter, pair(low, high, "read noise"))
+    assert mixed["measured"].startswith("mixed with differential pairs")
+    assert mixed["verdict"] == "not reproduced"
 
 
-@pytest.mark.parametrize("name", ["range variation", "ADC INL", "ADC resolution", "DAC DNL"])
+def test_intervals_cover_what_they_say_whether_or_not_seeds_differ():
+    generator, hits = np.random.default_rng(1), 0
+    for share in (0.0, 0.3, 3.0):  # variance of training seeds over that of trials
+        for _ in range(200):
+            seeds = np.sqrt(share) * generator.standard_normal(5)
+            x = generator.standard_normal(20) + seeds[np.arange(20) % 5]
+            without = (x.sum() - x) / 19
+            found = limits.Estimate.jackknife(x.mean(), without, np.arange(20) % 5)
+            lower, upper = found.interval()
+            hits += lower <= 0 <= upper
+    assert 0.93 <= hits / 600 <= 0.985
+
+
+def test_looking_three_times_errs_in_one_run_of_twenty():
+    generator, wrong = np.random.default_rng(2), 0
+    for _ in range(600):
+        x = generator.standard_normal(limits.LOOKS[-1])
+        apart = []
+        for look in limits.LOOKS:
+            part = x[:look]
+            without = (part.sum() - part) / (look - 1)
+            found = limits.Estimate.jackknife(part.mean(), without, np.arange(look))
+            apart.append(not found.interval(CONFIDENCE)[0] <= 0 <= found.interval(CONFIDENCE)[1])
+        wrong += any(apart)
+    assert 0.025 <= wrong / 600 <= 0.075
+
+
+def test_a_weighted_sample_estimates_the_mean_of_all_images():
+    generator = np.random.default_rng(0)
+    lost = (generator.random(2000) < 0.2 * np.exp(-np.arange(2000) / 200)).astype(float)
+    order = np.arange(2000)  # in order of difficulty, as the losses are
+    means = [
+        sample.weights @ lost[sample.chosen]
+        for sample in (sampling.draw(order, 100, np.random.default_rng(k)) for k in range(2000))
+    ]
+    error = np.std(means) / np.sqrt(len(means))
+    assert np.mean(means) == pytest.approx(lost.mean(), abs=4 * error)
+    assert np.std(means) < 0.75 * np.sqrt(lost.mean() / 100)  # what a plain sample would stray
+
+
+POINT = {"dataset": "embedded", "nonideality": "range variation", "scheme": "differential",
+         "training": "qat", "seed": 0, "images": 20, "checkpoints": common.SHIPPED}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["range variation", "ADC resolution"])
 def test_a_search_brackets_its_losses_and_is_the_same_again(name, tmp_path, monkeypatch):
     monkeypatch.setattr(requirements, "POINTS", tmp_path)
-    point = requirements.points([name], "embedded", 40, 4, 1, ("W2A2",))[0]
+    point = POINT | {"nonideality": name, "precisions": "W2A2", "trials": 2}
     table = requirements.tidy(pd.DataFrame([point | requirements.search_point(**point)]))
-    kind, curve = IMPERFECTIONS[name], Curve.of(table)
-    means = dict(zip(curve.rungs, curve.losses.mean(axis=1), strict=True))
-    assert max(means.values()) > 2.0 or max(means) == kind.span[1]
-    assert min(means.values()) <= 0.5 or min(means) == kind.span[0]
-    kept = len(list((tmp_path / "chips").iterdir()))
-    assert kept == len(table)
+    kind, means = NONIDEALITIES[name], table.groupby("rung")["loss"].mean()
+    assert means.iloc[-1] > 2.0 or means.index[-1] == kind.span[1]
+    assert means.iloc[0] <= 0.25 or means.index[0] == kind.span[0]
+    row = table.iloc[-1]
+    again = requirements.trial_loss(**{key: row[key] for key in requirements.PARAMETERS})
+    assert again == {"loss": row["loss"]}
 
     def refuse(**point):
         raise AssertionError(f"computed again: {point}")
 
-    refuse.__module__ = requirements.evaluate.__module__
-    refuse.__qualname__ = requirements.evaluate.__qualname__
-    monkeypatch.setattr(requirements, "evaluate", refuse)  # the second time nothing is computed
-    again = requirements.tidy(pd.DataFrame([point | requirements.search_point(**point)]))
-    pd.testing.assert_frame_equal(table, again)
-    with pytest.raises(AssertionError, match="computed again"):
-        requirements.search_point(**point | {"images": 41})
+    refuse.__module__ = requirements.losses_of.__module__
+    refuse.__qualname__ = requirements.losses_of.__qualname__
+    monkeypatch.setattr(requirements, "losses_of", refuse)  # the second time nothing is computed
+    other = requirements.tidy(pd.DataFrame([point | requirements.search_point(**point)]))
+    pd.testing.assert_frame_equal(table, other)
 
 
-def test_every_imperfection_of_no_size_loses_nothing():
-    net = common.network("embedded", "W4A3")
-    ideal = Hardware(adc=Adc(bits=8))
-    for name in ("proportional variation", "range variation", "stuck cells", "read noise"):
-        hardware = IMPERFECTIONS[name].hardware(0.0, net, "embedded")
-        assert hardware.adc == ideal.adc
-        point = {"dataset": "embedded", "precision": "W4A3", "nonideality": name, "size": 0.0,
-                 "training": "qat", "images": 20, "chips": 2,
-                 "checkpoints": common.SHIPPED}  # fmt: skip
-        assert requirements.evaluate(**point) == {"lost": "0 0"}
+def test_more_trials_begin_with_those_of_fewer_and_another_seed_has_others():
+    shared = POINT | {"precision": "W2A2", "size": 0.2}
+    few, more = (requirements.losses_of(trials=n, **shared)["losses"] for n in (2, 3))
+    assert more[:2] == few
+    assert requirements.losses_of(trials=2, **shared | {"seed": 1})["losses"] != few
+
+
+@pytest.mark.parametrize("scheme", requirements.SCHEMES)
+def test_a_nonideality_of_no_size_loses_nothing(scheme):
+    for name in AXES:
+        point = POINT | {"scheme": scheme, "nonideality": name, "precision": "W4A3", "size": 0.0}
+        assert requirements.losses_of(trials=1, **point) == {"losses": [0.0]}
+
+
+def test_too_few_trials_for_an_interval_are_refused():
+    with pytest.raises(ValueError, match="trials: expected an integer from 2"):
+        requirements.search_point(**POINT, precisions="W2A2", trials=1)
 
 
 def test_post_training_quantization_is_another_network_from_the_same_floats():
@@ -163,34 +189,3 @@ def test_post_training_quantization_is_another_network_from_the_same_floats():
     assert any(
         (a.codes != b.codes).any() for a, b in zip(after.layers, trained.layers, strict=True)
     )
-    with pytest.raises(ValueError, match="this checkpoint and its line .*, found no line"):
-        common.network("embedded", "W4A3", training="none")
-
-
-def table_of(**rows):
-    columns = ["accuracy", "energy_nj", "cells"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return table.assign(arrays=1, adc_bits=4)
-
-
-def test_rules_of_decision():
-    table = table_of(
-        W8A8=(99.3, 100.0, 80), W4A3=(99.2, 10.0, 30), W2A2=(98.0, 5.0, 10), W3A3=(98.9, 12.0, 20)
-    )
-    assert list(precision.front(table, "energy_nj").index) == ["W2A2", "W4A3", "W8A8"]
-    assert precision.knee(table) == "W4A3"
-    rules = precision.rules(table, reference=99.3).set_index("rule")
-    assert rules.iloc[0].tolist() == ["W4A3", "W4A3"]
-    assert rules.loc["most accuracy per joule", "of the grid"] == "W2A2"
-    assert rules.loc["least error x energy", "of the grid"] == "W4A3"
-    assert precision.utility(table, 0.001) == "W8A8"
-    assert precision.utility(table, 10.0) == "W2A2"
-    assert precision.weights_that_choose(table, "W3A3") == "no weight"
-
-
-def test_the_compromise_is_judged_by_the_stated_rule():
-    good = table_of(W8A8=(99.3, 100.0, 80), W4A3=(99.2, 10.0, 30))
-    assert claims.judge_compromise(good, 99.3, "mnist")[0]["verdict"] == "reproduced"
-    better = pd.concat([good, table_of(W3A3=(99.1, 5.0, 20))])
-    judged = claims.judge_compromise(better, 99.3, "mnist")[0]
-    assert (judged["measured"], judged["verdict"]) == ("W3A3", "not reproduced")
