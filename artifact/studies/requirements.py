@@ -36,8 +36,8 @@ SCHEMES = ("differential", "offset", "twos-complement")
 TRAININGS = ("qat", "ptq")
 #: Trials by minutes of 2 cores for one notebook: of the pair that C3 compares and of all other
 #: searches, on the default hardware and recipe; and of both on the other schemes and recipes.
-PLANS = {0.0: (2, 2, 0, 0), 1.0: (5, 2, 2, 0), 3.0: (10, 5, 10, 0), 6.0: (20, 10, 10, 2),
-         10.0: (40, 20, 20, 5)}  # fmt: skip
+PLANS = {0.0: (2, 2, 0, 0), 1.0: (5, 2, 2, 0), 3.0: (10, 5, 10, 0), 6.0: (20, 10, 20, 2),
+         10.0: (40, 20, 40, 5)}  # fmt: skip
 #: Chips of different runs differ: run s has the chips s x this + trial.
 CHIPS_OF_A_RUN = 10**6
 
