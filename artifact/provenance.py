@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import platform
 import subprocess
@@ -30,7 +31,7 @@ COMMON = ("code", "profile", "checkpoints", "data")
 
 @lru_cache(maxsize=1)
 def code_hash() -> str:
-    """SHA-256 of the modules that numbers depend on.
+    """SHA-256 of what the modules that numbers depend on do; see `meaning`.
 
     Examples
     --------
@@ -42,8 +43,27 @@ def code_hash() -> str:
         for path in sorted([*folder.rglob("*.py"), *folder.glob("*.yaml")]):
             name = path.relative_to(ROOT).as_posix()
             if name not in _WITHOUT_NUMBERS and path.parent.name != "figures":
-                digest.update(name.encode() + path.read_bytes())
+                digest.update(name.encode() + meaning(path.read_bytes(), path.suffix))
     return digest.hexdigest()
+
+
+def meaning(source: bytes, suffix: str = ".py") -> bytes:
+    """Source without what changes no number: comments, layout and docstrings of Python's.
+
+    Examples
+    --------
+    >>> meaning(b"a  =  1  # of them")
+    b'a = 1'
+    """
+    if suffix != ".py":
+        return source
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree).encode()
 
 
 def checkpoints_hash(folder: str) -> str:

@@ -156,7 +156,11 @@ def appendix_markdown() -> str:
 def _allowed(entry: dict[str, Any]) -> str:
     if entry["kind"] == "tolerance":
         return f"+- {entry['tolerance']:g} of the paper's; {entry['tolerance_source']}"
-    return {"exact": "none", "trend": "orders whose intervals separate"}[entry["kind"]]
+    return {
+        "exact": "none",
+        "spread": entry.get("tolerance_source", ""),
+        "trend": "orders whose intervals separate",
+    }[entry["kind"]]
 
 
 def update() -> None:

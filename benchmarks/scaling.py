@@ -48,7 +48,7 @@ def measure(precision: str, mapping: ArrayMapping, images: int, chips: int) -> d
             chip = Chip(net, Hardware(mapping, DEVICES, Adc(8)), seed)
             chip.predict(pixels, threads=1)
         times.append(time.perf_counter() - start)
-    tables = sum(reader.layout.tables.nbytes for reader in chip._readers)
+    tables = sum(reader.tables.layout.tables.nbytes for reader in chip.readers)
     return {"seconds": float(np.median(times)), "tables_mb": tables / 2**20}
 
 

@@ -15,7 +15,6 @@ from nvlib.devices import (
     DeviceModel,
     EmpiricalVariation,
     LevelMeans,
-    LevelVariation,
     LognormalVariation,
     ProportionalVariation,
     RangeVariation,
@@ -41,7 +40,7 @@ __version__ = "0.2.0"
 __all__ = [
     "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "AreaTable", "ArrayMapping", "Chip",
     "ColumnBound", "Converters", "Dac", "DeviceModel", "EmpiricalVariation", "EnergyTable",
-    "FakeQuantized", "Hardware", "LevelMeans", "LevelVariation", "LognormalVariation",
+    "FakeQuantized", "Hardware", "LevelMeans", "LognormalVariation",
     "Nonlinearity", "Precision", "ProportionalVariation", "QuantizedNetwork", "RangeVariation",
     "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip", "StuckCells",
     "StuckMap", "Wires", "ZeroSkip", "adc_saving", "calibrate", "cost", "efficiency_gain",

@@ -75,6 +75,21 @@ class LayerArrays:
         return len(self.drive)
 
     @property
+    def serial(self) -> bool:
+        """Whether inputs enter bit by bit, each an ideal step of drive."""
+        return self.drive.shape[1] == 2 and bool((self.drive[:, 1] == 1).all())
+
+    @property
+    def sense_lsb_steps(self) -> int:
+        """One LSB of the sense column's converter: one row at full drive of one digit."""
+        return self.mapping.level_max << (self.grid_bits + self.drive_bits)
+
+    @property
+    def sense_noise_steps(self) -> float:
+        """Standard deviation of that converter, which has as many of its own LSB as the others."""
+        return self.adc_noise_steps / self.lsb_steps * self.sense_lsb_steps
+
+    @property
     def noisy(self) -> bool:
         """Whether two accesses can differ."""
         return self.cell_noise_steps > 0 or self.adc_noise_steps > 0

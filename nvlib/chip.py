@@ -214,8 +214,10 @@ class Chip:
         assert self._program  # laid out before threads need them
         if not len(images):  # the shape of nothing is that of something
             return self._forward(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
-        blocks = [images[i : i + IMAGE_BLOCK] for i in range(0, len(images), IMAGE_BLOCK)]
-        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        threads = threads or os.cpu_count() or 1
+        size = min(IMAGE_BLOCK, -(-len(images) // threads))  # few images use all threads too
+        blocks = [images[i : i + size] for i in range(0, len(images), size)]
+        with ThreadPoolExecutor(threads) as pool:
             outputs = pool.map(lambda block: self._forward(block, access), blocks)
             return np.concatenate(list(outputs))
 

@@ -25,7 +25,6 @@ from nvlib.checks import (
     settle,
 )
 
-BOLTZMANN_J_PER_K = 1.380649e-23  # exact, SI 2019
 LARGEST_SIGMA = 2.0
 #: Times after programming that a power law is asked for: a nanosecond to 30,000 years.
 SECONDS = (1e-9, 1e12)
@@ -66,61 +65,39 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class _OfSigma:
-    """What one standard deviation describes."""
-
-    sigma: float
-
-    def __post_init__(self) -> None:
-        settle(self, sigma=require_number("sigma", self.sigma, highest=LARGEST_SIGMA))
-
-
-@dataclass(frozen=True)
-class ProportionalVariation(_OfSigma):
-    """Programming error whose spread grows with the conductance: G (1 + sigma N(0, 1))."""
-
-    def apply(self, conductance, cells, generator):
-        return conductance * (1 + self.sigma * generator.standard_normal(conductance.shape))
-
-
-@dataclass(frozen=True)
-class RangeVariation(_OfSigma):
-    """Programming error of one spread for all levels: G + sigma (G_on - G_off) N(0, 1)."""
-
-    def apply(self, conductance, cells, generator):
-        spread = self.sigma * cells.level_max
-        return conductance + spread * generator.standard_normal(conductance.shape)
-
-
-@dataclass(frozen=True)
-class LognormalVariation:
-    """Programming error as in filamentary devices: G exp(sigma N(0, 1)); the median is kept.
-
-    `sigma`, the standard deviation of ln G, is one for all levels or one for each.
-    """
+class _Variation:
+    """Programming error of one relative spread for all levels, or of one for each."""
 
     sigma: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
         settle(self, sigma=require_one_or_each("sigma", self.sigma, highest=LARGEST_SIGMA))
 
-    def apply(self, conductance, cells, generator):
-        spread = cells.of_level("sigma", self.sigma)
-        return conductance * np.exp(spread * generator.standard_normal(conductance.shape))
+    def draw(self, cells: Cells, generator: np.random.Generator, unit: float = 1) -> np.ndarray:
+        """Sigma N(0, 1) of each cell, in `unit`."""
+        spread = cells.of_level("sigma", self.sigma) * unit
+        return spread * generator.standard_normal(cells.levels.shape)
 
 
-@dataclass(frozen=True)
-class LevelVariation:
-    """Programming error of one spread for each level, as a share of G_on - G_off."""
-
-    sigmas: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        settle(self, sigmas=require_numbers("sigmas", self.sigmas, highest=LARGEST_SIGMA))
+class ProportionalVariation(_Variation):
+    """Programming error whose spread grows with the conductance: G (1 + sigma N(0, 1))."""
 
     def apply(self, conductance, cells, generator):
-        spread = cells.of_level("sigmas", self.sigmas) * cells.level_max
-        return conductance + spread * generator.standard_normal(conductance.shape)
+        return conductance * (1 + self.draw(cells, generator))
+
+
+class RangeVariation(_Variation):
+    """Programming error as a share of the range: G + sigma (G_on - G_off) N(0, 1)."""
+
+    def apply(self, conductance, cells, generator):
+        return conductance + self.draw(cells, generator, cells.level_max)
+
+
+class LognormalVariation(_Variation):
+    """Programming error as in filamentary devices: G exp(sigma N(0, 1)); the median is kept."""
+
+    def apply(self, conductance, cells, generator):
+        return conductance * np.exp(self.draw(cells, generator))
 
 
 @dataclass(frozen=True)
@@ -237,7 +214,7 @@ class RetentionDrift:
 
 
 @dataclass(frozen=True)
-class ReadNoise(_OfSigma):
+class ReadNoise:
     """Fluctuation of every active cell at every access.
 
     `sigma` is that of one cell's current, as a share of the current of G_on - G_off.
@@ -245,23 +222,8 @@ class ReadNoise(_OfSigma):
 
     sigma: float = 0.0
 
-    @classmethod
-    def johnson(
-        cls, on_conductance_s: float, volts: float, bandwidth_hz: float, kelvin: float = 300.0
-    ) -> ReadNoise:
-        """Thermal noise of a cell at G_on: i_rms = sqrt(4 k T G B) (Nyquist 1928, eq. 1).
-
-        >>> f"{ReadNoise.johnson(100e-6, 0.2, 1e8).sigma:.1e}"
-        '6.4e-04'
-        """
-        given = {"on_conductance_s": on_conductance_s, "volts": volts,
-                 "bandwidth_hz": bandwidth_hz, "kelvin": kelvin}  # fmt: skip
-        siemens, volts, hertz, kelvin = (
-            float(require_number(name, value, lowest=1e-12, highest=1e15))
-            for name, value in given.items()
-        )
-        noise_a = math.sqrt(4 * BOLTZMANN_J_PER_K * kelvin * siemens * hertz)
-        return cls(noise_a / (siemens * volts))
+    def __post_init__(self) -> None:
+        settle(self, sigma=require_number("sigma", self.sigma, highest=LARGEST_SIGMA))
 
 
 @dataclass(frozen=True)

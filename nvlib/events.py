@@ -27,8 +27,6 @@ class Read(NamedTuple):
 def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
     """Input codes of every position: (N, inputs[, H, W]) -> (N, positions, K).
 
-    Examples
-    --------
     >>> unfold(np.zeros((2, 1, 28, 28), np.uint8), chip.arrays[0]).shape  # 5 x 5 pixels of each
     (2, 784, 25)
     """
@@ -43,8 +41,6 @@ def unfold(codes: np.ndarray, arrays: LayerArrays) -> np.ndarray:
 def walk(arrays: LayerArrays, inputs: np.ndarray) -> Iterator[Read]:
     """Reads of input codes (N, positions, K): planes one after the other, tiles within.
 
-    Examples
-    --------
     >>> reads = walk(chip.arrays[1], np.zeros((1, 100, 150), np.uint8))
     >>> [(read.plane, read.rows.stop) for read in reads]  # 3 bits; 150 rows are two tiles
     [(0, 128), (0, 150), (1, 128), (1, 150), (2, 128), (2, 150)]
@@ -89,11 +85,6 @@ class LayerEvents:
         """Reads of a tile, active or not."""
         return int(self.digit_sums.sum())
 
-    @property
-    def active_accesses(self) -> int:
-        """Reads of a tile in which some row is driven."""
-        return int(self.digit_sums[..., 1:].sum())
-
     @cached_property
     def column_tiles(self) -> int:
         """Arrays side by side."""
@@ -120,8 +111,6 @@ def count(
     `order` (K,) is that in which rows of the matrix are written to the arrays; `column_sums`
     counts the ideal sums of the columns too.
 
-    Examples
-    --------
     >>> count(chip.arrays[-1], np.ones((1, 84), np.uint8)).digit_sums.argmax(axis=-1)
     array([[84,  0,  0]])
     """
@@ -156,8 +145,6 @@ def count(
 def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:
     """The same arrays with their rows in another order: row i holds what row order[i] held.
 
-    Examples
-    --------
     >>> last = chip.arrays[-1]
     >>> turned = reordered(last, np.arange(84)[::-1])
     >>> bool((turned.conductance[0] == last.conductance[83]).all())

@@ -15,8 +15,9 @@ from nvlib.wires import Wires
 class SenseColumn:
     """A column of cells at G_on in every array, whose current counts the active rows.
 
-    Its own converter reads whole rows; the bound it sets may be widened by guard rows,
-    because its cells vary and its reading is noisy like any other.
+    Its own converter reads whole rows; the bound it sets may be widened by guard rows, because
+    its cells vary and are read with noise like any other, and its converter has as much noise as
+    the others, in LSB of its own: one row.
 
     Parameters
     ----------

@@ -1,28 +1,35 @@
 """Tables that the fast kernel reads, made once from the arrays of a layer.
 
-A read adds, over the rows of a tile, what each driven row sends into every
-column. Rows are taken in groups of a few neighbours: for each group, the
-column currents of all its bit patterns are tabled once, when the chip is
-laid out, and a read adds one table line per group that has an active row. The
-neighbours are neighbouring pixels of a kernel row (or features), so one byte per
-pixel and bit, made once per image, serves every position that the kernel passes:
-there is no im2col copy. Column currents are exact integers (`nvlib.arrays`), so
-this order of adding gives what any other would.
+A read adds, over the driven rows of a tile, what each sends into every column. Where inputs
+enter bit by bit, rows are taken in groups of a few neighbours: the column currents of all bit
+patterns of a group are tabled, and a read adds one line per group that has an active row. The
+neighbours are neighbouring pixels of a kernel row (or features), so one byte per pixel and bit,
+made once per image, serves every position that the kernel passes: there is no im2col copy.
+Where several bits enter at once, a read adds the line of each driven row, times its drive.
+
+Columns of a block stand side by side without gaps, and extra ones behind them: the reference
+column of the offset scheme, the sense column, and one that counts driven rows for the noise.
+Currents are whole numbers (`nvlib.arrays`) that their floating type holds exactly, so this order
+of adding gives what any other would.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nvlib.arrays import LayerArrays
-from nvlib.compiled import LINE_STEP
-from nvlib.noise import NORMAL_QUANTILES
+from nvlib.compiled import LANES, aligned
 
 GROUP_ROWS = 4  # rows per group of a linear layer; a convolution groups a kernel row
 LARGEST_GROUP = 5
 BLOCK_COLUMNS = 128  # columns read together, so that their tables stay in the L2 cache
+#: Noise of more standard deviations does not occur; see `nvlib.noise`.
+MOST_NOISE = 6
+EXACT_FLOAT32 = 2**24  # whole numbers below this
+#: Sums below this convert exactly in float32, half a step and the rounding of 1/LSB included.
+EXACT_CODES = 2**22
 
 
 class Layout(NamedTuple):
@@ -31,60 +38,52 @@ class Layout(NamedTuple):
     bases: np.ndarray  # int64 (positions,): flat padded-input offset of each output position
     #: uint64 (groups,): flat padded-input offset of each group from an output position
     sources: np.ndarray
-    lengths: np.ndarray  # int64 (groups,): rows in each group
     tile_starts: np.ndarray  # int64 (tiles + 1,): first group of each tile
-    #: int32 (blocks, groups, 2^group, B x width): column currents of each bit pattern; `width`
-    #: outputs to a block
+    #: float (blocks, groups, patterns, columns): currents of each bit pattern of a group, or of a
+    #: row where several bits enter at once; float32 where that is exact
     tables: np.ndarray
-    width: int
-    coefficients: np.ndarray  # int64 (B,): weight of each column in its output
-    drive: np.ndarray  # int64 (planes, 2^d): steps that each digit drives its row with
-    dac_bits: int
+    width: int  # outputs of a block
+    slices: np.ndarray  # int64 (B,): first column of each
+    #: int32 (planes, columns): weight of each column's code in its output
+    weights: np.ndarray
 
 
 class Converter(NamedTuple):
     """Ideal conversion: floor((current + half) x reciprocal), from 0 to top."""
 
-    half: float
-    reciprocal: float
-    top: int
+    half: Any
+    reciprocal: Any
+    top: Any
 
 
 class Curves(NamedTuple):
-    """Codes of nonlinear converters, tabled."""
+    """Codes of nonlinear converters, tabled by floor(current x scale) - origin, up to `highest`."""
 
-    #: int32 (row tiles, column tiles x entries): by input shifted by `shift` and counted from
-    #: `origin`
-    codes: np.ndarray
-    starts: np.ndarray  # int32 (blocks, B x width): first entry of each column's converter
-    origin: np.int32  # `highest` is the last entry of a converter
-    shift: np.int32
-    highest: np.int32
-    #: bool (row tiles,): whether no current gives code 0 in every converter of the tile
-    silent: np.ndarray
+    codes: np.ndarray  # uint16 (row tiles, column tiles x entries)
+    starts: np.ndarray  # uint32 (blocks, columns): first entry of each column's converter
+    scale: Any
+    origin: Any
+    highest: Any
 
 
 class Noise(NamedTuple):
-    """Noise of a read, keyed by image and by counter."""
+    """Noise of a read, keyed by image, read and column."""
 
-    cell: float  # Standard deviations in steps, of one cell for each drive step and of a conversion
-    adc: float
-    quantiles: np.ndarray
-    counters: np.ndarray  # uint64 (blocks, B x width): of each column within a read
-    per_read: int  # Counters that a read takes; the last one is the reference column's
-    #: int64 (groups, 2^group): sum of the squared drives of each bit pattern; empty where that
-    #: takes the digits
-    squares: np.ndarray
+    cell: float  # standard deviation in steps, of one cell for each drive step
+    adc: float  # of a conversion
+    sense: float  # of the sense column's conversion
+    columns: np.ndarray  # uint32 (blocks, columns): number of each column in its layer
 
 
-class Side(NamedTuple):
-    """Extra columns of every array; a table is empty where the chip has none."""
+class Extra(NamedTuple):
+    """Columns beside the weights', by their place in a block; -1 where the chip has none."""
 
-    reference: np.ndarray  # int64 (groups, 2^group): currents of each bit pattern
-    sense: np.ndarray  # int64 (groups, 2^group): currents of each bit pattern
-    offset: int  # What every stored weight is too large by
-    sense_lsb: int  # Steps of one active row at full drive
-    limits: np.ndarray  # int64: highest code by count of the sense column
+    reference: int
+    sense: int
+    driven: int
+    sense_lsb: int  # steps of one active row at full drive
+    limits: np.ndarray  # float: highest code by count of the sense column
+    silent: np.ndarray  # bool (row tiles,): whether a read without active row gives codes 0
 
 
 class Tables(NamedTuple):
@@ -94,7 +93,7 @@ class Tables(NamedTuple):
     converter: Converter
     curves: Curves | None
     noise: Noise | None
-    side: Side
+    extra: Extra
     group: int
 
 
@@ -104,8 +103,8 @@ def lay_out(arrays: LayerArrays) -> Tables:
     Examples
     --------
     >>> tables = lay_out(chip.arrays[0])
-    >>> tables.layout.tables.shape  # one block, 5 kernel rows of 5 pixels, 6 columns of 8 outputs
-    (1, 5, 32, 48)
+    >>> tables.layout.tables.shape  # one block, 5 kernel rows of 5 pixels, 6 columns of 6 outputs
+    (1, 5, 32, 40)
     """
     spec = arrays.layer.spec
     rows, per_output, outputs = arrays.conductance.shape
@@ -123,46 +122,84 @@ def lay_out(arrays: LayerArrays) -> Tables:
     else:
         row_length, group = rows, min(GROUP_ROWS, rows)
         offset, bases = np.arange(rows), np.zeros(1, int)
+    group = group if arrays.serial else 1
     groups = _groups(arrays, row_length, group)
-    width = max(LINE_STEP, BLOCK_COLUMNS // per_output // LINE_STEP * LINE_STEP)
-    width = min(width, -(-outputs // LINE_STEP) * LINE_STEP)
-    steps = _in_blocks(arrays.conductance, width)  # (blocks, K, B x width)
     tile_of_group = np.array([tile for _, _, tile in groups])
+    # Extra columns: their cells, and what their codes weigh in an output.
+    last, ones = per_output * outputs, np.ones(rows, int)
+    possible = {
+        "reference": (arrays.reference, -arrays.mapped.offset),
+        "sense": (arrays.sense, 0),
+        "driven": (ones if arrays.noisy and arrays.serial else None, 0),
+    }
+    extra = {name: column for name, column in possible.items() if column[0] is not None}
+    most = max((BLOCK_COLUMNS - len(extra)) // per_output, 1)
+    width = -(-outputs // -(-outputs // most))  # blocks of one size
+    behind = per_output * width
+    # Sums of a slice are added up in whole vectors, from any column on.
+    columns = _filled(max(behind + len(extra), behind - width + _filled(width)))
+    place = dict(zip(extra, range(behind, columns)))
+
+    steps = _in_blocks(arrays.conductance, width, columns)  # (blocks, K, columns)
+    numbers = _in_blocks(np.arange(last).reshape(1, per_output, outputs), width, columns)
+    coefficients = np.zeros(columns, np.int64)
+    coefficients[:behind] = np.repeat(arrays.mapped.coefficients, width)
+    for number, (name, (cells, coefficient)) in enumerate(extra.items(), last):
+        steps[..., place[name]], numbers[..., place[name]] = cells, number
+        coefficients[place[name]] = coefficient
+    float_type = _float_type(arrays)
+    steps = steps.astype(float_type)
+    plane_shifts = arrays.mapping.dac_bits * np.arange(arrays.planes)
     layout = Layout(
         bases=bases,
         sources=np.array([offset[row] for row, _, _ in groups], np.uint64),
-        lengths=np.array([count for _, count, _ in groups]),
         tile_starts=np.searchsorted(tile_of_group, np.arange(tile_of_group[-1] + 2)),
-        tables=np.stack([_pattern_sums(block, groups, group) for block in steps]),
+        tables=_pattern_sums(steps, groups, group) if arrays.serial else steps[:, :, None],
         width=width,
-        coefficients=arrays.mapped.coefficients,
-        drive=arrays.drive,
-        dac_bits=arrays.mapping.dac_bits,
+        slices=width * np.arange(per_output),
+        weights=(coefficients << plane_shifts[:, None]).astype(np.int32),
     )
-    # Half a step more keeps exact ties exact.
-    converter = Converter(
-        arrays.lsb_steps // 2 + 0.5, 1.0 / arrays.lsb_steps, arrays.code_max
-    )  # fmt: skip
-    noise = None
+    silent = np.full(len(layout.tile_starts) - 1, arrays.adc_noise_steps == 0)
+    curves = noise = None
+    if arrays.curves is not None:
+        curves, zeros = _curves(arrays, _in_blocks(arrays.column_tile[None], width, columns))
+        silent &= zeros
     if arrays.noisy:
-        counters = np.arange(per_output * outputs).reshape(1, per_output, outputs)
-        serial = arrays.drive.shape[1] == 2 and arrays.drive_bits == 0
         noise = Noise(
-            cell=float(arrays.cell_noise_steps),
-            adc=float(arrays.adc_noise_steps),
-            quantiles=NORMAL_QUANTILES,
-            counters=_in_blocks(counters, width)[:, 0].astype(np.uint64),
-            per_read=per_output * outputs + 1,
-            squares=_side_table(np.ones(rows, np.int64) if serial else None, groups, group),
-        )
-    side = Side(
-        reference=_side_table(arrays.reference, groups, group),
-        sense=_side_table(arrays.sense, groups, group),
-        offset=arrays.mapped.offset,
-        sense_lsb=arrays.mapping.level_max << (arrays.grid_bits + arrays.drive_bits),
-        limits=np.zeros(0, np.int64) if arrays.limits is None else arrays.limits,
+            float(arrays.cell_noise_steps), float(arrays.adc_noise_steps),
+            arrays.sense_noise_steps, numbers[:, 0].astype(np.uint32),
+        )  # fmt: skip
+    # Half a step more keeps exact ties exact.
+    half, reciprocal = arrays.lsb_steps // 2 + 0.5, 1.0 / arrays.lsb_steps
+    limits = np.zeros(0) if arrays.limits is None else arrays.limits
+    at = [place.get(name, -1) for name in possible]
+    beside = Extra(at[0], at[1], at[2], arrays.sense_lsb_steps, limits.astype(float_type), silent)
+    converter = Converter(float_type(half), float_type(reciprocal), float_type(arrays.code_max))
+    return Tables(layout, converter, curves, noise, beside, group)
+
+
+def _filled(columns: int) -> int:
+    """So many columns, filled up to whole vectors."""
+    return -(-columns // LANES) * LANES
+
+
+def _float_type(arrays: LayerArrays) -> type[np.floating]:
+    """float32 where it holds every sum and converts it exactly, else float64."""
+    tiles = [tile.start for tile in arrays.mapping.tiles(len(arrays.conductance))]
+    drive = int(arrays.drive.max())
+    largest = drive * max(
+        int(np.add.reduceat(np.abs(cells), tiles, axis=0).max(initial=0))
+        for cells in (arrays.conductance, arrays.reference, arrays.sense)
+        if cells is not None
     )
-    return Tables(layout, converter, _curves(arrays, width), noise, side, group)
+    spread = np.hypot(
+        arrays.cell_noise_steps * drive * np.sqrt(arrays.mapping.rows),
+        max(arrays.adc_noise_steps, arrays.sense_noise_steps),
+    )
+    reach, half = largest + MOST_NOISE * spread, arrays.lsb_steps / 2 + 1
+    converted = min(reach, arrays.code_max * arrays.lsb_steps) + half
+    exact = reach < EXACT_FLOAT32 and converted < EXACT_CODES
+    return np.float32 if exact else np.float64
 
 
 def _groups(arrays: LayerArrays, row_length: int, group: int) -> list[tuple[int, int, int]]:
@@ -178,53 +215,50 @@ def _groups(arrays: LayerArrays, row_length: int, group: int) -> list[tuple[int,
 
 
 def _pattern_sums(steps: np.ndarray, groups: list[tuple[int, int, int]], group: int) -> np.ndarray:
-    """Sums of each group's rows of (K, columns) over every bit pattern: (groups, 2^group, ...)."""
-    rows = np.zeros((len(groups), group, steps.shape[1]), np.int32)
-    for i, (row, count, _) in enumerate(groups):
-        rows[i, :count] = steps[row : row + count]
-    sums = np.zeros((len(groups), 2**group, steps.shape[1]), np.int32)
+    """Sums of each group's rows of (blocks, K, columns) over every bit pattern of the group."""
+    blocks, _, columns = steps.shape
+    sums = aligned((blocks, len(groups), 2**group, columns), steps.dtype)
+    first, count = np.array([(row, count) for row, count, _ in groups]).T
     for bit in range(group):  # patterns with this bit are those below it, and this row
-        sums[:, 2**bit : 2 ** (bit + 1)] = sums[:, : 2**bit] + rows[:, None, bit]
+        row = steps[:, np.minimum(first + bit, steps.shape[1] - 1)] * (bit < count)[:, None]
+        np.add(sums[:, :, : 2**bit], row[:, :, None], out=sums[:, :, 2**bit : 2 ** (bit + 1)])
     return sums
 
 
-def _in_blocks(columns: np.ndarray, width: int) -> np.ndarray:
-    """(K, B, M) as (blocks, K, B x width): `width` outputs to a block, filled up with zeros."""
+def _in_blocks(columns: np.ndarray, width: int, filled: int) -> np.ndarray:
+    """(K, B, M) as (blocks, K, filled): `width` outputs to a block, then zeros."""
     rows, per_output, outputs = columns.shape
     blocks = -(-outputs // width)
     wide = np.zeros((rows, per_output, blocks * width), np.int64)
     wide[:, :, :outputs] = columns
     wide = wide.reshape(rows, per_output, blocks, width).transpose(2, 0, 1, 3)
-    return wide.reshape(blocks, rows, per_output * width)
+    return np.pad(
+        wide.reshape(blocks, rows, -1), ((0, 0), (0, 0), (0, filled - per_output * width))
+    )
 
 
-def _curves(arrays: LayerArrays, width: int) -> Curves | None:
-    """Codes of nonlinear converters, for every input that a step apart can tell."""
-    if arrays.curves is None:
-        return None
+def _curves(arrays: LayerArrays, column_tile: np.ndarray) -> tuple[Curves, np.ndarray]:
+    """Codes of nonlinear converters, for every input that a step apart can tell.
+
+    And, for each tile (tiles,), whether no current gives code 0 in every converter.
+    """
+    assert arrays.curves is not None
     shift = arrays.curve_shift
     if not arrays.noisy:  # inputs of ideal cells are coarse, and a small table stays in the cache
         shift = max(shift, _trailing_zeros(arrays.conductance, arrays.reference))
     first = int(arrays.curves.min() >> shift) - 1
     inputs = np.arange(first, int(arrays.curves.max() >> shift) + 2) << shift
-    tables = np.empty((*arrays.curves.shape[:2], len(inputs)), np.int32)
+    codes = np.empty((*arrays.curves.shape[:2], len(inputs)), np.uint16)
     for place in np.ndindex(arrays.curves.shape[:2]):
-        tables[place] = np.searchsorted(arrays.curves[place], inputs, side="right")
-    zero = int(np.clip(-first, 0, len(inputs) - 1))  # entry of no current
-    starts = _in_blocks(arrays.column_tile[None], width)[:, 0] * len(inputs)
-    return Curves(
-        tables.reshape(len(tables), -1), starts.astype(np.int32), np.int32(first), np.int32(shift),
-        np.int32(len(inputs) - 1), (tables[:, :, zero] == 0).all(axis=1),
+        codes[place] = np.searchsorted(arrays.curves[place], inputs, side="right")
+    starts = column_tile[:, 0] * len(inputs)
+    zero = codes[:, :, int(np.clip(-first, 0, len(inputs) - 1))] == 0
+    float_type = _float_type(arrays)
+    curves = Curves(
+        codes.reshape(len(codes), -1), starts.astype(np.uint32), float_type(2.0**-shift),
+        float_type(first), float_type(len(inputs) - 1),
     )  # fmt: skip
-
-
-def _side_table(
-    cells: np.ndarray | None, groups: list[tuple[int, int, int]], group: int
-) -> np.ndarray:
-    """Pattern sums of one extra column; empty where the chip has none."""
-    if cells is None:
-        return np.zeros((0, 0), np.int64)
-    return _pattern_sums(cells[:, None], groups, group)[..., 0].astype(np.int64)
+    return curves, zero.all(axis=1)
 
 
 def _trailing_zeros(*cells: np.ndarray | None) -> int:

@@ -1,18 +1,14 @@
 """Your own devices and converters, from CSV tables of measurements.
 
-Tables have a header and one measurement a line; further columns are ignored, with a warning.
-
-* device: ``level,conductance_s`` and, where measured, ``time_s``, ``cycle`` and ``cell``: siemens
-  that were read, `time_s` after programming, from a cell that was programmed to `level`; `cycle`
-  numbers the programming events, `cell` names the cell
+* device: ``level,conductance_s`` and, where measured, ``time_s`` after programming, ``cycle`` of
+  programming and ``cell``
 * ADC: ``code,transition_lsb``, the input at which code - 1 becomes code
 * DAC: ``code,output_lsb``
 
 A device's model takes mean and spread of each level when first read, normal unless Shapiro and
 Wilk's test rejects that (Biometrika 52, 1965), else log-normal, else the measured quantiles; and a
-power law of drift, one for all levels unless they differ (Cochran 1954 for means, Levene's test
-for spreads). Each decision is at `ALPHA`. A mapping needs 2^c levels: of any other number, those
-spaced most evenly serve cells of the largest c. What cannot be used raises `MeasurementError`.
+power law of drift, one for all levels unless they differ (F test of means, Levene's of spreads).
+Each decision is at `ALPHA`. What cannot be used raises `MeasurementError`.
 """
 
 from __future__ import annotations
@@ -61,6 +57,12 @@ def _warn(text: str) -> None:
 def _require(holds: bool, place: object, expected: str, found: object, mend: str) -> None:
     if not holds:
         raise MeasurementError(f"{place}: expected {expected}, found {found}; {mend}")
+
+
+def _require_each(path: Path | str, column: pd.Series, first: int, last: int) -> None:
+    absent = np.setdiff1d(np.arange(first, last + 1), column).tolist()
+    _require(not absent, path, f"every {column.name} from {first} to {last}",
+             f"none of {absent[:5]}", "measure them, or number without gaps")  # fmt: skip
 
 
 @contextmanager
@@ -122,9 +124,8 @@ class DriftFit:
 
     nu: float  # mean exponent of the traces
     nu_error: float  # its standard error
-    nu_sigma: float  # standard deviation from trace to trace; 0 where no trace is known
+    nu_sigma: float  # standard deviation from trace to trace
     reference_seconds: float  # t_0, the first time measured
-    traces: int
     level_nus: tuple[float, ...] = ()  # mean at each level, where levels differ
     level_sigmas: tuple[float, ...] = ()  # standard deviation there
 
@@ -156,48 +157,38 @@ class MeasuredDevice:
 
     @property
     def used_levels(self) -> tuple[int, ...]:
-        """Levels that cells of `cell_bits` are written to: those spaced most evenly.
-
-        >>> MeasuredDevice((1e-6, 2e-6, 3e-6, 9e-6, 10e-6), (1e-7,) * 5, (20,) * 5).used_levels
-        (0, 2, 3, 4)
-        """
+        """Levels that cells of `cell_bits` are written to: those spaced most evenly."""
         wanted = np.linspace(self.means_s[0], self.means_s[-1], 2**self.cell_bits)
         distance = np.abs(wanted[:, None] - np.array(self.means_s)) / self.means_s[-1]
         return tuple(map(int, linear_sum_assignment(distance)[1]))
 
-    @property
-    def on_conductance(self) -> float:
-        """Of the highest level, in S; an entry of the energy table."""
-        return self.means_s[-1]
-
     def model(self, seconds: float | None = None) -> devices.DeviceModel:
         """Device model of the mapping's `cell_bits`, `seconds` after programming or as first read.
 
-        MeasurementError if drift is asked for that was not measured.
-
         >>> device = MeasuredDevice((1e-6, 11e-6), (0.1e-6, 0.5e-6), (20, 20))
-        >>> device.model().on_off_ratio, device.model().effects[1].sigmas
+        >>> device.model().on_off_ratio, device.model().effects[1].sigma
         (11.0, (0.01, 0.05))
         """
         low, high = self.means_s[0], self.means_s[-1]
-        span, levels = high - low, self.used_levels
-        logs = [self.log_sigmas[level] if self.log_sigmas else 0.0 for level in levels]
+        span, levels = high - low, list(self.used_levels)
+        means, sigmas = np.array([self.means_s, self.sigmas_s])[:, levels]
+        logs = np.array(self.log_sigmas or [0.0] * len(self.means_s))[levels]
         quantiles = [self.quantiles_s[level] if self.quantiles_s else () for level in levels]
-        means, sigmas, deviations = [], [], []
-        for level, log, values in zip(levels, logs, quantiles, strict=True):
-            mean, normal = self.means_s[level], not log and not values
-            # The median of a log-normal level, whose mean is then the measured one.
-            means.append(round((mean * math.exp(-(log**2) / 2) - low) / span, 12))
-            sigmas.append(round(self.sigmas_s[level] / span, 12) if normal else 0.0)
-            deviations.append(tuple((value - mean) / span for value in values))
-        effects: list[devices.Effect] = [devices.LevelMeans(tuple(means))]
-        effects.append(devices.LevelVariation(tuple(sigmas)))
-        if any(logs):
+        normal = (logs == 0) & [not values for values in quantiles]
+        # The median of a log-normal level, whose mean is then the measured one.
+        medians = (means * np.exp(-(logs**2) / 2) - low) / span
+        effects: list[devices.Effect] = [
+            devices.LevelMeans(tuple(medians.round(12))),
+            devices.RangeVariation(tuple((normal * sigmas / span).round(12))),
+        ]
+        if logs.any():
             effects.append(devices.LognormalVariation(tuple(logs)))
         if any(quantiles):
+            pairs = zip(quantiles, means, strict=True)
+            deviations = (tuple((np.array(values) - mean) / span) for values, mean in pairs)
             effects.append(devices.EmpiricalVariation(tuple(deviations)))
         if self.drift is None:
-            mend = "measure at several times and add a column time_s"
+            mend = "follow cells over time: columns time_s, and cycle or cell"
             _require(seconds is None, "seconds", "none without measured drift", seconds, mend)
         elif seconds is not None:
             effects.append(self.drift.effect(seconds, levels))
@@ -208,9 +199,7 @@ class MeasuredDevice:
 def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
     """A device, and the measurements it was made from.
 
-    A `MeasurementWarning` says where columns or levels are not used, samples are few, levels
-    overlap, no distribution fits, conductances grow with time or follow no power law, or no trace
-    of a cell is known; conductances that change with the cycle are refused.
+    A `MeasurementWarning` says what is doubtful or not used, and why.
 
     >>> from artifact.paths import EXAMPLES
     >>> device, table = read_device(EXAMPLES / "device.csv")
@@ -270,24 +259,17 @@ def _check_device(path: Path | str, table: pd.DataFrame) -> None:
             valid = column.between(low, high) & ((name != "level") | (column % 1 == 0))
             line = valid.idxmin()
             _require(valid.all(), f"{path}, row {line}", wanted, f"{column[line]:g}", mend)
-    highest, largest = max(int(table["level"].max()), 1), table["conductance_s"].max()
-    absent = np.setdiff1d(np.arange(highest + 1), table["level"]).tolist()
-    _require(not absent, path, f"every level from 0 to {highest}", f"none of {absent[:5]}",
-             "measure them, or number those you have without gaps")  # fmt: skip
+    _require_each(path, table["level"], 0, max(int(table["level"].max()), 1))
+    largest = table["conductance_s"].max()
     place = f"{path}, row {table['conductance_s'].idxmax()}"
     wanted = f"a largest conductance of at least {least:g} S"
     _require(largest >= least, place, wanted, f"{largest:g}", "convert the column to siemens")
 
 
 def _check_endurance(place: str, rows: pd.DataFrame) -> None:
-    """Refuse a level whose conductance follows the cycle: no spread, but wear.
-
-    A parabola over the ranks of the cycles must explain less than a quarter of the variance.
-    """
-    rank, values = (
-        rows["cycle"].rank(method="dense"),
-        rows["conductance_s"] / devices.PLAUSIBLE_S[0],
-    )
+    """Refuse wear: a parabola over the cycles that explains a quarter of a level's variance."""
+    rank = rows["cycle"].rank(method="dense")
+    values = rows["conductance_s"] / devices.PLAUSIBLE_S[0]
     if "cell" in rows and rows["cell"].duplicated().any():
         values = values - values.groupby(rows["cell"]).transform("mean")
     if rank.nunique() < 4 or np.ptp(values) == 0:
@@ -316,8 +298,6 @@ def _distributions(
     if stats.combine_pvalues(normal).pvalue >= ALPHA:
         return (), ()
     log = [p_value(np.log(values)) if values.min() > 0 else 0.0 for values in samples]
-    if stats.combine_pvalues(log).pvalue >= ALPHA:
-        return tuple(float(np.log(values).std(ddof=1)) for values in samples), ()
     logs = [0.0] * len(samples)
     quantiles: list[tuple[float, ...]] = [()] * len(samples)
     for level, values in enumerate(samples):
@@ -331,45 +311,34 @@ def _distributions(
 
 
 def _fit_drift(path: Path | str, table: pd.DataFrame) -> DriftFit | None:
-    """Straight lines through ln G against ln t: one for each trace of a cell, where it is known."""
+    """Straight lines through ln G against ln t, one for each trace of a cell."""
     start = float(table["time_s"].min())
     positive = table[table["conductance_s"] > 0]
     if len(positive) < len(table):
         _warn(f"{path}: {len(table) - len(positive)} conductances of 0 S are left out of the drift")
     trace = ["level", *(name for name in ("cycle", "cell") if name in table)]
-    known = len(trace) > 1 and not positive.duplicated([*trace, "time_s"]).any()
-    known = known and positive.groupby(trace)["time_s"].nunique().max() > 1
+    if len(trace) == 1 or positive.duplicated([*trace, "time_s"]).any():
+        _warn(f"{path}: no drift, since no cell is followed over time; add a column cycle or cell")
+        return None
     exponents: dict[int, list[float]] = {}
-    errors, residuals = [], []
-    for (level, *_), rows in positive.groupby(trace if known else ["level"]):
+    residuals = []
+    for (level, *_), rows in positive.groupby(trace):
         age = np.log(rows["time_s"] / start)
         if age.nunique() > 1:
             log = np.log(rows["conductance_s"])
             line = np.polyfit(age, log, 1)
             exponents.setdefault(int(level), []).append(-float(line[0]))
-            if not known:
-                errors.append(stats.linregress(age, log).stderr)
             residuals.append(log - np.polyval(line, age))
     groups = list(exponents.values())
     pooled = np.array([nu for group in groups for nu in group])
-    if len(pooled) < 1 + known:
+    if len(pooled) < 2:
         _warn(f"{path}: no drift is fitted; that takes two traces of at least two times each")
         return None
-    nu = float(pooled.mean())
-    if known:
-        spread = float(pooled.std(ddof=1))
-        error = spread / math.sqrt(len(pooled))
-        with warnings.catch_warnings():  # of traces that do not vary
-            warnings.simplefilter("ignore")
-            tests = (stats.f_oneway, stats.levene) if len(groups) > 1 else ()
-            differ = any(test(*groups).pvalue < ALPHA for test in tests)
-    else:
-        _warn(f"{path}: drift is taken to be the same from cell to cell, since no cell is followed "
-              "over time; add a column cycle or cell that tells them apart")  # fmt: skip
-        spread, error = 0.0, float(np.linalg.norm(errors)) / len(errors)
-        weights = 1 / np.maximum(errors, FINEST_NU) ** 2
-        q = weights @ (pooled - np.average(pooled, weights=weights)) ** 2
-        differ = stats.chi2.sf(q, len(pooled) - 1) < ALPHA
+    nu, spread = float(pooled.mean()), float(pooled.std(ddof=1))
+    with warnings.catch_warnings():  # of traces that do not vary
+        warnings.simplefilter("ignore")
+        tests = (stats.f_oneway, stats.levene) if len(groups) > 1 else ()
+        differ = any(test(*groups).pvalue < ALPHA for test in tests)
     nus, sigmas = [], []
     if differ and np.ptp(pooled) > FINEST_NU:
         levels = [exponents.get(k, [nu]) for k in range(int(table["level"].max()) + 1)]
@@ -382,8 +351,8 @@ def _fit_drift(path: Path | str, table: pd.DataFrame) -> DriftFit | None:
     clear = stray["mean"].abs().where(stray["mean"].abs() > 4 * stray["sem"], 0.0).max()
     if clear > MOST_STRAY:
         _warn(f"{path}: conductances follow no power law of time; its mean errs by {clear:.0%}")
-    traces = len(pooled) if known else 0
-    return DriftFit(nu, error, spread, start, traces, tuple(nus), tuple(sigmas))
+    error = spread / math.sqrt(len(pooled))
+    return DriftFit(nu, error, spread, start, tuple(nus), tuple(sigmas))
 
 
 def read_adc(path: Path | str) -> Adc:
@@ -416,13 +385,10 @@ def _codes(path: Path | str, column: str, first: int) -> tuple[float, ...]:
     table = _read_columns(path, ("code", column))
     code, last = table["code"], 2**MAX_ADC_BITS - 1
     valid = code.between(first, last) & (code % 1 == 0) & ~code.duplicated()
-    line = valid.idxmin()
-    _require(valid.all(), f"{path}, row {line}", f"a code from {first} to {last} that is not there "
-             "yet", f"{code[line]:g}", "list every code once")  # fmt: skip
-    top = 2 ** max(int(code.max()).bit_length(), 1) - 1
-    absent = np.setdiff1d(np.arange(first, top + 1), code).tolist()
-    wanted = f"every code from {first} to {top}"
-    _require(not absent, path, wanted, f"none of {absent[:5]}", "measure them")
+    wanted = f"a code from {first} to {last} that is not there yet"
+    line, mend = valid.idxmin(), "list every code once"
+    _require(valid.all(), f"{path}, row {line}", wanted, f"{code[line]:g}", mend)
+    _require_each(path, code, first, 2 ** max(int(code.max()).bit_length(), 1) - 1)
     values = table.sort_values("code")[column].to_list()
     if len(values) > 1:
         step = (values[-1] - values[0]) / (len(values) - 1)

@@ -1,31 +1,21 @@
-"""Noise that depends on what is read, not on when: hashed counters, tabled normals."""
+"""Noise that depends on what is read, not on when: hashed counters, made normal."""
 
 from __future__ import annotations
 
 import hashlib
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 from nvlib.checks import require
-from nvlib.compiled import compiled
+from nvlib.compiled import pasted
 
-_QUANTILES = 4096
-
-
-def _quantiles() -> np.ndarray:
-    """Equiprobable values of a normal distribution; two add up to spread 1."""
-    probabilities = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    values = np.array([NormalDist().inv_cdf(float(p)) for p in probabilities])
-    # Rounded, so that libraries whose last bit differs give the same noise.
-    return np.round(values / (values.std() * np.sqrt(2)), 9)
+#: Odd coefficients of the polynomial in `normal`: least squares over the distribution of the sum,
+#: of unit variance.
+A1, A3, A5, A7, A9 = (np.float32(a) for a in (1.666835, 0.04817, 0.027934, -0.016923, 0.005338))
 
 
-NORMAL_QUANTILES = _quantiles()
-
-
-@compiled
+@pasted
 def hash64(key, counter):
     """A 64-bit hash of a key and a counter (splitmix64; Steele et al. 2014).
 
@@ -41,20 +31,38 @@ def hash64(key, counter):
     return z ^ (z >> np.uint64(31))
 
 
-@compiled
-def normal(key, counter, quantiles):
-    """A normal value for a key and a counter, from 24 bits of their hash; arrays or scalars.
+@pasted
+def hash32(word):
+    """A 32-bit hash of a 32-bit word (Wellons 2018, "lowbias32"); scalars or arrays."""
+    word = np.uint32((word ^ (word >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    word = np.uint32((word ^ (word >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return word ^ (word >> np.uint32(16))
+
+
+@pasted
+def normal(low, high, column):
+    """A normal value, float32, for a read (two halves of its hash) and a column, all uint32.
+
+    Four uniform numbers of 16 bits are added up, and the sum is stretched by an odd polynomial
+    from its own distribution to the normal one: no value of the distribution function is further
+    off than 0.0002, and moments agree to 0.0004 up to the sixth. Only sums, products and integers:
+    the same bits everywhere, and eight columns at a time.
 
     Examples
     --------
     >>> with np.errstate(over="ignore"):
-    ...     draws = normal(np.uint64(7), np.arange(100_000, dtype=np.uint64), NORMAL_QUANTILES)
+    ...     draws = normal(np.uint32(7), np.uint32(8), np.arange(100_000, dtype=np.uint32))
     >>> abs(draws.mean()) < 0.01, round(float(draws.std()), 2)
     (np.True_, 1.0)
     """
-    bits = hash64(key, counter)
-    mask = np.uint64(_QUANTILES - 1)
-    return quantiles[bits & mask] + quantiles[(bits >> np.uint64(12)) & mask]
+    step = np.uint32(np.uint32(column) * np.uint32(0x9E3779B9))
+    one, two = hash32(np.uint32(low + step)), hash32(np.uint32(high ^ step))
+    half = np.uint32(0xFFFF)
+    total = (one & half) + (one >> np.uint32(16)) + (two & half) + (two >> np.uint32(16))
+    x = np.float32(np.int32(total) - np.int32(131070)) * np.float32(2.0**-16)
+    square = x * x
+    stretch = A1 + square * (A3 + square * (A5 + square * (A7 + square * A9)))
+    return x * stretch
 
 
 def image_keys(images: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 
 from nvlib.arrays import LayerArrays
 from nvlib.events import unfold, walk
-from nvlib.noise import NORMAL_QUANTILES, normal
+from nvlib.noise import hash64, normal
 
 
 class ReferenceReader:
@@ -56,19 +56,17 @@ def read_layer(
         drive = arrays.drive[read.plane][read.digits]  # (N, P, rows)
         volts = torch.from_numpy(drive.astype(np.float64)).to(device)
         current = (volts @ conductance[read.rows]).cpu().numpy()  # (N, P, columns)
-        top = np.full((*inputs.shape[:2], 1), arrays.code_max)
-        if arrays.sense is not None:
-            assert arrays.limits is not None
-            lsb = mapping.level_max << (arrays.grid_bits + arrays.drive_bits)
-            count = (current[..., -1:].astype(np.int64) + lsb // 2) // lsb
-            top = arrays.limits[np.clip(count, 0, len(arrays.limits) - 1)]
-            current = current[..., :-1]
         if arrays.noisy:
             squared = (drive.astype(np.float64) ** 2).sum(-1)  # (N, P)
             place = (np.arange(inputs.shape[1]) * arrays.planes + read.plane) * tiles + read.tile
-            draw = _noise(keys, place, per_output * outputs + 1)[..., :columns]
-            cell, adc = arrays.cell_noise_steps, arrays.adc_noise_steps
-            current = current + np.rint(np.sqrt(cell**2 * squared + adc**2)[..., None] * draw)
+            current = current + _noise(arrays, squared, keys, place, current.shape[-1])
+        top = np.full((*inputs.shape[:2], 1), arrays.code_max)
+        if arrays.sense is not None:
+            assert arrays.limits is not None
+            lsb = arrays.sense_lsb_steps
+            count = (current[..., -1:].astype(np.int64) + lsb // 2) // lsb
+            top = arrays.limits[np.clip(count, 0, len(arrays.limits) - 1)]
+            current = current[..., :-1]
         codes_of_read = _convert(arrays, current, top, read.tile)
         total += codes_of_read << (read.plane * mapping.dac_bits)
     products = np.zeros((*inputs.shape[:2], outputs), np.int64)
@@ -79,10 +77,18 @@ def read_layer(
     return products
 
 
-def _noise(keys: np.ndarray, reads: np.ndarray, columns: int) -> np.ndarray:
-    """Normal values (N, P, columns), by image key, read and column."""
-    counters = (reads[:, None] * columns + np.arange(columns)).astype(np.uint64)
-    return normal(keys[:, None, None], counters[None], NORMAL_QUANTILES)
+def _noise(
+    arrays: LayerArrays, squared: np.ndarray, keys: np.ndarray, reads: np.ndarray, columns: int
+) -> np.ndarray:
+    """Steps of noise (N, P, columns) of reads (P,) whose drives' squares add up to `squared`."""
+    bits = hash64(keys[:, None], reads.astype(np.uint64))[..., None]
+    low, high = (bits & np.uint64(0xFFFFFFFF)).astype(np.uint32), (bits >> np.uint64(32))
+    draw = normal(low, high.astype(np.uint32), np.arange(columns, dtype=np.uint32))
+    converter = np.full(columns, float(arrays.adc_noise_steps))
+    if arrays.sense is not None:
+        converter[-1] = arrays.sense_noise_steps
+    variance = arrays.cell_noise_steps**2 * squared[..., None] + converter**2
+    return np.rint(np.sqrt(variance).astype(np.float32) * draw)
 
 
 def _convert(arrays: LayerArrays, current: np.ndarray, top: np.ndarray, tile: int) -> np.ndarray:

@@ -28,9 +28,7 @@ NO_BOUND = np.iinfo(np.int64).max
 class Access:
     """What a controller knows when one tile is read."""
 
-    digit_sums: (
-        np.ndarray
-    )  # (sums, 1): sum of the tile's input digits, as the sense column gives it
+    digit_sums: np.ndarray  # (sums, 1): of the tile's input digits, as the sense column tells
     column_levels: np.ndarray  # (columns,): sum of the levels written to each column of the tile
     level_max: int
     digit_max: int
@@ -39,7 +37,10 @@ class Access:
 class Policy(Protocol):
     """One mechanism."""
 
-    senses: bool
+    @property
+    def senses(self) -> bool:
+        """Whether it needs the sense column."""
+        ...
 
     def bound(self, access: Access) -> np.ndarray:
         """Largest column sum that is possible: broadcasts to (sums, columns); 0 needs none."""
@@ -48,9 +49,12 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class ZeroSkip:
-    """No active row, so no current in the sense column: nothing is converted."""
+    """No active row, so no current in the sense column: nothing is converted.
 
-    senses = True
+    Digital logic that sees the drivers' bits knows it without sensing (`senses` False).
+    """
+
+    senses: bool = True
 
     def bound(self, access: Access) -> np.ndarray:
         return np.where(access.digit_sums == 0, 0, NO_BOUND)
@@ -103,8 +107,6 @@ def resolved_bits(bound: np.ndarray, lsb: float, adc_bits: int) -> np.ndarray:
 
     Bound and LSB are in level x digit units; codes round to the nearest.
 
-    Examples
-    --------
     >>> resolved_bits(np.array([0, 1, 3, 4, 900]), 1.0, 8)
     array([0, 1, 2, 3, 8])
     >>> resolved_bits(np.array([7, 8]), 16.0, 4)
@@ -117,8 +119,6 @@ def resolved_bits(bound: np.ndarray, lsb: float, adc_bits: int) -> np.ndarray:
 def conversions(event: LayerEvents, policies: tuple[Policy, ...], adc_bits: int) -> np.ndarray:
     """Conversions of a layer by resolved bits alone, shape (adc_bits + 1,).
 
-    Examples
-    --------
     >>> event = chip.events(images[:1])[-1]
     >>> int(conversions(event, (), 8)[8]) == event.accesses * event.columns
     True
@@ -136,8 +136,6 @@ def conversions_by_column(
     `MappedLayer.coefficients`, and last the reference column where there is one. Entry b counts
     the conversions of b bits; entry 0 those spared. No policies: every bit is resolved.
 
-    Examples
-    --------
     >>> event = chip.events(images[:1])[-1]
     >>> conversions_by_column(event, ALL_POLICIES, 8).shape  # 3 planes; 3 slices of 2 polarities
     (3, 6, 9)
@@ -181,8 +179,6 @@ def active_rows_first(chip: Chip, images: Any) -> list[np.ndarray]:
     The other tiles then have fewer active rows, or none. Products do not change, since digital
     logic adds tiles up in any order.
 
-    Examples
-    --------
     >>> [len(order) for order in active_rows_first(chip, images[:2])]
     [25, 150, 400, 120, 84]
     """

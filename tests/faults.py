@@ -50,25 +50,28 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "stored, signs, offset = [(codes + limit) // step], signs[:1], limit - 1"),
     ("a sign slice that adds", "mapping", "map_weights", "np.append(coefficients, -top)",
      "np.append(coefficients, top)"),
-    ("a wrong plane weight", "kernel", "read_arrays",
-     "layout.coefficients[k] << (plane * layout.dac_bits)", "layout.coefficients[k] << plane"),
+    ("a wrong plane weight", "layout", "lay_out", "coefficients << plane_shifts[:, None]",
+     "coefficients << plane_shifts[:, None] // 2"),
     ("floor for round in the converter", "layout", "lay_out", "arrays.lsb_steps // 2 + 0.5", "0.5"),
     ("a converter without a top code", "kernel", "_convert", "code = code if code < top else top",
      "pass"),
     ("a group whose last row is lost", "layout", "_pattern_sums",
-     "rows[i, :count] = steps[row : row + count]",
-     "rows[i, : count - 1] = steps[row : row + count - 1]"),
-    ("a neighbouring converter's curve", "kernel", "_read_tile", "curves.codes[tile]",
+     "bit < count", "bit < count - 1"),
+    ("a neighbouring converter's curve", "kernel", "read_arrays", "curves.codes[tile]",
      "curves.codes[0]"),
     ("a ReLU that is missing in a chain", "kernel", "pool_and_quantize",
      "value = value if value > 0 else 0.0", "pass"),
     ("a pool that sees its first column only", "kernel", "pool_and_quantize",
      "products[n, (y * pool + dy) * breadth + x * pool + dx]",
      "products[n, (y * pool + dy) * breadth + x * pool]"),
-    ("noise that forgets the position", "kernel", "_read_tile",
+    ("noise that forgets the position", "kernel", "read_arrays",
      "(position * planes + plane) * tiles + tile", "plane * tiles + tile"),
-    ("noise that grows with all rows", "kernel", "_read_tile", "cell**2 * squared",
-     "cell**2 * 128"),
+    ("noise that grows with all rows", "kernel", "read_arrays", "cell_variance * squared",
+     "cell_variance * 128"),
+    ("a sense column without noise", "kernel", "read_arrays",
+     "sensed += np.rint(spread * normal(low, high, numbers[sense]))", "pass"),
+    ("columns that share their noise", "noise", "normal", "np.uint32(high ^ step)",
+     "np.uint32(high)"),
     ("an ignored chip seed", "chip", "Chip.__init__", "np.random.SeedSequence(seed)",
      "np.random.SeedSequence(0)"),
     ("noise that ignores the chip", "noise", "ReadKeys.of", "self.seed", "0"),
@@ -86,7 +89,7 @@ FAULTS = tuple(Fault(*fault) for fault in (
     ("noise that ignores parts of a gray level", "noise", "image_keys",
      "(small == images).reshape(len(images), -1).all(axis=1)", "np.ones(len(images), bool)"),
     ("variation of half the spread", "devices", "RangeVariation.apply",
-     "self.sigma * cells.level_max", "self.sigma * cells.level_max / 2"),
+     "cells.level_max", "cells.level_max / 2"),
     ("stuck cells of the other kind", "devices", "StuckCells.apply", "draw < self.on_rate",
      "draw < self.off_rate"),
     ("drift in the wrong direction", "devices", "RetentionDrift.apply", "-np.maximum(nu, 0)",
@@ -152,6 +155,8 @@ FAULTS = tuple(Fault(*fault) for fault in (
 ))  # fmt: skip
 #: Modules that Numba compiles: kernels kept of one must not serve another.
 COMPILED = {"compiled", "kernel", "layout", "noise"}
+#: Modules that have no tests of their own, and whose tests see them first.
+TESTED_BY = {"nvlib/layout": "nvlib/kernel", "nvlib/noise": "nvlib/chip"}
 LONGEST_S = 1800
 
 
@@ -227,7 +232,8 @@ def with_fault(text: str, fault: Fault) -> str:
 
 def selections(module: str) -> list[list[str]]:
     """Tests to try in turn: the module's own, those of the simulator, the artifact, notebooks."""
-    package, _, name = (("" if "/" in module else "nvlib/") + module).partition("/")
+    place = module if "/" in module else f"nvlib/{module}"
+    package, _, name = TESTED_BY.get(place, place).partition("/")
     own = f"tests/{package}/test_{name.replace('/', '_')}.py"
     slow = [f"--ignore=tests/artifact/test_{name}.py" for name in ("install", "report")]
     rest = [["tests/nvlib"], ["tests/artifact", *slow], ["--nbval-lax", "notebooks"]]

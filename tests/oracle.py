@@ -27,18 +27,31 @@ def convert(arrays, current: int, tile: int, across: int, top: int) -> int:
     return code
 
 
-def noise(arrays, key: int, counter: int, squared: int, quantiles) -> int:
-    """Noise of one conversion, in steps."""
-    z = (key + counter * 0x9E3779B97F4A7C15) & MASK
+def mixed(word: int) -> int:
+    """A 32-bit hash of a 32-bit word."""
+    word = ((word ^ (word >> 16)) * 0x7FEB352D) % 2**32
+    word = ((word ^ (word >> 15)) * 0x846CA68B) % 2**32
+    return word ^ (word >> 16)
+
+
+def noise(arrays, key: int, read: int, column: int, squared: int, converter: float) -> int:
+    """Noise of one conversion, in steps; `converter` is the part of the converter itself."""
+    z = (key + read * 0x9E3779B97F4A7C15) & MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
     z ^= z >> 31
-    normal = quantiles[z % 4096] + quantiles[(z // 4096) % 4096]
-    spread = np.sqrt(arrays.cell_noise_steps**2 * squared + arrays.adc_noise_steps**2)
-    return round(float(spread * normal))
+    step = (column * 0x9E3779B9) % 2**32
+    words = mixed((z % 2**32 + step) % 2**32), mixed(z // 2**32 ^ step)
+    uniform = sum(word % 2**16 + word // 2**16 for word in words)
+    x = np.float32(uniform - 131070) / np.float32(2**16)
+    stretch = np.float32(0.005338)
+    for coefficient in (-0.016923, 0.027934, 0.04817, 1.666835):
+        stretch = np.float32(coefficient) + x * x * stretch
+    spread = np.float32(np.sqrt(arrays.cell_noise_steps**2 * squared + converter**2))
+    return round(float(spread * (x * stretch)))
 
 
-def read_position(arrays, inputs, key=0, position=0, quantiles=None, events=None):
+def read_position(arrays, inputs, key=0, position=0, events=None):
     """Products of one output position: `inputs` are its K codes.
 
     `events`, a Counter, is filled with what happened: ("access", tile, plane, digit sum) and
@@ -58,32 +71,36 @@ def read_position(arrays, inputs, key=0, position=0, quantiles=None, events=None
         for tile in range(tiles):
             here = range(tile * size, min((tile + 1) * size, rows))
             squared = sum(steps[i] ** 2 for i in here)
-            counter = ((position * planes + plane) * tiles + tile) * (per_output * outputs + 1)
+            read = (position * planes + plane) * tiles + tile
+            columns, adc = per_output * outputs, arrays.adc_noise_steps
+
+            def current_of(cells, column, converter=adc, *, at=(steps, here, read, squared)):
+                steps, here, read, squared = at
+                current = sum(steps[i] * int(cells[i]) for i in here)
+                if arrays.noisy:
+                    current += noise(arrays, key, read, column, squared, converter)
+                return current
+
             if events is not None:
                 events["access", tile, plane, sum(digits[i] for i in here)] += 1
                 for i in here:
                     events["driven", i] += digits[i] > 0
             top = arrays.code_max
             if arrays.sense is not None:
-                current = sum(steps[i] * int(arrays.sense[i]) for i in here)
                 lsb = mapping.level_max << (arrays.grid_bits + arrays.drive_bits)
+                own = arrays.adc_noise_steps / arrays.lsb_steps * lsb  # as many of its own LSB
+                place = columns + (arrays.reference is not None)
+                current = current_of(arrays.sense, place, own)
                 counted = min(max((current + lsb // 2) // lsb, 0), len(arrays.limits) - 1)
                 top = int(arrays.limits[counted])
             weight = (mapping.digit_max + 1) ** plane
             for k in range(per_output):
                 for m in range(outputs):
-                    current = sum(steps[i] * int(arrays.conductance[i, k, m]) for i in here)
-                    if arrays.noisy:
-                        current += noise(arrays, key, counter + k * outputs + m, squared, quantiles)
+                    current = current_of(arrays.conductance[:, k, m], k * outputs + m)
                     code = convert(arrays, current, tile, int(arrays.column_tile[k, m]), top)
                     products[m] += int(arrays.mapped.coefficients[k]) * code * weight
             if arrays.reference is not None:
-                current = sum(steps[i] * int(arrays.reference[i]) for i in here)
-                if arrays.noisy:
-                    current += noise(
-                        arrays, key, counter + per_output * outputs, squared, quantiles
-                    )
-                code = convert(arrays, current, tile, 0, top)
+                code = convert(arrays, current_of(arrays.reference, columns), tile, 0, top)
                 for m in range(outputs):
                     products[m] -= arrays.mapped.offset * code * weight
     return products

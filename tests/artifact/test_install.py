@@ -343,8 +343,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is o
 
 
 @linux
-@pytest.mark.parametrize("pip_index", ["plain", "both"])
-@pytest.mark.parametrize("gpu", [None, False], ids=["no nvidia-smi", "it finds none"])
+@pytest.mark.parametrize(
+    ("pip_index", "gpu"), [("plain", None), ("both", False)],
+    ids=["no nvidia-smi", "it finds none, one index has both builds"],
+)  # fmt: skip
 def test_without_a_gpu_the_small_build_is_taken(start, index, pip_index, gpu):
     done, taken = start(pip_index, gpu=gpu, NVLIB_TORCH="")
     assert (done.returncode, taken) == (0, CPU), done.stderr
@@ -354,15 +356,14 @@ def test_without_a_gpu_the_small_build_is_taken(start, index, pip_index, gpu):
 
 
 @linux
-@pytest.mark.parametrize("pip_index", ["plain", "both"])
-def test_with_a_gpu_the_cuda_build_is_taken_with_what_it_needs(start, index, pip_index):
-    done, taken = start(pip_index, gpu=True)
+def test_with_a_gpu_the_cuda_build_is_taken_with_what_it_needs(start, index):
+    done, taken = start("both", gpu=True)
     assert (done.returncode, taken) == (0, CUDA), done.stderr
     assert "nvidia_runtime-1.0-py3-none-any.whl" in index.asked
-    done, taken = start(pip_index, gpu=True, NVLIB_TORCH="cpu")  # another build: made anew
+    done, taken = start("both", gpu=True, NVLIB_TORCH="cpu")  # another build: made anew
     assert (done.returncode, taken) == (0, CPU), done.stderr
     assert "Making .venv" in done.stdout
-    done, taken = start(pip_index, gpu=True)  # nothing asked for: what is there stays
+    done, taken = start("both", gpu=True)  # nothing asked for: what is there stays
     assert (done.stdout, taken) == ("", CPU)
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from artifact import claims, data, record, reproduce
-from artifact.paths import FIGURES, NOTEBOOKS, ROOT
+from artifact.paths import NOTEBOOKS, ROOT
 from artifact.record import Record
 from tests.artifact.runs import CLAIM, FULL, GRID, made
 from tests.faults import left_out
@@ -30,6 +30,7 @@ from tests.faults import left_out
         (["--fast"], "unrecognized arguments: --fast"),
         (["--jobs", "0"], "expected at least 1, received 0"),
         (["--minutes", "-1"], "--minutes: expected a number above 0, received -1.0"),
+        (["--minutes", "2", "--record"], "own size, received --minutes; leave it out"),
         (["--minutes", "nan"], "--minutes: expected a number above 0, received nan"),
     ],
 )
@@ -145,12 +146,19 @@ def test_a_run_under_nohup_outlives_its_terminal(ignored, monkeypatch):
         signal.signal(signal.SIGTERM, before[1])
 
 
+def copy_to(folder):
+    """The artifact as it stands, with its pictures, and kernels that are compiled already."""
+    shutil.copytree(ROOT, folder, ignore=left_out)
+    for part in ("figures", "nvlib/__pycache__"):
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, dirs_exist_ok=True)
+
+
 @pytest.fixture
 def artifact(tmp_path):
     """A copy of the artifact, whose results may be overwritten, and its environment."""
     copy = tmp_path / "artifact"
-    shutil.copytree(ROOT, copy, ignore=left_out)
-    shutil.copytree(FIGURES, copy / "figures")
+    copy_to(copy)
     return copy, os.environ | {"PYTHONPATH": str(copy)}
 
 
@@ -193,8 +201,7 @@ def test_ctrl_c_ends_a_run_with_one_message_and_the_next_goes_on(artifact):
 def repository(tmp_path):
     """A git repository of the artifact as it stands here, and its environment."""
     copy = tmp_path / "artifact"
-    shutil.copytree(ROOT, copy, ignore=left_out)
-    shutil.copytree(FIGURES, copy / "figures", dirs_exist_ok=True)
+    copy_to(copy)
     for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t",
                     "commit", "-q", "-m", "as it stands"]):  # fmt: skip
         subprocess.run(["git", *command], cwd=copy, check=True)
@@ -208,8 +215,10 @@ def test_a_run_leaves_the_tree_clean_and_the_tests_of_the_record_pass_after_it(
     copy, environment = repository
     if dataset == "mnist" and data.load("auto").name != "mnist":
         pytest.skip("needs MNIST")
-    if dataset == "embedded":  # neither data nor a network
+    if dataset == "embedded":  # neither data nor a network, nor a home that can be written
         environment.pop("NVLIB_DATA_DIR", None)
+        (tmp_path / "file").write_text("in the way")
+        environment["HOME"] = str(tmp_path / "file" / "home")
         nowhere = "http://127.0.0.1:9"
         environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HTTPS_PROXY": nowhere,
                         "https_proxy": nowhere, "http_proxy": nowhere}  # fmt: skip
@@ -219,6 +228,7 @@ def test_a_run_leaves_the_tree_clean_and_the_tests_of_the_record_pass_after_it(
         cwd=copy, env=environment, text=True, capture_output=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("Until then: 5,000 MNIST digits" in done.stderr) == (dataset == "embedded")
     changed = subprocess.run(
         ["git", "status", "--porcelain"], cwd=copy, text=True, capture_output=True, check=True
     )

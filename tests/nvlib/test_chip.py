@@ -206,7 +206,7 @@ def test_a_linear_that_is_fed_tokens_is_refused_by_name(layers, hardware, compil
     images = torch.rand(6, 5, 4)
     network = Chip.from_torch(Tokens(nn.Sequential(*layers)), images).network
     chip = Chip(network, hardware, compiled=compiled)
-    with pytest.raises(ValueError, match=r"input of layers\.0: .*6 images, received 30; keep the"):
+    with pytest.raises(ValueError, match=r"input of layers\.0: .* images, received \d+; keep the"):
         chip.logits(images)
     with pytest.raises(ValueError, match=r"input of layers\.0"):
         chip.events(images)

@@ -110,7 +110,7 @@ def test_a_table_of_areas_is_read_as_one_of_energies(tmp_path):
     path.write_text("cell: {value: 4, unit: F2, source: passive}")
     assert AreaTable.load(path).cell == 4.0
     assert AreaTable.load(path).buffers == AreaTable.load().buffers
-    with pytest.raises(ValueError, match="entries among .*'cell'"):
+    with pytest.raises(ValueError, match="table: expected one of .*cell"):
         EnergyTable.load(path)
     path.write_text("cell: {value: 4, unit: um2, source: mine}")
     with pytest.raises(ValueError, match="unit of cell: expected F2"):

@@ -116,7 +116,8 @@ def test_column_sums_are_those_of_every_column_of_every_active_read(kernel, sche
         value: expected[value] for value in range(mapping.largest_sum + 1)
     }
     columns = arrays.mapped.levels[0].size
-    assert found.column_sums.sum() == found.active_accesses * columns
+    active = found.digit_sums[..., 1:].sum()  # accesses with a row that is driven
+    assert found.column_sums.sum() == active * columns
     assert count(arrays, codes).column_sums is None
 
 

@@ -23,7 +23,6 @@ from nvlib.devices import (
     DeviceModel,
     EmpiricalVariation,
     LevelMeans,
-    LevelVariation,
     LognormalVariation,
     ProportionalVariation,
     RangeVariation,
@@ -71,7 +70,7 @@ CONSTRUCTORS = [
     (ProportionalVariation, {"sigma": 0.1}, program),
     (RangeVariation, {"sigma": 0.1}, program),
     (LognormalVariation, {"sigma": 0.1}, program),
-    (LevelVariation, {"sigmas": (0.1, 0.2, 0.1, 0.0)}, program),
+    (RangeVariation, {"sigma": (0.1, 0.2, 0.1, 0.0)}, program),
     (LevelMeans, {"means": (0.0, 0.3, 0.6, 1.0)}, program),
     (EmpiricalVariation, {"quantiles": ((-0.1, 0.1), (), (0.0,), (0.0, 0.1, 0.2))}, program),
     (StuckCells, {"on_rate": 0.1, "off_rate": 0.1}, program),
@@ -79,8 +78,6 @@ CONSTRUCTORS = [
     (RetentionDrift, {"seconds": 100.0, "nu": (0.1,) * 4, "nu_sigma": 0.01,
                       "reference_seconds": 20.0}, program),
     (ReadNoise, {"sigma": 0.1}, nothing),
-    (ReadNoise.johnson, {"on_conductance_s": 1e-5, "volts": 0.2, "bandwidth_hz": 1e8,
-                         "kelvin": 300.0}, nothing),
     (DeviceModel, {"on_off_ratio": 8.0, "effects": (RangeVariation(0.1),),
                    "read_noise": ReadNoise(), "pedestal_removed": True},
      lambda model: model.program(LEVELS, 3, np.random.default_rng(0))),
@@ -128,14 +125,14 @@ HOSTILE = [
 
 def tried(make, values, use):
     """Whether a constructor took the values; it may refuse them in a few words, at once."""
-    refusal, began = None, time.perf_counter()
+    refusal, began = None, time.process_time()
     try:
         made = make(**values)
         repr(made)
         use(made)
     except ValueError as error:
         refusal = str(error)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     if refusal is not None:  # what was expected, what came; how to mend it
         assert len(refusal) < 700
         assert "expected" in refusal
