@@ -40,11 +40,11 @@ def occurring_point(
     net = common.network(dataset, precision, seed, checkpoints, training)
     pixels, _ = common.test_images(dataset, images)
     chip = Chip(net, Hardware(ArrayMapping(scheme=scheme)))
-    sums = np.zeros(1, np.int64)
-    for event in chip.events(pixels, column_sums=True):
-        assert event.column_sums is not None
-        wide = max(len(sums), len(event.column_sums))
-        sums = sum(np.pad(part, (0, wide - len(part))) for part in (sums, event.column_sums))
+    found = [event.column_sums for event in chip.events(pixels, column_sums=True)]
+    sums = np.zeros(max(len(part) for part in found if part is not None), np.int64)
+    for part in found:
+        assert part is not None
+        sums[: len(part)] += part
     largest = int(np.searchsorted(np.cumsum(sums), OCCUR * sums.sum()))
     return {"largest_code": largest, "inl_share": round(inl_share(largest), 4)}
 
