@@ -28,8 +28,8 @@ from artifact.figures.style import (
 from artifact.recipes import CALIBRATION_IMAGES
 from artifact.statistics import wilson_interval
 from artifact.studies import common
-from nvlib.chip import Chip, calibrate
 from nvlib.checks import require_integer, require_number
+from nvlib.chip import Chip, calibrate
 from nvlib.converters import Adc
 from nvlib.devices import DeviceModel, RangeVariation
 from nvlib.energy import (

@@ -18,7 +18,7 @@ from torch import nn
 from nvlib import converters, devices, hardware, mapping, storage, wires
 from nvlib.arrays import LayerArrays, parts_of, write_layer
 from nvlib.chain import fuse
-from nvlib.checks import require, require_instance, require_integer
+from nvlib.checks import require, require_flag, require_instance, require_integer
 from nvlib.compiled import COMPILED
 from nvlib.events import LayerEvents, count
 from nvlib.hardware import Hardware
@@ -117,7 +117,11 @@ class Chip:
         hardware = Hardware() if hardware is None else hardware
         self.hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
         self.seed = seed = require_integer("seed", seed, 0, 2**63)
-        self._compiled, self._device = compiled and device == "cpu", device
+        device = require_instance("device", device, str, "write 'cpu' or 'cuda'")
+        self._compiled, self._device = (
+            require_flag("compiled", compiled) and device == "cpu",
+            device,
+        )
         parts = [
             (layer.spec.name, *part)
             for layer in network.layers
