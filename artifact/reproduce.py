@@ -135,6 +135,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"--jobs: expected at least 1, received {options.jobs}")
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         parser.error(f"--minutes: expected a number above 0, received {options.minutes}")
+    if options.minutes and options.record:
+        parser.error("--record: expected the profile's own size, received --minutes; leave it out")
     return options
 
 
@@ -260,14 +262,10 @@ def main(arguments: list[str] | None = None) -> int:
     plans = [
         (notebook, common | _fitting(notebook, options.profile, digits)) for notebook in chosen
     ]
-    if options.minutes:
-        limited = [parameters for notebook, parameters in plans if "minutes" in defaults(notebook)]
-        if not limited:
-            print("--minutes: expected a notebook with that parameter, found none; leave it out",
-                  file=sys.stderr)  # fmt: skip
-            return 2
-        for parameters in limited:
-            parameters["minutes"] = options.minutes
+    if options.minutes and not limit(plans, options.minutes):
+        print("--minutes: expected a notebook with that parameter, found none; leave it out",
+              file=sys.stderr)  # fmt: skip
+        return 2
     for notebook, parameters in plans:
         check_parameters(notebook, parameters)
     facts = provenance.of_run(digits.name, options.profile, common.get("checkpoints", SHIPPED))
@@ -311,6 +309,14 @@ def main(arguments: list[str] | None = None) -> int:
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def limit(plans: list[tuple[Notebook, dict[str, Any]]], minutes: float) -> bool:
+    """Hand a time to each notebook that takes one; whether any does."""
+    limited = [parameters for notebook, parameters in plans if "minutes" in defaults(notebook)]
+    for parameters in limited:
+        parameters["minutes"] = minutes
+    return bool(limited)
 
 
 def minutes_left(expected: list[float], taken: list[float], jobs: int) -> float:
