@@ -26,6 +26,9 @@ from artifact.studies.readings import PRECISIONS
 
 #: Of the bootstrap, from which on a choice is certain.
 CERTAIN = 0.95
+#: Single choices that the notes on C5 and C6 name: the other recipe and the other schemes.
+OTHERS = ("quantization after training", "offset columns, 8 and 6 bits", "two's-complement slices",
+          "column sums, digital zero skip")  # fmt: skip
 #: Points below floating point at which C2 is judged; the others are shown beside it.
 JUDGED = 0.5
 FOUR = tuple(f"{what}_{name}" for what in ("saving", "gain") for name in PRECISIONS)
@@ -145,13 +148,13 @@ def region_sentence(region: pd.DataFrame) -> str:
 
 
 def judge_savings(
-    table: pd.DataFrame, draws: pd.DataFrame, training: str = "qat"
+    table: pd.DataFrame, draws: pd.DataFrame, singles: pd.DataFrame, training: str = "qat"
 ) -> list[dict[str, Any]]:
     """C5 and C6 from `artifact.studies.decomposition`: gross, with what speaks for and against.
 
     The verdict is on the default reading, whose laws were chosen in the knowledge of the paper.
-    The interval is over training seeds; the note has the recipe after training, what is net of
-    detection, and the share of readings of the literature that give the number.
+    The interval is over training seeds; the note has what is net of detection, the other recipe
+    and schemes, and the share of laws and constants of the literature that give the number.
     """
     judged = []
     gross, net = (_by_seed(table, training, kind) for kind in ("gross", "net"))
@@ -170,6 +173,9 @@ def judge_savings(
                 left = float(net[f"saving_{name}"].mean())
                 verdict = _within(key, left)
                 note += f"; net of detection {left:.1%}: {verdict}"
+            others = singles.set_index("choice")[f"{what}_{name}"]
+            told = [f"{_shown(what, others[choice])} with {choice}" for choice in OTHERS]
+            note += f"; {', '.join(told)}"
             dataset = str(table["dataset"].iloc[0])
             interval = f"95 % of the mean of {len(values)} training seeds (t)"
             judged.append(
@@ -178,6 +184,10 @@ def judge_savings(
             )  # fmt: skip
     order = list(expected())
     return sorted(judged, key=lambda entry: order.index(entry["id"]))
+
+
+def _shown(what: str, value: float) -> str:
+    return f"{value:.1%}" if what == "saving" else f"{value:.2f} x"
 
 
 def _by_seed(table: pd.DataFrame, training: str, kind: str) -> dict[str, np.ndarray]:

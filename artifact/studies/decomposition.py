@@ -134,7 +134,7 @@ def draw_point(dataset: str, training: str, seed: int, images: int, checkpoints:
 #: One choice changed at a time, everything else the artifact's hardware.
 SINGLE: dict[str, dict] = {
     "as it is": {},
-    "quantized after training": {"training": "ptq"},
+    "quantization after training": {"training": "ptq"},
     **{f"converters designed as {law}": {"design": law} for law in DESIGN_LAWS if law != "walden"},
     **{f"stopped early as {law}": {"partial": law}
        for law in SOURCED_PARTIAL_LAWS if law != "sar-cycles"},

@@ -68,11 +68,14 @@ def parts(saving, detection=0.0):
 
 def test_savings_are_judged_gross_and_net():
     draws = pd.DataFrame([{name: claims.paper(verdicts._key(name)) for name in verdicts.FOUR}])
-    judged = {c["id"]: c for c in verdicts.judge_savings(parts(0.79, detection=20.0), draws)}
+    singles = pd.concat([draws.assign(choice=choice) for choice in verdicts.OTHERS])
+    found = verdicts.judge_savings(parts(0.79, detection=20.0), draws, singles)
+    judged = {claim["id"]: claim for claim in found}
     assert list(judged) == ["C5_W8A8", "C5_W4A3", "C6_W8A8", "C6_W4A3"]
     assert judged["C5_W8A8"]["verdict"] == claims.REPRODUCED
     assert "net of detection 59.0 %: not reproduced" in judged["C5_W8A8"]["note"]
     assert judged["C5_W4A3"]["verdict"] == claims.FAILED
+    assert "79.0 % with two's-complement slices" in judged["C5_W8A8"]["note"]
     assert "100 % of 1 combinations" in judged["C6_W8A8"]["note"]
 
 
