@@ -12,8 +12,7 @@ import yaml
 
 from artifact.paths import EXPECTED
 from artifact.record import AlteredError, Record, committed
-from artifact.statistics import mean_interval, wilson_interval
-from artifact.studies import precision, trends
+from artifact.studies import trends
 from nvlib.energy import AdcLaw
 
 CLAIMS_FILE = "claims.json"
@@ -40,57 +39,16 @@ def paper(claim: str) -> Any:
     return expected()[claim]["paper"]
 
 
-def _claim(
-    claim: str, dataset: str, measured: Any, verdict: str,
+def line(
+    name: str, dataset: str, measured: Any, verdict: str,
     lower: float | None = None, upper: float | None = None, interval: str = "", note: str = "",
 ) -> dict[str, Any]:  # fmt: skip
+    """One line of the claims, as it is written."""
     return {
-        "id": claim, "paper": paper(claim), "measured": measured, "lower": lower, "upper": upper,
+        "id": name, "paper": paper(name), "measured": measured, "lower": lower, "upper": upper,
         "interval": interval, "dataset": dataset,
         "verdict": verdict if dataset == "mnist" else INCOMPARABLE, "note": note,
     }  # fmt: skip
-
-
-def _within(claim: str, measured: float) -> str:
-    entry = expected()[claim]
-    close = abs(measured - entry["paper"]) <= entry["tolerance"]
-    return REPRODUCED if close else FAILED
-
-
-def judge_accuracy(seeds: pd.DataFrame) -> list[dict[str, Any]]:
-    """C1, from right answers of the quantized network over training seeds."""
-    rows = seeds[seeds["precision"] == "W4A3"]
-    shares = (rows["correct"] / rows["images"]).to_numpy()
-    dataset = str(rows["dataset"].iloc[0])
-    if len(shares) > 1:
-        lower, upper = mean_interval(shares)
-        interval = f"95 % of the mean of {len(shares)} training seeds (t)"
-    else:
-        lower, upper = wilson_interval(int(rows["correct"].iloc[0]), int(rows["images"].iloc[0]))
-        interval = "95 % over test images (Wilson)"
-    mean = float(shares.mean())
-    return [_claim("C1", dataset, mean, _within("C1", mean), lower, upper, interval)]
-
-
-def judge_compromise(choices: pd.DataFrame, reference: float, dataset: str) -> list[dict[str, Any]]:
-    """C2, by the least energy within 0.3 points of the floating-point network.
-
-    Parameters
-    ----------
-    choices : DataFrame
-        From `artifact.studies.precision.choices`.
-    reference : float
-        Accuracy of the floating-point network, percent.
-    """
-    rules = precision.rules(choices, reference)
-    chosen = str(rules["of the grid"].iloc[0])
-    verdict = REPRODUCED if chosen == paper("C2") else FAILED
-    decisions = rules.iloc[:-1]
-    agree = int((decisions["of the grid"] == paper("C2")).sum())
-    among = int((decisions["of the studied"] == paper("C2")).sum())
-    note = (f"of {len(decisions)} rules, {agree} pick {paper('C2')} from the whole grid and "
-            f"{among} from the studied precisions")  # fmt: skip
-    return [_claim("C2", dataset, chosen, verdict, note=note)]
 
 
 def judge_trend(claim: str, table: pd.DataFrame, delta: float) -> list[dict[str, Any]]:
@@ -129,7 +87,7 @@ def judge_trend(claim: str, table: pd.DataFrame, delta: float) -> list[dict[str,
         "chips and images"
     )
     dataset = str(table["dataset"].iloc[0])
-    return [_claim(claim, dataset, measured, verdict, interval=interval, note="; ".join(notes))]
+    return [line(claim, dataset, measured, verdict, interval=interval, note="; ".join(notes))]
 
 
 def headline(table: pd.DataFrame, claim: str, delta: float) -> str:
@@ -146,34 +104,11 @@ def _scheme_told(row: Any) -> str:
     )
 
 
-def judge_savings(savings: pd.DataFrame) -> list[dict[str, Any]]:
-    """C5 and C6 at 128 x 128, from the table of array sizes."""
-    claims = []
-    for name in ("W8A8", "W4A3"):
-        row = savings[(savings["precision"] == name) & (savings["array_size"] == 128)].iloc[0]
-        for claim, column in ((f"C5_{name}", "adc_saving"), (f"C6_{name}", "efficiency_gain")):
-            value = float(row[column])
-            claims.append(
-                _claim(
-                    claim,
-                    str(row["dataset"]),
-                    value,
-                    _within(claim, value),
-                    float(row[f"{column}_lower"]),
-                    float(row[f"{column}_upper"]),
-                    "95 % over blocks of test images (t)",
-                    "constants from the literature; the configuration was selected knowing "
-                    "the paper's numbers",
-                )  # fmt: skip
-            )
-    return claims
-
-
 def judge_requirements(limits: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
     """C4: the table exists; the abstract gives no number to set beside it."""
     found = int((limits["bound"] == "=").sum())
     text = f"{found} limits found, {len(limits) - found} beyond what was tested (requirements.csv)"
-    return [_claim("C4", dataset, text, INCOMPARABLE, note="the abstract gives no numbers")]
+    return [line("C4", dataset, text, INCOMPARABLE, note="the abstract gives no numbers")]
 
 
 def mark_region(region: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -12,15 +13,23 @@ import pandas as pd
 from IPython.display import display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from torch import nn
 
 from artifact import data
 from artifact.checkpoints import CheckpointName, load_float, read_manifest
-from artifact.figures.style import COLOURS, COMPONENT_COLOURS, PAGE, new_figure
+from artifact.figures.style import (
+    COLOURS,
+    COMPONENT_COLOURS,
+    PAGE,
+    answer,
+    new_figure,
+    note,
+)
 from artifact.recipes import CALIBRATION_IMAGES
 from artifact.statistics import wilson_interval
 from artifact.studies import common
 from nvlib.checks import require_integer, require_number
-from nvlib.chip import Chip
+from nvlib.chip import Chip, calibrate
 from nvlib.converters import Adc
 from nvlib.devices import DeviceModel, RangeVariation
 from nvlib.energy import (
@@ -123,55 +132,129 @@ class Evaluation:
     label: str
 
 
-@lru_cache(maxsize=64)
-def _network(dataset: str, precision: Precision) -> tuple[QuantizedNetwork, str]:
-    if CheckpointName(dataset, "lenet5", precision, 0).path.as_posix() in read_manifest():
-        return common.network(dataset, str(precision)), "trained with quantization"
-    floating = load_float(CheckpointName(dataset, "lenet5", None, 0))
-    images = data.load(dataset).train_images[:CALIBRATION_IMAGES]
-    return quantize(floating, images, precision, input_max=1.0), "quantized after training"
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network to look at, at any precision, and the images it is judged by.
+
+    Attributes
+    ----------
+    network : callable
+        Precision -> quantized network, and how it was quantized.
+    images, labels : ndarray
+        Of the test.
+    calibration : ndarray
+        Training images that converters are calibrated on.
+    label : str
+        What the images are, where nothing may be set beside the paper.
+    """
+
+    network: Callable[[Precision], tuple[QuantizedNetwork, str]]
+    images: np.ndarray
+    labels: np.ndarray
+    calibration: np.ndarray
+    label: str = ""
 
 
-@lru_cache(maxsize=64)
-def _events(dataset: str, precision: Precision, hardware: Hardware) -> list[LayerEvents]:
-    images = data.load(dataset).test_images[:EVENT_IMAGES]
-    return Chip(_network(dataset, precision)[0], hardware).events(images)
+@lru_cache(maxsize=8)
+def shipped(dataset: str = "auto", images: int = 1000) -> Subject:
+    """The artifact's LeNet-5 and the first test images of a data set.
+
+    Examples
+    --------
+    >>> shipped("embedded", 50).network(Precision(4, 3))[1]
+    'trained with quantization'
+    """
+    digits = data.load(dataset)
+    pixels, labels = common.test_images(digits.name, images)
+    calibration = digits.train_images[:CALIBRATION_IMAGES]
+
+    @lru_cache(maxsize=64)
+    def network(precision: Precision) -> tuple[QuantizedNetwork, str]:
+        name = CheckpointName(digits.name, "lenet5", precision, 0)
+        if name.path.as_posix() in read_manifest():
+            return common.network(digits.name, str(precision)), "trained with quantization"
+        floating = load_float(CheckpointName(digits.name, "lenet5", None, 0))
+        return quantize(floating, calibration, precision, input_max=1.0), "quantized after training"
+
+    return Subject(network, pixels, labels, calibration, "" if digits.comparable else digits.label)
 
 
-@lru_cache(maxsize=64)
-def _ideal_correct(dataset: str, precision: Precision, images: int) -> int:
-    pixels, labels = common.test_images(dataset, images)
-    return int((_network(dataset, precision)[0].predict(pixels) == labels).sum())
+def of_model(model: nn.Module, calibration: Any, images: Any, labels: Any) -> Subject:
+    """A float network of your own, quantized after training at each precision asked for.
+
+    Parameters
+    ----------
+    model : Module
+        Anything that `nvlib.quantize` takes.
+    calibration, images : array
+        Training images to calibrate on, some hundred; test images.
+    labels : array
+        Of the test images.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> x = np.random.default_rng(0).random((64, 1, 2, 2), np.float32)
+    >>> evaluate(Setting(), of_model(model, x, x, np.zeros(64))).images
+    64
+    """
+
+    @lru_cache(maxsize=64)
+    def network(precision: Precision) -> tuple[QuantizedNetwork, str]:
+        return quantize(model, calibration, precision), "quantized after training"
+
+    return Subject(network, images, np.asarray(labels), calibration, "a network of your own")
+
+
+@lru_cache(maxsize=128)
+def _hardware(subject: Subject, precision: Precision, mapping: ArrayMapping, bits: int) -> Hardware:
+    """Ideal cells, and converters calibrated where they do not cover the array."""
+    hardware = Hardware(mapping, adc=Adc(bits=bits))
+    if 2**bits - 1 >= mapping.largest_sum:
+        return hardware
+    return calibrate(subject.network(precision)[0], hardware, subject.calibration)
+
+
+@lru_cache(maxsize=128)
+def _events(subject: Subject, precision: Precision, hardware: Hardware) -> list[LayerEvents]:
+    return Chip(subject.network(precision)[0], hardware).events(subject.images[:EVENT_IMAGES])
+
+
+@lru_cache(maxsize=128)
+def _ideal_correct(subject: Subject, precision: Precision) -> int:
+    predicted = subject.network(precision)[0].predict(subject.images)
+    return int((predicted == subject.labels).sum())
 
 
 @lru_cache(maxsize=256)
-def evaluate(setting: Setting, dataset: str = "auto", images: int = 1000) -> Evaluation:
+def _correct(subject: Subject, precision: Precision, hardware: Hardware, variation: float) -> int:
+    effects = (RangeVariation(variation),) if variation else ()
+    varied = replace(hardware, devices=DeviceModel(effects=effects))
+    predicted = Chip(subject.network(precision)[0], varied).predict(subject.images)
+    return int((predicted == subject.labels).sum())
+
+
+def evaluate(setting: Setting, subject: Subject) -> Evaluation:
     """Accuracy, and energy with and without the sparsity policies.
 
     Examples
     --------
-    >>> found = evaluate(Setting(), "embedded", images=50)
+    >>> found = evaluate(Setting(), shipped("embedded", 50))
     >>> found.correct, found.trained
     (50, 'trained with quantization')
     """
-    digits = data.load(dataset)
-    dataset, label = digits.name, "" if digits.comparable else digits.label
-    net, trained = _network(dataset, setting.precision)
-    lossless = 2**setting.adc_bits - 1 >= setting.mapping.largest_sum
-    hardware = Hardware(setting.mapping, adc=Adc(bits=setting.adc_bits))
-    if not lossless:
-        hardware = common.calibrated(net, hardware, dataset)
-    pixels, labels = common.test_images(dataset, images)
-    effects = (RangeVariation(setting.variation),) if setting.variation else ()
-    worn = replace(hardware, devices=DeviceModel(effects=effects))
-    correct = int((Chip(net, worn).predict(pixels) == labels).sum())
-    events, table = _events(dataset, setting.precision, hardware), EnergyTable.load()
+    precision, table = setting.precision, EnergyTable.load()
+    hardware = _hardware(subject, precision, setting.mapping, setting.adc_bits)
+    correct = _correct(subject, precision, hardware, setting.variation)
+    events = _events(subject, precision, hardware)
     before, after = (
         inference_energy(events, policies, setting.adc_bits, setting.law, table)
         for policies in ((), ALL_POLICIES)
     )
-    ideal = _ideal_correct(dataset, setting.precision, images)
-    return Evaluation(correct, ideal, images, trained, before, after, label)
+    return Evaluation(
+        correct, _ideal_correct(subject, precision), len(subject.labels),
+        subject.network(precision)[1], before, after, subject.label,
+    )  # fmt: skip
 
 
 def draw(setting: Setting, found: Evaluation) -> Figure:
@@ -179,11 +262,11 @@ def draw(setting: Setting, found: Evaluation) -> Figure:
 
     Examples
     --------
-    >>> figure = draw(Setting(), evaluate(Setting(), "embedded", images=50))
-    >>> len(figure.axes)
+    >>> figure = draw(Setting(), evaluate(Setting(), shipped("embedded", 50)))
+    >>> len(figure.subfigs[0].axes)
     3
     """
-    figure, (left, middle, right) = new_figure(PAGE, 2.3, 1, 3, width_ratios=(0.8, 0.8, 1.6))
+    figure, (left, middle, right) = new_figure(PAGE, 2.5, 1, 3, width_ratios=(0.8, 0.8, 1.6))
     accuracies = np.array([found.ideal_correct, found.correct]) / found.images
     bounds = np.array(
         [wilson_interval(count, found.images) for count in (found.ideal_correct, found.correct)]
@@ -212,16 +295,18 @@ def draw(setting: Setting, found: Evaluation) -> Figure:
     right.set(xlabel="energy per inference (nJ), without and with sparsity", ylim=(-0.5, 2.6))
     right.legend(ncols=2, loc="upper right")
     gain = efficiency_gain(found.before, found.after)
-    figure.suptitle(
-        f"{setting.precision} ({found.trained}), {setting.rows} x {setting.rows}, "
-        f"{setting.cell_bits}-bit cells, {setting.adc_bits}-bit ADC, variation "
-        f"{setting.variation:g}: efficiency x {gain:.2f}" + f"\n{found.label}" * bool(found.label),
-        fontsize=7.5,
-    )  # fmt: skip
+    answer(
+        figure,
+        f"{setting.precision} ({found.trained}), {setting.rows} × {setting.rows}, "
+        f"{setting.cell_bits}-bit cells, {setting.adc_bits}-bit ADC, "
+        f"σ = {setting.variation:g}: efficiency × {gain:.2f}",
+    )
+    if found.label:
+        note(figure, found.label)
     return figure
 
 
-def explore(dataset: str = "auto", images: int = 1000, start: Setting | None = None) -> Any:
+def explore(subject: Subject, start: Setting | None = None) -> Any:
     """Sliders, and a picture of what they say, drawn anew when one moves.
 
     Returns
@@ -231,7 +316,7 @@ def explore(dataset: str = "auto", images: int = 1000, start: Setting | None = N
 
     Examples
     --------
-    >>> box = explore("embedded", images=20)
+    >>> box = explore(shipped("embedded", 20))
     >>> sorted(box.controls)[:2]
     ['activation_bits', 'adc_bits']
     """
@@ -266,7 +351,7 @@ def explore(dataset: str = "auto", images: int = 1000, start: Setting | None = N
 
     def redraw(_: Any = None) -> None:
         setting = Setting(**{name: control.value for name, control in controls.items()})
-        figure = draw(setting, evaluate(setting, dataset, images))
+        figure = draw(setting, evaluate(setting, subject))
         png = io.BytesIO()
         figure.savefig(png, dpi=150)
         plt.close(figure)
@@ -289,7 +374,7 @@ def show(box: Any) -> None:
 
     Examples
     --------
-    >>> show(explore("embedded", images=20))  # doctest: +SKIP
+    >>> show(explore(shipped("embedded", 20)))  # doctest: +SKIP
     """
     bundle = box._repr_mimebundle_()
     bundle["text/plain"] = "(The sliders appear when this notebook runs: in JupyterLab, or Binder.)"

@@ -22,8 +22,8 @@ from artifact.paths import CHECKPOINTS, ROOT
 #: Modules that draw, compare, report or distribute: changing them changes no number.
 _WITHOUT_NUMBERS = {
     f"artifact/{name}.py"
-    for name in ("claims", "cluster", "compare", "drawings", "explorer", "notebook", "provenance",
-                 "publish", "record", "report", "reproduce")
+    for name in ("claims", "cluster", "compare", "drawings", "explorer", "explorer_grid",
+                 "notebook", "provenance", "publish", "record", "report", "reproduce", "story")
 }  # fmt: skip
 #: What all tables of one run have in common.
 COMMON = ("code", "profile", "checkpoints", "data")

@@ -116,9 +116,87 @@ def _copy(source: Path, target: Path) -> None:
     write_whole(target, lambda temporary: shutil.copyfile(source, temporary))
 
 
+#: The figure that stands for the artifact.
+PICTURE = "adc_reduction"
+_MARKS = {
+    claims.REPRODUCED: ("✓", "yes"),
+    claims.TREND: ("≈", "partly"),
+    claims.FAILED: ("✗", "no"),
+}
+_SHORT = {
+    "C1": "W4A3 accuracy on MNIST", "C2": "W4A3 is the best compromise",
+    "C3a": "more bits need better devices", "C3b": "more bits need better converters",
+    "C4": "what hardware each precision needs", "C5_W8A8": "ADC energy saved at W8A8",
+    "C5_W4A3": "ADC energy saved at W4A3", "C6_W8A8": "efficiency gained at W8A8",
+    "C6_W4A3": "efficiency gained at W4A3",
+}  # fmt: skip
+
+
+def mark(claim: dict[str, Any]) -> tuple[str, str]:
+    """A sign for the verdict on a claim, and yes, partly, no or open.
+
+    Examples
+    --------
+    >>> mark({"verdict": "not reproduced"}), mark({"verdict": "undecided"})
+    (('✗', 'no'), ('?', 'open'))
+    """
+    return _MARKS.get(claim["verdict"], ("?", "open"))
+
+
+def short(claim: str) -> str:
+    """A claim in a few words.
+
+    Examples
+    --------
+    >>> short("C2")
+    'W4A3 is the best compromise'
+    """
+    return _SHORT.get(claim) or claims.expected()[claim]["sentence"].split(":")[0]
+
+
+def answer(judged: list[dict[str, Any]]) -> str:
+    """How many claims came out which way.
+
+    Examples
+    --------
+    >>> answer([{"verdict": "not reproduced"}, {"verdict": "reproduced"}])
+    'Of 2 claims of the abstract, 1 not reproduced, 1 reproduced.'
+    """
+    verdicts = [claim["verdict"] for claim in judged]
+    counts = ", ".join(
+        f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)
+    )
+    return f"Of {len(judged)} claims of the abstract, {counts}."
+
+
+def answer_markdown() -> str:
+    """The three-line answer: one line a verdict."""
+    judged = claims.read()
+    lines = []
+    for verdict in dict.fromkeys(claim["verdict"] for claim in judged):
+        of = [claim for claim in judged if claim["verdict"] == verdict]
+        names = "; ".join(
+            f"{short(claim['id'])} ({_beside(claim)})" if _beside(claim) else short(claim["id"])
+            for claim in of
+        )
+        lines.append(f"{mark(of[0])[0]} **{verdict}**: {names}.")
+    return "  \n".join(lines)
+
+
+def _beside(claim: dict[str, Any]) -> str:
+    if isinstance(claim["measured"], str) and claim["id"] != "C2":
+        return ""
+    shown = [claims.show(claim[side], claim["id"]) for side in ("measured", "paper")]
+    return f"{shown[0]}, paper {shown[1]}"
+
+
 def claims_markdown() -> str:
-    """The claims table in Markdown."""
-    return claims.table(claims.read()).to_markdown(index=False, disable_numparse=True)
+    """The claims table in Markdown, with marks and short names."""
+    judged = claims.read()
+    table = claims.table(judged).drop(columns="what")
+    table["verdict"] = [f"{mark(claim)[0]} {claim['verdict']}" for claim in judged]
+    table.insert(1, "in short", [short(claim["id"]) for claim in judged])
+    return table.to_markdown(index=False, disable_numparse=True)
 
 
 def requirements_markdown() -> str:
@@ -156,12 +234,17 @@ def appendix_markdown() -> str:
 def _allowed(entry: dict[str, Any]) -> str:
     if entry["kind"] == "tolerance":
         return f"+- {entry['tolerance']:g} of the paper's; {entry['tolerance_source']}"
-    return {"exact": "none", "trend": "orders whose intervals separate"}[entry["kind"]]
+    return {
+        "exact": "none",
+        "spread": entry.get("tolerance_source", ""),
+        "trend": "orders whose intervals separate",
+    }[entry["kind"]]
 
 
 def update() -> None:
     """Rewrite what stands between the marks."""
-    _rewrite("README.md", {"claims": claims_markdown, "requirements": requirements_markdown,
+    _rewrite("README.md", {"answer": answer_markdown, "claims": claims_markdown,
+                           "requirements": requirements_markdown,
                            "region": region_markdown})  # fmt: skip
     _rewrite("ARTIFACT.md", {"expected": appendix_markdown})
 

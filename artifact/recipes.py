@@ -34,6 +34,12 @@ from nvlib.quantizers import MAX_BITS
 
 #: Precisions that are studied in depth, with several training seeds.
 STUDIED = tuple(map(Precision.parse, ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2")))
+#: Precisions of the recipe "plain", around the knee, and its training seeds.
+PLAIN = tuple(
+    map(Precision.parse, ("W8A8", "W5A3", "W4A4", "W4A3", "W4A2", "W3A3", "W3A2", "W2A3"))
+)
+PLAIN_EMBEDDED = tuple(map(Precision.parse, ("W8A8", "W4A3", "W3A3")))
+PLAIN_SEEDS = (0, 1, 2)
 #: Precisions that the wide network is trained at.
 COMPARED = tuple(map(Precision.parse, ("W8A8", "W4A3")))
 SEEDS = (0, 1, 2, 3, 4)
@@ -110,6 +116,12 @@ def shipped(dataset: str) -> list[CheckpointName]:
         names += [CheckpointName(dataset, "lenet5", p, 0) for p in grid if p not in STUDIED]
         names += [CheckpointName(dataset, "lenet5", p, s) for s in SEEDS[1:] for p in STUDIED]
     names += [CheckpointName(dataset, "lenet5", None, seed, "ptq") for seed in seeds]
+    plain = (PLAIN, PLAIN_SEEDS) if dataset == "mnist" else (PLAIN_EMBEDDED, SEEDS[:1])
+    names += [
+        CheckpointName(dataset, "lenet5", precision, seed, "plain")
+        for seed in plain[1]
+        for precision in (None, *plain[0])
+    ]
     names += [CheckpointName(dataset, "wide", precision, 0) for precision in COMPARED]
     names += [
         CheckpointName(dataset, "residual", RESIDUAL, 0, recipe)

@@ -128,7 +128,7 @@ class Record:
 
         Examples
         --------
-        >>> committed().read_table("precision_seeds")["dataset"].unique().tolist()
+        >>> committed().read_table("precision_grid")["dataset"].unique().tolist()
         ['mnist']
         """
         return pd.read_csv(io.BytesIO(self.read(f"{name}.csv")), float_precision="round_trip")

@@ -1,4 +1,4 @@
-"""The report: claims, figures and notebooks as pages in ``build/report``, with nbconvert.
+"""The report: verdict, figures and notebooks as pages in ``build/report``.
 
 The pages stand alone: pictures lie beside them, formulas are MathML, nothing is fetched.
 """
@@ -6,14 +6,17 @@ The pages stand alone: pictures lie beside them, formulas are MathML, nothing is
 from __future__ import annotations
 
 import html
+import json
 import pkgutil
 import re
 import shutil
 from functools import partial
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
+import mistune
 import nbformat
 import pandas as pd
 from jinja2 import Environment
@@ -22,12 +25,19 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 import nvlib
-from artifact import claims
+from artifact import claims, figures, publish, story
+from artifact.figures.style import supplement
 from artifact.paths import NOTEBOOKS, REPORT
-from artifact.record import Record, committed
+from artifact.record import AlteredError, Record, committed
 from nvlib.storage import write_text
 
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?(?:\n[^$\n]+?)?)\$(?!\d)", re.DOTALL)
+_SITE = files("artifact").joinpath("site")
+MENU = (("index", "Verdict"), ("figures", "Figures"), ("explorer", "Explorer"),
+        ("beside", "Yours?"), ("api/index", "API"))  # fmt: skip
+#: What of a notebook is folded away, by how its cell begins.
+FOLDED = {"import ": "set-up", "from ": "set-up", "session = notebook.start": "set-up",
+          "# NBVAL_CHECK_OUTPUT": "code of the check"}  # fmt: skip
 
 
 def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Path:
@@ -43,9 +53,6 @@ def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Pat
     beside : DataFrame
         From `artifact.compare.beside`.
     """
-    names = [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
-    pages = [("index", "Report"), *((name, name.replace("_", " ")) for name in names)]
-    page = partial(_page, pages=pages)
     recorded = {path.name: path for path in committed().pictures()}
     pictures = recorded | {path.name: path for path in run.pictures()}
     folder = REPORT / "figures"
@@ -53,94 +60,251 @@ def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Pat
     folder.mkdir(parents=True)
     for name, picture in pictures.items():
         shutil.copyfile(picture, folder / name)
-    for name in names:
-        source = run.notebooks / f"{name}.ipynb"
-        source = source if source.is_file() else NOTEBOOKS / f"{name}.ipynb"
-        page(name, _notebook(source))
-    _write_api()
     shown = {
         Path(name).stem: path == recorded.get(name)
         for name, path in sorted(pictures.items())
         if path.suffix == ".png"
     }
-    return page("index", _index(environment, run, beside, shown, pages[1:]))
+    style = _SITE.joinpath("style.css").read_text("utf-8")
+    write_text(REPORT / "style.css", HtmlFormatter().get_style_defs(".highlight") + "\n" + style)
+    for name in ("search.js", "explorer.js"):
+        write_text(REPORT / name, _SITE.joinpath(name).read_text("utf-8"))
+    grid = _SITE.joinpath("explorer.json").read_text("utf-8")
+    write_text(REPORT / "explorer-grid.js", f"const GRID = {grid};\n")
+    questions = story.titles()
+    page = partial(_page, questions=questions)
+    bodies = {
+        "index": _index(environment, run, shown, questions),
+        "figures": _figures(run, shown, questions),
+        "explorer": _EXPLORER,
+        "beside": _beside(beside),
+        "api/index": _write_api(),
+    }
+    for name in questions:
+        source = run.notebooks / f"{name}.ipynb"
+        bodies[name] = _notebook(source if source.is_file() else NOTEBOOKS / f"{name}.ipynb")
+    for name, body in bodies.items():
+        page(name, body)
+    index = [entry for name, body in bodies.items() for entry in _sections(name, body)]
+    write_text(REPORT / "index.js", f"const INDEX = {json.dumps(index)};\n")
+    return REPORT / "index.html"
 
 
-def _write_api() -> None:
-    """Pages of the API, made from its docstrings by pdoc."""
+def _page(name: str, body: str, questions: dict[str, str]) -> None:
+    template = Environment(autoescape=True).from_string(
+        _SITE.joinpath("page.html").read_text("utf-8")
+    )
+    order = list(questions)
+    place = order.index(name) if name in questions else None
+    before = None if not place else order[place - 1]
+    after = order[0] if name == "index" else None
+    if place is not None and place + 1 < len(order):
+        after = order[place + 1]
+    turn = [(other, questions[other]) if other else None for other in (before, after)]
+    text = template.render(
+        title=(dict(MENU) | questions)[name], menu=MENU, notebooks=questions.items(), current=name,
+        body=body, up="../" * name.count("/"), before=turn[0], after=turn[1],
+    )  # fmt: skip
+    write_text(REPORT / f"{name}.html", text)
+
+
+def _sections(name: str, body: str) -> list[dict[str, str]]:
+    """Title, text and link of each section of a page, for the search."""
+    found = []
+    for part in re.split(r"(?=<h[123][ >])", body):
+        heading = re.match(r"<h[123]([^>]*)>(.*?)</h[123]>", part, re.DOTALL)
+        if heading:
+            place = re.search(r'id="([^"]+)"', heading[1])
+            text = re.sub(r"<style.*?</style>|<[^>]+>", " ", part, flags=re.DOTALL)
+            found.append({
+                "link": f"{quote(name)}.html" + (f"#{place[1]}" if place else ""),
+                "title": html.unescape(re.sub("<[^>]+>", "", heading[2])).strip("¶ \n"),
+                "text": " ".join(html.unescape(text).split())[:1500],
+            })  # fmt: skip
+    return found
+
+
+def _write_api() -> str:
+    """Write the pages of the API, made from docstrings by pdoc; body of its start page."""
     import pdoc  # slow, and needed here alone
 
-    pdoc.render.configure(docformat="numpy", footer_text=f"nvlib {nvlib.__version__}")
-    modules = [f"nvlib.{info.name}" for info in pkgutil.iter_modules(nvlib.__path__)]
-    pdoc.pdoc("nvlib", "!nvlib", *modules, output_directory=REPORT / "api")
-
-
-def _page(name: str, body: str, pages: list[tuple[str, str]]) -> Path:
-    template = Environment(autoescape=True).from_string(
-        files("artifact").joinpath("report.html").read_text("utf-8")
-    )
-    text = template.render(
-        title=dict(pages)[name], pages=pages, current=name, body=body,
-        highlight=HtmlFormatter().get_style_defs(".highlight"),
+    pdoc.render.configure(
+        docformat="numpy", footer_text=f"nvlib {nvlib.__version__}",
+        template_directory=Path(str(_SITE.joinpath("api"))),
     )  # fmt: skip
-    path = REPORT / f"{name}.html"
-    write_text(path, text)
-    return path
+    modules = [f"nvlib.{info.name}" for info in pkgutil.iter_modules(nvlib.__path__)]
+    drawing = [f"artifact.figures.{info.name}" for info in pkgutil.iter_modules(figures.__path__)]
+    pdoc.pdoc("nvlib", *modules, *drawing, output_directory=REPORT / "api")
+    parts = []
+    for title, names in (("The simulator", ["nvlib", *modules]), ("Figures", drawing)):
+        rows = "".join(
+            f'<tr><th scope="row"><a href="{name.replace(".", "/")}.html">{name}</a></th>'
+            f"<td>{html.escape((import_module(name).__doc__ or '').splitlines()[0])}</td></tr>"
+            for name in names
+        )
+        parts.append(f"<h2>{title}</h2>{_wide(f'<table>{rows}</table>')}")
+    return (
+        "<h1>API</h1><p>Every public name, from its docstring. Begin with "
+        '<a href="nvlib.html">nvlib</a>: a network, hardware, a chip.</p>' + "".join(parts)
+    )
 
 
 def _notebook(path: Path) -> str:
     notebook = nbformat.read(path, 4)
+    alt = {origin.cell: origin.shows for origin in story.origins()}
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _FORMULA.sub(_mathml, cell.source)
-            cell.source = re.sub(r"\]\(([\w/]+)\.ipynb\)", r"](\1.html)", cell.source)
-        else:  # progress bars are no part of the story
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
-            for output in cell.outputs:  # and widgets need a kernel
-                output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
-    return body
+            cell.source = re.sub(r"\]\(([\w/]+)\.ipynb\)", r"](\1.html)", _formulas(cell.source))
+            continue
+        begins = [what for start, what in FOLDED.items() if cell.source.startswith(start)]
+        if "parameters" in cell.metadata.get("tags", []):
+            begins = ["parameters"]
+        if begins:
+            cell.metadata.folded = begins[0]
+        # Progress bars are no part of the story, and widgets need a kernel.
+        cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+        for output in cell.outputs:
+            data = output.get("data", {})
+            data.pop("application/vnd.jupyter.widget-view+json", None)
+            if "image/png" in data:
+                said = alt.get(cell.id, "What the cell above draws")
+                output.metadata["image/png"] = {"alt": html.escape(said)}
+    exporter = HTMLExporter(
+        template_name="notebook", extra_template_basedirs=[str(_SITE)], exclude_anchor_links=True
+    )
+    body, _ = exporter.from_notebook_node(notebook)
+    # What scrolls must be in reach of the keyboard.
+    scrolls = r'<(pre|div class="[^"]*output_subarea[^"]*")(?=[ >])'
+    return re.sub(scrolls, r'<\1 tabindex="0"', body)
 
 
-def _mathml(formula: re.Match) -> str:
-    block, inline = formula.groups()
-    return to_mathml(block or inline, display="block" if block else "inline").replace("\n", "")
+def _formulas(text: str) -> str:
+    """Markdown with its formulas as MathML."""
+
+    def convert(formula: re.Match) -> str:
+        block, inline = formula.groups()
+        shown = to_mathml(block or inline, display="block" if block else "inline")
+        shown = shown.replace("\n", "")
+        return f'<span class="formula" tabindex="0">{shown}</span>' if block else shown
+
+    return _FORMULA.sub(convert, text)
 
 
-def _figure(name: str, recorded: bool) -> str:
-    """A picture by the name of its files, which may hold anything."""
-    text, link = html.escape(name.replace("_", " ")), f"figures/{quote(name)}"
+def _prose(markdown: str) -> str:
+    """Markdown of a notebook as HTML."""
+    return str(mistune.html(_formulas(markdown)))
+
+
+def _wide(table: str) -> str:
+    return f'<div class="wide" tabindex="0" role="region" aria-label="Table">{table}</div>'
+
+
+def _figure(origin: story.Origin, recorded: bool, deep: bool) -> str:
+    """A picture with how to read it and where it comes from."""
+    link, module = f"figures/{quote(origin.name)}", origin.function.rpartition(".")[0]
+    name = origin.function.rpartition(".")[2]
+    api = f"api/{module.replace('.', '/')}.html#{name}"
+    table = f'<a href="tables/{quote(origin.table)}.csv">table</a>, ' if origin.table else ""
+    whose = "As recorded. " if recorded else ""
+    more = (
+        f'<p>{whose}From its {table}<a href="{quote(origin.notebook)}.html#cell-id={origin.cell}">'
+        f'notebook cell</a> and <a href="{api}">function</a>; <a href="{link}.pdf">PDF</a>.</p>'
+    )
     return (
-        f'<figure id="{html.escape(name)}"><a href="{link}.png">'
-        f'<img src="{link}.png" alt="{text}"></a>'
-        f"<figcaption>{text}{', as recorded' if recorded else ''} "
-        f'(<a href="{link}.pdf">PDF</a>; the picture opens at full size)</figcaption></figure>'
+        f'<figure id="{html.escape(origin.name)}"><a href="{link}.png">'
+        f'<img src="{link}.png" alt="{html.escape(origin.shows)}" loading="lazy"></a>'
+        f"<figcaption>{_prose(origin.reading or origin.shows)}{more if deep else ''}</figcaption>"
+        "</figure>"
+    )
+
+
+def _figures(run: Record, shown: dict[str, bool], questions: dict[str, str]) -> str:
+    """Every figure in the order of the story, supplements last; tables are laid beside."""
+    tables = REPORT / "tables"
+    shutil.rmtree(tables, ignore_errors=True)
+    tables.mkdir(parents=True)
+    known = [origin for origin in story.origins() if origin.name in shown]
+    for name in {origin.table for origin in known if origin.table}:
+        for place in (run, committed()):
+            try:
+                content = place.read(f"{name}.csv")
+            except (AlteredError, FileNotFoundError):
+                continue
+            (tables / f"{name}.csv").write_bytes(content)
+            break
+    mains = {origin.name for origin in known}
+    parts = ["<h1>Figures, in the order of the story</h1>"]
+    for notebook, question in questions.items():
+        of = [origin for origin in known if origin.notebook == notebook]
+        first = [o for o in of if not any(supplement(name) == o.name for name in mains)]
+        if of:
+            parts.append(f'<h2 id="{notebook}"><a href="{quote(notebook)}.html">'
+                         f"{html.escape(question)}</a></h2>")  # fmt: skip
+            rest = [origin for origin in of if origin not in first]
+            parts += [_figure(origin, shown[origin.name], True) for origin in first + rest]
+    orphans = [name for name in shown if name not in mains]
+    if orphans:
+        links = ", ".join(
+            f'<a href="figures/{quote(name)}.png">{html.escape(name)}</a>' for name in orphans
+        )
+        parts.append(f"<p>Drawn by no notebook as it is now: {links}.</p>")
+    return "\n".join(parts)
+
+
+def _beside(beside: pd.DataFrame) -> str:
+    table = beside.to_html(index=False, border=0) if len(beside) else "<p>No table.</p>"
+    return (
+        "<h1>Does this run agree with the record?</h1><p>Points computed with the same parameters "
+        "must be equal; claims must have the same verdict, and intervals that overlap. What cannot "
+        f"be compared says what differs.</p>{_wide(table)}"
     )
 
 
 def _index(
-    environment: dict[str, str], run: Record, beside: pd.DataFrame, pictures: dict[str, bool],
-    notebooks: list[tuple[str, str]],
-) -> str:  # fmt: skip
-    """Body of the first page; `pictures` tells of each whether it is the recorded one."""
+    environment: dict[str, str], run: Record, shown: dict[str, bool], questions: dict[str, str]
+) -> str:
+    """Body of the first page: the verdict, then the way through."""
     judged = claims.read(run)
     whose = "of this run" if judged else "as recorded: this run judged none"
-    table = claims.table(judged or claims.read_unaltered()).to_html(index=False, border=0)
-    compared = beside.to_html(index=False, border=0) if len(beside) else "<p>No table.</p>"
-    figures = "\n".join(_figure(name, recorded) for name, recorded in pictures.items())
-    facts = "\n".join(
-        f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>"
+    judged = judged or claims.read_unaltered()
+    verdicts = "".join(
+        f'<li class="{publish.mark(claim)[1]}"><b>{publish.mark(claim)[0]}</b> '
+        f"{html.escape(publish.short(claim['id']))}: {html.escape(claim['verdict'])}</li>"
+        for claim in judged
+    )
+    table = claims.table(judged).to_html(index=False, border=0)
+    facts = "".join(
+        f'<tr><th scope="row">{html.escape(key)}</th><td>{html.escape(value)}</td></tr>'
         for key, value in environment.items()
     )
-    links = "\n".join(
-        f'<li><a href="{quote(name)}.html">{html.escape(text)}</a></li>' for name, text in notebooks
+    links = "".join(
+        f'<li><a href="{quote(name)}.html">{html.escape(text)}</a></li>'
+        for name, text in questions.items()
     )
-    return f"""<h1>Quantized CNNs on NVM crossbars: report of a run</h1>
-<p><em>Paper</em> is what the abstract of doi:10.3389/felec.2022.954661 states; all else is our
-reconstruction.</p>
-<h2>Claims, {whose}</h2><div class="wide">{table}</div>
-<h2 id="beside">This run beside the record</h2><div class="wide">{compared}</div>
-<h2>Notebooks</h2><ul>{links}</ul>
-<p><a href="api/index.html">API</a>: every module to build on, from its docstrings.</p>
-<h2>Figures</h2>{figures}
-<h2>This run</h2><div class="wide"><table>{facts}</table></div>"""
+    first = next(
+        (o for o in story.origins() if o.name == publish.PICTURE and o.name in shown), None
+    )
+    picture = _figure(first, shown[first.name], False) if first else ""
+    return f"""<h1>Quantized CNNs on NVM crossbars: does the paper hold?</h1>
+<p>{html.escape(publish.answer(judged))}</p>
+<ul class="verdicts">{verdicts}</ul>
+<p><em>Paper</em> is what the abstract of
+<a href="https://doi.org/10.3389/felec.2022.954661">Bao et al. 2022</a> states; all else is our
+reconstruction. Look at all <a href="figures.html">figures</a>, move the sliders of the
+<a href="explorer.html">explorer</a>, or see <a href="beside.html">whether this run agrees with the
+record</a>.</p>
+{picture}
+<h2 id="claims">Claims, {whose}</h2>{_wide(table)}
+<h2 id="notebooks">Notebooks, one question each</h2><ol start="0">{links}</ol>
+<h2 id="run">This run</h2>{_wide(f'<table class="facts">{facts}</table>')}"""
+
+
+_EXPLORER = """<h1>What would another chip do?</h1>
+<p id="said" aria-live="polite"></p>
+<div class="explorer" id="controls"></div>
+<svg id="drawn" viewBox="0 0 360 190" role="img" aria-label="Energy of an inference by component,
+without and with sparsity" style="width:100%;max-width:44rem"></svg>
+<p>LeNet-5 on 128 × 128 arrays with bit-serial inputs, evaluated beforehand at every setting of
+these sliders. In JupyterLab <a href="07_explorer.html">notebook 07</a> evaluates any setting, and a
+network of your own.</p>
+<script src="explorer-grid.js"></script><script src="explorer.js"></script>"""

@@ -61,9 +61,11 @@ class Notebook:
 CATALOGUE = (
     Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
     Notebook(
-        "01_precision_sweep", "precision_sweep, compromise; claims C1, C2", (0.5, 1.6, 6.0),
-        {"images": (500, 10_000, 10_000), "chip_images": (100, 1500, 10_000),
-         "bits_images": (50, 400, 1000), "cost_images": (2, 10, 40)},
+        "01_precision_sweep", "precision_sweep, compromise, certainty, converters; claims C1, C2",
+        (1.7, 2.2, 12.5),
+        {"images": (100, 500, 10_000), "chip_images": (50, 100, 2000),
+         "compromise_images": (40, 100, 1000), "bits_images": (40, 100, 500),
+         "cost_images": (2, 5, 10), "seeds": (1, 1, 3)},
     ),
     Notebook(
         "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",
@@ -80,8 +82,11 @@ CATALOGUE = (
     ),
     Notebook(
         "05_adc_reduction",
-        "adc_reduction, energy, efficiency, region, tornado; claims C5, C6", (0.5, 1.2, 6.0),
-        {"images": (100, 1000, 10_000), "region_images": (4, 40, 200)},
+        "adc_reduction, parts, draws, energy, efficiency, region, one hardware; claims C5, C6",
+        (1.5, 2.5, 9.0),
+        {"images": (50, 500, 5000), "part_images": (20, 100, 1000),
+         "region_images": (4, 40, 100), "search_images": (20, 60, 300),
+         "whole_images": (100, 500, 10_000), "chips": (2, 2, 3), "seeds": (1, 1, 2)},
     ),
     Notebook(
         "06_your_network", "own_network, own_layers, own_device: your network, your device",
@@ -130,6 +135,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"--jobs: expected at least 1, received {options.jobs}")
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         parser.error(f"--minutes: expected a number above 0, received {options.minutes}")
+    if options.minutes and options.record:
+        parser.error("--record: expected the profile's own size, received --minutes; leave it out")
     return options
 
 
@@ -255,14 +262,10 @@ def main(arguments: list[str] | None = None) -> int:
     plans = [
         (notebook, common | _fitting(notebook, options.profile, digits)) for notebook in chosen
     ]
-    if options.minutes:
-        limited = [parameters for notebook, parameters in plans if "minutes" in defaults(notebook)]
-        if not limited:
-            print("--minutes: expected a notebook with that parameter, found none; leave it out",
-                  file=sys.stderr)  # fmt: skip
-            return 2
-        for parameters in limited:
-            parameters["minutes"] = options.minutes
+    if options.minutes and not limit(plans, options.minutes):
+        print("--minutes: expected a notebook with that parameter, found none; leave it out",
+              file=sys.stderr)  # fmt: skip
+        return 2
     for notebook, parameters in plans:
         check_parameters(notebook, parameters)
     facts = provenance.of_run(digits.name, options.profile, common.get("checkpoints", SHIPPED))
@@ -306,6 +309,14 @@ def main(arguments: list[str] | None = None) -> int:
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def limit(plans: list[tuple[Notebook, dict[str, Any]]], minutes: float) -> bool:
+    """Hand a time to each notebook that takes one; whether any does."""
+    limited = [parameters for notebook, parameters in plans if "minutes" in defaults(notebook)]
+    for parameters in limited:
+        parameters["minutes"] = minutes
+    return bool(limited)
 
 
 def minutes_left(expected: list[float], taken: list[float], jobs: int) -> float:

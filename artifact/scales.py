@@ -18,6 +18,7 @@ from torch import nn
 from nvlib import Precision, QuantizedNetwork, quantize
 from nvlib.quantizers import MAX_BITS, weight_codes
 
+PIXELS = (0, 255)  # least and largest of an image
 #: Scales of weights and inputs, float32 (MAX_BITS, layers): row b - 1 is that of b bits.
 Scales = Mapping[str, torch.Tensor]
 
@@ -63,4 +64,4 @@ def quantized(model: nn.Module, scales: Scales, precision: Precision) -> Quantiz
         layers.append(
             replace(layer, codes=codes, weight_scale=float(scale), input_scale=float(step))
         )
-    return replace(form, layers=tuple(layers))
+    return replace(form, layers=tuple(layers), image_range=PIXELS)

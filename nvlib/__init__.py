@@ -22,12 +22,14 @@ from nvlib.devices import (
     RetentionDrift,
     StuckCells,
     StuckMap,
+    WriteVerify,
 )
 from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
 from nvlib.hardware import Hardware, SenseColumn
 from nvlib.mapping import ArrayMapping
 from nvlib.measured import read_adc, read_dac, read_device
 from nvlib.network import QuantizedNetwork, example_digits, example_network
+from nvlib.presets import phase_change, preset
 from nvlib.quantization import FakeQuantized, quantize
 from nvlib.quantizers import Precision
 from nvlib.report import report
@@ -40,12 +42,12 @@ __version__ = "0.2.0"
 __all__ = [
     "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "AreaTable", "ArrayMapping", "Chip",
     "ColumnBound", "Converters", "Dac", "DeviceModel", "EmpiricalVariation", "EnergyTable",
-    "FakeQuantized", "Hardware", "LevelMeans", "LognormalVariation",
-    "Nonlinearity", "Precision", "ProportionalVariation", "QuantizedNetwork", "RangeVariation",
-    "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip", "StuckCells",
-    "StuckMap", "Wires", "ZeroSkip", "adc_saving", "calibrate", "cost", "efficiency_gain",
-    "example_digits", "example_network", "fine_tune", "inference_energy", "quantize",
-    "read_adc", "read_dac", "read_device", "report", "train",
+    "FakeQuantized", "Hardware", "LevelMeans", "LognormalVariation", "Nonlinearity",
+    "Precision", "ProportionalVariation", "QuantizedNetwork", "RangeVariation", "ReadNoise",
+    "Recipe", "RetentionDrift", "SenseColumn", "SignSkip", "StuckCells", "StuckMap", "Wires",
+    "WriteVerify", "ZeroSkip", "adc_saving", "calibrate", "cost", "efficiency_gain",
+    "example_digits", "example_network", "fine_tune", "inference_energy", "phase_change",
+    "preset", "quantize", "read_adc", "read_dac", "read_device", "report", "train",
 ]  # fmt: skip
 
 

@@ -63,11 +63,17 @@ class LayerArrays:
     #: steps, for the energy of a read
     on_conductance: np.ndarray
     pedestal: float  # G_off in level steps
+    correction: float  # that digital logic multiplies outputs by; 1 without drift compensation
 
     @property
     def lsb(self) -> float:
         """One LSB in level x digit units: what the codes are multiples of."""
         return self.lsb_steps / 2.0 ** (self.grid_bits + self.drive_bits)
+
+    @property
+    def unit(self) -> float:
+        """What one LSB counts in a product: itself, but for the correction."""
+        return self.lsb * self.correction
 
     @property
     def planes(self) -> int:
@@ -144,6 +150,7 @@ def write_layer(
     hardware: Hardware,
     seeds: np.random.SeedSequence,
     groups: int = 1,
+    access: int = 0,
 ) -> LayerArrays:
     """Program one layer.
 
@@ -157,6 +164,8 @@ def write_layer(
         Of this chip and layer; every purpose spawns a generator of its own.
     groups : int
         How many share the matrix.
+    access : int
+        Which reading of the cells: all find the same but for slow noise.
 
     Examples
     --------
@@ -194,7 +203,9 @@ def write_layer(
     )
     columns = mapped.levels.shape[1] * mapped.levels.shape[2]
     per_array = -(-columns // grid.column_tiles)
-    written, reference, sense = _program(mapped, per_array, hardware, cells, extra)
+    slow_seed = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, 4, access))
+    slow = np.random.default_rng(slow_seed)
+    written, reference, sense = _program(mapped, per_array, hardware, cells, extra, slow)
     drive, drive_bits = _drive(hardware, precision, drivers)
     conductance = to_steps(written)
     tiles = [tile.start for tile in mapping.tiles(rows)]
@@ -243,12 +254,28 @@ def write_layer(
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
         on_conductance=on_conductance,
         pedestal=pedestal,
+        correction=_correction(layer.matrix, mapped, written - removed, reference, removed)
+        if hardware.compensated
+        else 1.0,
     )
+
+
+def _correction(
+    matrix: np.ndarray, mapped: MappedLayer, cells: np.ndarray, reference: np.ndarray | None,
+    removed: float,
+) -> float:  # fmt: skip
+    """Factor that makes outputs with all rows driven those asked for, by least squares."""
+    asked = matrix.sum(axis=0, dtype=float)
+    held = np.einsum("kbm,b->m", cells, mapped.coefficients)
+    if reference is not None:
+        held = held - mapped.offset * (reference - removed).sum()
+    product = float(asked @ held)
+    return float(asked @ asked) / product if product > 0 else 1.0
 
 
 def _program(
     mapped: MappedLayer, per_array: int, hardware: Hardware, cells: np.random.Generator,
-    extra: np.random.Generator,
+    extra: np.random.Generator, slow: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:  # fmt: skip
     """Conductances of cells (K, B, M), reference and sense column (K,), as they read, in steps.
 
@@ -259,8 +286,8 @@ def _program(
     rows, per_output, outputs = mapped.levels.shape
     asked = [np.ones(rows, int)] * bool(mapped.offset)
     asked += [np.full(rows, mapping.level_max)] * (hardware.sense is not None)
-    written = devices.program(mapped.levels, mapping.level_max, cells)
-    beside = [devices.program(levels, mapping.level_max, extra) for levels in asked]
+    written = devices.program(mapped.levels, mapping.level_max, cells, slow)
+    beside = [devices.program(levels, mapping.level_max, extra, slow) for levels in asked]
     if wires is not None:
         step_s = devices.on_conductance_s / (
             mapping.level_max + devices.pedestal(mapping.level_max)
@@ -302,7 +329,7 @@ def held_codes(
     pedestal = devices.pedestal(mapping.level_max)
     columns = mapped.levels.shape[1] * mapped.levels.shape[2]
     per_array = -(-columns // grid.column_tiles)
-    cells, reference, _ = _program(mapped, per_array, hardware, generator, generator)
+    cells, reference, _ = _program(mapped, per_array, hardware, *[generator] * 3)
     held = np.einsum("kbm,b->km", cells - pedestal, mapped.coefficients)
     if reference is not None:
         held -= mapped.offset * (reference - pedestal)[:, None]

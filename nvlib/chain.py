@@ -50,7 +50,9 @@ class Chain:
             if place + 1 < len(self.links):
                 codes = _handed_over(products, reader, pool, self.links[place + 1].reader)
         layer = reader.arrays.layer
-        return torch.from_numpy(layer.real(products[:, 0, : layer.spec.outputs], reader.arrays.lsb))
+        return torch.from_numpy(
+            layer.real(products[:, 0, : layer.spec.outputs], reader.arrays.unit)
+        )
 
 
 def _handed_over(
@@ -63,7 +65,7 @@ def _handed_over(
     shape = following.padded_shape
     stride = shape[-1] if len(shape) == 3 else breadth // pool
     pool_and_quantize(
-        products, breadth, pool, layer.gain * reader.arrays.lsb, layer.bias, after.input_scale,
+        products, breadth, pool, layer.gain * reader.arrays.unit, layer.bias, after.input_scale,
         float(after.precision.activation_max), following.padding or (0, 0), stride, out,
     )  # fmt: skip
     return out

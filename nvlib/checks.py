@@ -35,32 +35,19 @@ _short.maxlevel, _short.maxstring, _short.maxother = 3, 60, 100
 
 
 def shown(value: object) -> str:
-    """A value for a message: of few characters, however large it is.
-
-    >>> shown("W4A3"), shown(list(range(1000))), len(shown(10**5000)) < 120
-    ("'W4A3'", '[0, 1, 2, 3, 4, 5, ...]', True)
-    """
+    """A value for a message: of few characters, however large it is."""
     text = " ".join(_short.repr(value).split())
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def require(holds: bool, name: str, expected: str, received: object, mend: str) -> None:
-    """Raise ValueError unless `holds`.
-
-    >>> require(False, "rows", "an integer of at least 1", 0, "give the array rows")
-    Traceback (most recent call last):
-    ValueError: rows: expected an integer of at least 1, received 0; give the array rows
-    """
+    """Raise ValueError unless `holds`."""
     if not holds:
         raise ValueError(f"{name}: expected {expected}, received {shown(received)}; {mend}")
 
 
 def as_number(value: object) -> int | float | None:
-    """Python's int or float; None for a bool, what a float cannot hold and what is no real number.
-
-    >>> as_number(np.int64(3)), as_number(np.float32(0.5)), as_number(True), as_number("3")
-    (3, 0.5, None, None)
-    """
+    """Python's int or float; None for a bool and for what is no number that a float can hold."""
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         whole = int(value)
         return whole if abs(whole) <= sys.float_info.max else None
@@ -68,11 +55,7 @@ def as_number(value: object) -> int | float | None:
 
 
 def require_integer(name: str, value: object, lowest: int, highest: int) -> int:
-    """The value, an integer in [lowest, highest].
-
-    >>> require_integer("rows", np.int64(128), 1, 4096)
-    128
-    """
+    """The value, an integer in [lowest, highest]."""
     number = as_number(value)
     fits = isinstance(number, int) and lowest <= number <= highest
     wanted = f"an integer from {lowest} to {highest}"
@@ -81,11 +64,7 @@ def require_integer(name: str, value: object, lowest: int, highest: int) -> int:
 
 
 def require_number(name: str, value: object, lowest: float = 0, highest: float = inf) -> float:
-    """The value, a finite number in [lowest, highest].
-
-    >>> require_number("sigma", np.float32(0.5), highest=2)
-    0.5
-    """
+    """The value, a finite number in [lowest, highest]."""
     number = as_number(value)
     fits = number is not None and isfinite(number) and lowest <= number <= highest
     wanted = f"a finite number from {lowest:g} to {highest:g}"
@@ -94,11 +73,7 @@ def require_number(name: str, value: object, lowest: float = 0, highest: float =
 
 
 def require_tuple(name: str, value: object, mend: str, most: int = 2**16) -> tuple[Any, ...]:
-    """The items of a tuple, a list or an array of one dimension.
-
-    >>> require_tuple("effects", ["drift"], "list the effects")
-    ('drift',)
-    """
+    """The items of a tuple, a list or an array of one dimension."""
     array = isinstance(value, np.ndarray) and value.ndim == 1
     require(array or isinstance(value, (tuple, list)), name, "a tuple", value, mend)
     items: Any = value
@@ -109,11 +84,7 @@ def require_tuple(name: str, value: object, mend: str, most: int = 2**16) -> tup
 def require_numbers(
     name: str, value: object, lowest: float = 0, highest: float = inf
 ) -> tuple[float, ...]:
-    """The numbers of a tuple, each finite and in [lowest, highest]; the faulty one is named.
-
-    >>> require_numbers("means", np.array([0.0, 1.0]))
-    (0.0, 1.0)
-    """
+    """The numbers of a tuple, each finite and in [lowest, highest]; the faulty one is named."""
     items = enumerate(require_tuple(name, value, "list the numbers"))
     return tuple(require_number(f"{name}[{i}]", item, lowest, highest) for i, item in items)
 
@@ -121,64 +92,38 @@ def require_numbers(
 def require_one_or_each(
     name: str, value: object, lowest: float = 0, highest: float = inf
 ) -> float | tuple[float, ...]:
-    """One number for all, or a tuple with one for each; finite and in [lowest, highest].
-
-    >>> require_one_or_each("nu", 0.03), require_one_or_each("nu", np.array([0.03, 0.1]))
-    (0.03, (0.03, 0.1))
-    """
+    """One number for all, or a tuple with one for each; finite and in [lowest, highest]."""
     several = isinstance(value, (tuple, list, np.ndarray))
     return (require_numbers if several else require_number)(name, value, lowest, highest)
 
 
 def require_flag(name: str, value: object) -> bool:
-    """The value, a bool.
-
-    >>> require_flag("monotone", np.True_)
-    True
-    """
+    """The value, a bool."""
     require(isinstance(value, (bool, np.bool_)), name, "True or False", value, "choose one")
     return bool(value)
 
 
 def require_choice(name: str, value: object, choices: Collection[str]) -> str:
-    """The value, one of the choices.
-
-    >>> require_choice("shape", "bow", ("bow", "s-shape"))
-    'bow'
-    """
+    """The value, one of the choices."""
     fits = isinstance(value, str) and value in choices
     require(fits, name, f"one of {', '.join(choices)}", value, "use one")
     return str(value)
 
 
 def require_instance(name: str, value: object, kind: type[T], mend: str) -> T:
-    """The value, an instance of `kind`.
-
-    >>> require_instance("rows", 8, int, "write 8")
-    8
-    """
+    """The value, an instance of `kind`."""
     require(isinstance(value, kind), name, f"an instance of {kind.__name__}", value, mend)
     return value  # type: ignore[return-value]
 
 
 def require_path(name: str, value: object) -> Path:
-    """The value, a str or a path that a file can have, as a Path.
-
-    >>> require_path("override", "mine.yaml").name
-    'mine.yaml'
-    """
+    """The value, a str or a path that a file can have, as a Path."""
     possible = isinstance(value, (str, Path)) and 0 < len(str(value)) < 4096
     require(possible and "\0" not in str(value), name, "a path", value, "give the name of a file")
     return Path(value)  # type: ignore[arg-type]
 
 
 def settle(instance: object, **values: object) -> None:
-    """Set fields of a frozen dataclass, from its ``__post_init__``, to what checks returned.
-
-    >>> precision = Precision(4, 3)
-    >>> settle(precision, weight_bits=5)
-    >>> print(precision)
-    W5A3
-    """
+    """Set fields of a frozen dataclass, from its ``__post_init__``, to what checks returned."""
     for name, value in values.items():
         object.__setattr__(instance, name, value)

@@ -18,7 +18,7 @@ from torch import nn
 from nvlib import converters, devices, hardware, mapping, storage, wires
 from nvlib.arrays import LayerArrays, parts_of, write_layer
 from nvlib.chain import fuse
-from nvlib.checks import require, require_instance, require_integer
+from nvlib.checks import require, require_flag, require_instance, require_integer
 from nvlib.compiled import COMPILED
 from nvlib.events import LayerEvents, count
 from nvlib.hardware import Hardware
@@ -28,7 +28,7 @@ from nvlib.noise import ReadKeys, image_keys
 from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
 from nvlib.reference import ReferenceReader
-from nvlib.steps import IMAGES
+from nvlib.steps import IMAGES, values_of
 
 IMAGE_BLOCK = 64  # images that pass through the layers together, on one thread
 EVENT_BLOCK = 100  # images that are counted together
@@ -78,7 +78,7 @@ class ArrayLayer:
                     observe(number, codes)
                 found = reader(codes, keys.of(number, *(phase,) * phase))
                 products = products - found if phase else found
-            outputs.append(reader.arrays.layer.real(products, reader.arrays.lsb))
+            outputs.append(reader.arrays.layer.real(products, reader.arrays.unit))
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(outputs, axis=1)))
 
 
@@ -117,19 +117,20 @@ class Chip:
         hardware = Hardware() if hardware is None else hardware
         self.hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
         self.seed = seed = require_integer("seed", seed, 0, 2**63)
-        self._compiled, self._device = compiled and device == "cpu", device
+        device = require_instance("device", device, str, "write 'cpu' or 'cuda'")
+        self._compiled, self._device = (
+            require_flag("compiled", compiled) and device == "cpu",
+            device,
+        )
         parts = [
             (layer.spec.name, *part)
             for layer in network.layers
             for part in parts_of(layer, hardware.mapping)
         ]
         hardware.adc.check_layers(len(parts))
-        seeds = np.random.SeedSequence(seed).spawn(len(parts))
+        self._parts, self._others = parts, dict[int, Chip]()
         #: What was written, in the order of the layers.
-        self.arrays: tuple[LayerArrays, ...] = tuple(
-            write_layer(part, number, hardware, seeds[number], groups)
-            for number, (_, _, groups, part) in enumerate(parts)
-        )
+        self.arrays = self._write(access=0)
         #: Layer that each of the arrays belongs to.
         self.layer_names = tuple(name for name, *_ in parts)
         self._channels = [channels for _, channels, *_ in parts]
@@ -169,6 +170,25 @@ class Chip:
         precision = "W8A8" if precision is None else precision
         return cls(quantize(model, images, precision, **choices), hardware, seed)
 
+    def _write(self, access: int) -> tuple[LayerArrays, ...]:
+        """Arrays as that access finds them."""
+        seeds = np.random.SeedSequence(self.seed).spawn(len(self._parts))
+        return tuple(
+            write_layer(part, number, self.hardware, seeds[number], groups, access)
+            for number, (_, _, groups, part) in enumerate(self._parts)
+        )
+
+    def at(self, access: int) -> Chip:
+        """The chip as that access finds it: itself, unless its cells have slow noise."""
+        access = require_integer("access", access, 0, 2**63)
+        if access == 0 or self.hardware.devices.slow_noise is None:
+            return self
+        if access not in self._others:
+            other = Chip(*self.__reduce__()[1])
+            other.arrays = other._write(access)
+            self._others = {access: other}
+        return self._others[access]
+
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
         """A reader for each of `arrays`, laid out at the first use."""
@@ -193,32 +213,34 @@ class Chip:
         names = image_keys(images) if noisy else np.zeros(len(images), np.uint64)
         keys = ReadKeys(names, self.seed, access)
         steps, layers = self._program
-        on_arrays = {
-            name: partial(layer.read, keys=keys, observe=observe) for name, layer in layers.items()
-        }
         values = {IMAGES: torch.from_numpy(images).double()}
         with torch.no_grad():
             for step in steps:
-                step.run(values, on_arrays)
+                if step.kind == "layer":
+                    (x,) = values_of(step.args)
+                    values[step.name] = layers[step.target].read(values[x], keys, observe)
+                    step.drop(values)
+                else:
+                    step.run(values, {})
         return values[steps[-1].name].numpy()
 
     def logits(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:
         """Real outputs (N, classes) for images (N, ...) as the network takes them, as float64.
 
-        Another `access` meets other read noise. Threads are as many as there are cores by
-        default; the result does not depend on them.
+        Another `access` meets other read noise and, of all images alike, other slow noise. Threads
+        are as many as there are cores by default; the result does not depend on them.
         """
         images = self.network.check(images)
         threads = threads if threads is None else require_integer("threads", threads, 1, 4096)
-        access = require_integer("access", access, 0, 2**63)
-        assert self._program  # laid out before threads need them
+        chip = self.at(access)
+        assert chip._program  # laid out before threads need them
         if not len(images):  # the shape of nothing is that of something
-            return self._forward(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
+            return chip._forward(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
         threads = threads or os.cpu_count() or 1
         size = min(IMAGE_BLOCK, -(-len(images) // threads))  # few images use all threads too
         blocks = [images[i : i + size] for i in range(0, len(images), size)]
         with ThreadPoolExecutor(threads) as pool:
-            outputs = pool.map(lambda block: self._forward(block, access), blocks)
+            outputs = pool.map(lambda block: chip._forward(block, access), blocks)
             return np.concatenate(list(outputs))
 
     __call__ = logits

@@ -18,6 +18,7 @@ from nvlib.checks import (
     require,
     require_flag,
     require_instance,
+    require_integer,
     require_number,
     require_numbers,
     require_one_or_each,
@@ -227,6 +228,60 @@ class ReadNoise:
 
 
 @dataclass(frozen=True)
+class WriteVerify:
+    """Writing in pulses, each of which leaves G + sigma (G_on - G_off) N(0, 1), until one is right.
+
+    Parameters
+    ----------
+    sigma : float or tuple of float
+        Spread of a pulse, as a share of G_on - G_off, for all levels or for each.
+    tolerance : float
+        Deviation that is accepted, as a share of G_on - G_off.
+    most_pulses : int
+        After so many the cell is left as it is: it failed.
+    pulse_s, pulse_j : float
+        Time and energy of a pulse and the read that verifies it.
+    """
+
+    sigma: float | tuple[float, ...]
+    tolerance: float
+    most_pulses: int = 100
+    pulse_s: float = 1e-6
+    pulse_j: float = 10e-12
+
+    def __post_init__(self) -> None:
+        settle(self, sigma=require_one_or_each("sigma", self.sigma, highest=LARGEST_SIGMA))
+        for name, least in (("tolerance", 1e-6), ("pulse_s", 0), ("pulse_j", 0)):
+            settle(self, **{name: require_number(name, getattr(self, name), least, 1)})
+        pulses = require_integer("most_pulses", self.most_pulses, 1, 10**4)
+        settle(self, most_pulses=pulses)
+
+    def write(
+        self, conductance: np.ndarray, cells: Cells, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Conductances, and pulses that each cell took: one more than `most_pulses` if it failed.
+
+        >>> cells = Cells(np.ones(10_000, int), level_max=1, pedestal=0.0)
+        >>> generator = np.random.default_rng(0)
+        >>> held, pulses = WriteVerify(0.1, 0.05).write(np.ones(10_000), cells, generator)
+        >>> bool(abs(held - 1).max() <= 0.05), round(pulses.mean(), 1)  # 1 / 0.383
+        (True, 2.6)
+        """
+        spread = np.broadcast_to(cells.of_level("sigma", self.sigma), conductance.shape)
+        held, pulses = conductance.copy(), np.zeros(conductance.shape, np.int64)
+        left = np.ones(conductance.shape, bool)
+        for _ in range(self.most_pulses):
+            error = spread[left] * generator.standard_normal(np.count_nonzero(left))
+            held[left] = conductance[left] + error * cells.level_max
+            pulses[left] += 1
+            left[left] = np.abs(error) > self.tolerance
+        return held, pulses + left
+
+    def apply(self, conductance, cells, generator):
+        return self.write(conductance, cells, generator)[0]
+
+
+@dataclass(frozen=True)
 class DeviceModel:
     """Everything about the cells: window, imperfections, read noise.
 
@@ -239,6 +294,9 @@ class DeviceModel:
         differential pair cancels it digitally where it is not.
     on_conductance_s : float
         G_on in siemens: what wires are measured by.
+    slow_noise : Effect, optional
+        Telegraph and 1/f noise, such as RangeVariation(0.02), which acts last: the same over an
+        inference, and drawn anew for every access of `Chip.logits`.
     """
 
     on_off_ratio: float = math.inf
@@ -246,6 +304,7 @@ class DeviceModel:
     read_noise: ReadNoise = ReadNoise()
     pedestal_removed: bool = True
     on_conductance_s: float = 10e-6
+    slow_noise: Effect | None = None
 
     def __post_init__(self) -> None:
         given, ratio = self.on_off_ratio, as_number(self.on_off_ratio)
@@ -253,9 +312,12 @@ class DeviceModel:
         require(above, "on_off_ratio", "a number above 1", given, "G_on must exceed G_off")
         mend = "list effects in the order in which they act, (RangeVariation(0.1),)"
         effects = require_tuple("effects", self.effects, mend)
-        for place, effect in enumerate(effects):
+        named = [(f"effects[{place}]", effect) for place, effect in enumerate(effects)]
+        if self.slow_noise is not None:
+            named.append(("slow_noise", self.slow_noise))
+        for name, effect in named:
             acts = isinstance(effect, Effect) and not isinstance(effect, type)
-            require(acts, f"effects[{place}]", "an effect, with apply()", effect, mend)
+            require(acts, name, "an effect, with apply()", effect, mend)
         require_instance("read_noise", self.read_noise, ReadNoise, "write ReadNoise(0.1)")
         removed = require_flag("pedestal_removed", self.pedestal_removed)
         siemens = require_number("on_conductance_s", self.on_conductance_s, *PLAUSIBLE_S)
@@ -267,12 +329,13 @@ class DeviceModel:
         return level_max / (self.on_off_ratio - 1)
 
     def program(
-        self, levels: np.ndarray, level_max: int, generator: np.random.Generator
-    ) -> np.ndarray:
+        self, levels: np.ndarray, level_max: int, generator: np.random.Generator,
+        slow: np.random.Generator | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """Conductances (float64, the shape of `levels`) of freshly written cells, none negative.
 
         They are in level steps and hold G_off; levels are integers in [0, level_max], and the
-        generator is that of this chip and layer.
+        generator is that of this chip and layer. `slow` is that of an access, for slow noise.
 
         >>> worn = DeviceModel(on_off_ratio=8, effects=(RetentionDrift(200.0, nu=0.1),))
         >>> worn.program(np.array([0, 7]), 7, np.random.default_rng(0)).round(3)
@@ -286,6 +349,8 @@ class DeviceModel:
         conductance = levels + cells.pedestal
         for effect in self.effects:
             conductance = effect.apply(conductance, cells, generator)
+        if self.slow_noise is not None:
+            conductance = self.slow_noise.apply(conductance, cells, slow or generator)
         finite = bool(np.isfinite(conductance).all())
         require(finite, "conductance", "finite values", "NaN or infinity", "check the effects")
         return np.maximum(conductance, 0.0)

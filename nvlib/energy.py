@@ -163,11 +163,16 @@ DESIGN_LAWS: dict[str, Callable[[int, EnergyTable], float]] = {
     "isaac-saberi": _tabled({4: 0.79, 5: 0.99, 6: 1.20, 7: 1.42, 8: 1.67}),
     # Regression of the Murmann survey at 32 nm by the CiMLoop project.
     "survey": _tabled({4: 0.92, 5: 0.94, 6: 1.07, 7: 1.31, 8: 1.71}),
+    # Quantile regressions of ln(energy) on ENOB, 120 Nyquist converters of ENOB 3 to 9 since 2010
+    # in the Murmann survey (rev. 2025-06-09); an ENOB of B - 0.5 is read as B bits.
+    "survey tenth": _tabled({4: 0.60, 5: 0.88, 6: 1.28, 7: 1.87, 8: 2.73}),
+    "survey median": _tabled({4: 1.45, 5: 2.28, 6: 3.57, 7: 5.59, 8: 8.76}),
 }
 #: Share of a full conversion that resolving b > 0 of B bits takes, by name of the law.
 PARTIAL_LAWS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     # The SAR law read as one converter that runs b cycles.
     "sar-cycles": lambda b, bits: _neurosim_sar(b) / _neurosim_sar(np.float64(bits)),
+    "constant-power": lambda b, bits: (b + 1) / (bits + 1),  # so many cycles, sampling is one
     "linear": lambda b, bits: b / bits,  # comparator and logic only: each bit the same
     "half-fixed": lambda b, bits: 0.5 + 0.5 * b / bits,  # half for sampling and reference
     # Fixed part and capacitor array, 8 + 2^b / 16 (the fitted law of the early estimate).
@@ -210,8 +215,8 @@ def inference_energy(
     is it known what may be spared. So array, drivers and data movement cost the same with and
     without policies. What detection takes, per access and array: the sense column's cells; where
     a policy senses, a complete conversion, of no more bits than the converters have, since a
-    larger count spares nothing; for each column a comparison with its bound; and with `SignSkip`,
-    where it works, a comparison for each pair.
+    larger count spares nothing, and for each column a comparison with its bound; and with
+    `SignSkip`, where it works, a comparison for each pair.
 
     Examples
     --------
@@ -240,11 +245,10 @@ def inference_energy(
         total["sample, shift, add"] += columns * table.sample_hold
         total["sample, shift, add"] += int(counts[1:].sum()) * table.shift_add
         total["data movement"] += columns * table.data_movement
-        if policies:
-            total["detection"] += columns * table.comparator
         if SignSkip() in policies and event.zero_outputs is not None:
             total["detection"] += event.accesses * event.zero_outputs.shape[1] * table.comparator
         if senses:
+            total["detection"] += columns * table.comparator
             sense_bits = min((mapping.rows * mapping.digit_max).bit_length(), adc_bits)
             whole = np.zeros(sense_bits + 1, np.int64)
             whole[-1] = event.accesses * arrays

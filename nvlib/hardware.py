@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nvlib.checks import require, require_instance, require_integer, settle
+from nvlib.checks import require, require_flag, require_instance, require_integer, settle
 from nvlib.converters import Adc, Dac
 from nvlib.devices import DeviceModel
 from nvlib.mapping import MAX_LINES, ArrayMapping
@@ -45,6 +45,10 @@ class Hardware:
         Where given, conversions really stop at the bound that the column measures.
     wires : Wires, optional
         Where given, voltage is lost along the lines of every array.
+    compensated : bool
+        Whether each layer's outputs are multiplied by one digital number, which makes up for what
+        its cells lost on the average: global drift compensation (Joshi et al. 2020). It comes from
+        a read with all rows driven, as the mean of many, set against what was asked.
     """
 
     mapping: ArrayMapping = ArrayMapping()
@@ -53,6 +57,7 @@ class Hardware:
     dac: Dac = Dac()
     sense: SenseColumn | None = None
     wires: Wires | None = None
+    compensated: bool = False
 
     def __post_init__(self) -> None:
         require_instance("mapping", self.mapping, ArrayMapping, "write ArrayMapping(...)")
@@ -68,6 +73,7 @@ class Hardware:
             require_instance("sense", self.sense, SenseColumn, "write SenseColumn()")
         if self.wires is not None:
             require_instance("wires", self.wires, Wires, "write Wires(ohm_per_segment=1.0)")
+        settle(self, compensated=require_flag("compensated", self.compensated))
         removed = self.devices.pedestal_removed or self.mapping.paired
         require(
             removed, "pedestal_removed", f"True with {self.mapping.scheme} columns", False,

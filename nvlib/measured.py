@@ -88,23 +88,25 @@ def _read_columns(
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             text = file.read(LARGEST_FILE + 1)
-        first, *rows = list(csv.reader(io.StringIO(text), strict=True)) or [[]]
+        lines = list(enumerate(csv.reader(io.StringIO(text), strict=True), start=1))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MeasurementError(f"{path}: expected a CSV file in UTF-8, received: {error}; check "
                                "the path, or export it again") from error  # fmt: skip
     most = f"at most {LARGEST_FILE} characters"
     _require(len(text) <= LARGEST_FILE, path, most, "more", "thin the table out")
+    table = [line for line in lines if not "".join(line[1]).startswith("#")]
+    (top, first), *rows = table or [(1, [])]
     header = [name.strip() for name in first]
     used = [name for name in header if name in (*required, *optional)]
     _require(
-        set(required) <= set(used) and len(set(used)) == len(used), f"{path}, row 1",
+        set(required) <= set(used) and len(set(used)) == len(used), f"{path}, row {top}",
         f"columns {', '.join(required)}" + "".join(f"[, {name}]" for name in optional),
         ", ".join(header)[:80] or "none", "name the columns so, in these units",
     )  # fmt: skip
     if ignored := [name for name in header if name not in used]:
         _warn(f"{path}: columns {', '.join(ignored)[:80]} are not used; known are {used}")
     values = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         try:
             if row:
                 cells = dict(zip(header, map(str.strip, row), strict=True))

@@ -34,8 +34,9 @@ from nvlib.steps import IMAGES, Step, is_relu, values_of
 #: Codes multiplied and summed in float32 are exact below this.
 FLOAT32_EXACT = 2**24
 #: Images are refused that lie so many ranges of the calibration outside it, or whose largest value
-#: is this share of the calibration's; they are warned of half a range outside it.
-FAR, FAINT = 4, 1 / 64
+#: is this share of the calibration's; they are warned of half a range outside it. Fewer values than
+#: MANY may be small by chance.
+FAR, FAINT, MANY = 4, 1 / 64, 64
 #: Digits 0 to 9 of a 5 x 7 dot-matrix font: rows from top to bottom, 5 bits each.
 FONT = (
     "0e11131519110e 040c040404040e 0e11010204081f 1f02040201110e 02060a121f0202",
@@ -48,12 +49,6 @@ class LayerSpec:
     """Shape of one layer: a convolution, or a linear layer where `kernel` is empty.
 
     Kernel, padding, stride and dilation are height and width, in pixels.
-
-    Examples
-    --------
-    >>> spec = LayerSpec("conv", 3, 8, kernel=(3, 3), stride=(2, 2))
-    >>> spec.rows, spec.weight_shape, spec.output_sides(28, 28)
-    (27, (8, 3, 3, 3), (13, 13))
     """
 
     name: str  # path of the module in its network
@@ -216,15 +211,15 @@ class QuantizedNetwork:
             return images.numpy()
         (low, high), (least, most) = self.image_range, (float(images.min()), float(images.max()))
         outside = max(low - least, most - high) / (high - low or abs(high) or 1)
-        peak, known = max(-least, most), max(-low, high)
+        peak = max(-least, most) / max(-low, high) if images.numel() >= MANY and low < high else 1
         wanted, found = (
             f"values like the calibration's {low:g} to {high:g}",
             f"{least:g} to {most:g}",
         )
         mend = "scale them alike, or replace(network, image_range=None)"
-        far = outside > FAR or 0 < peak < FAINT * known
+        far = outside > FAR or 0 < peak < FAINT
         require(not far, "images", wanted, found, mend)
-        if outside > 0.5 or peak == 0 < known:
+        if outside > 0.5 or peak == 0:
             warnings.warn(f"images: expected {wanted}, received {found}; {mend}", stacklevel=3)
         return images.numpy()
 

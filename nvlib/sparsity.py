@@ -37,7 +37,10 @@ class Access:
 class Policy(Protocol):
     """One mechanism."""
 
-    senses: bool
+    @property
+    def senses(self) -> bool:
+        """Whether it needs the sense column."""
+        ...
 
     def bound(self, access: Access) -> np.ndarray:
         """Largest column sum that is possible: broadcasts to (sums, columns); 0 needs none."""
@@ -46,9 +49,12 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class ZeroSkip:
-    """No active row, so no current in the sense column: nothing is converted."""
+    """No active row, so no current in the sense column: nothing is converted.
 
-    senses = True
+    Digital logic that sees the drivers' bits knows it without sensing (`senses` False).
+    """
+
+    senses: bool = True
 
     def bound(self, access: Access) -> np.ndarray:
         return np.where(access.digit_sums == 0, 0, NO_BOUND)

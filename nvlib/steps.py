@@ -81,18 +81,16 @@ class Step:
             values[self.name] = getattr(args[0], self.target)(*args[1:], **kwargs)
         else:
             values[self.name] = self.target(*args, **kwargs)
+        self.drop(values)
+
+    def drop(self, values: dict[str, Any]) -> None:
+        """Drop what no later step takes."""
         for name in self.forget:
             del values[name]
 
 
 def filled(argument: Any, values: Mapping[str, Any]) -> Any:
-    """An argument with every `Value` in it replaced.
-
-    Examples
-    --------
-    >>> filled((Value("x"), [1, Value("y")], slice(None)), {"x": 7, "y": 8})
-    (7, [1, 8], slice(None, None, None))
-    """
+    """An argument with every `Value` in it replaced."""
     if isinstance(argument, Value):
         return values[argument.name]
     if isinstance(argument, (tuple, list)):
@@ -103,13 +101,7 @@ def filled(argument: Any, values: Mapping[str, Any]) -> Any:
 
 
 def values_of(argument: Any) -> list[str]:
-    """Names of the values in an argument, in order.
-
-    Examples
-    --------
-    >>> values_of(((Value("x"), [Value("y")]), {"dim": 1}))
-    ['x', 'y']
-    """
+    """Names of the values in an argument, in order."""
     if isinstance(argument, Value):
         return [argument.name]
     items = argument.values() if isinstance(argument, Mapping) else argument
@@ -119,11 +111,7 @@ def values_of(argument: Any) -> list[str]:
 
 
 def is_relu(step: Step) -> bool:
-    """Whether a step is a ReLU, written as a module, a function or a method.
-
-    >>> is_relu(Step("y", "function", torch.relu)), is_relu(Step("relu", "layer", "relu"))
-    (True, False)
-    """
+    """Whether a step is a ReLU, written as a module, a function or a method."""
     relu = isinstance(step.target, nn.ReLU) or step.target in (torch.relu, F.relu, "relu", "relu_")
     return relu and step.kind != "layer"  # whose target is a name
 
@@ -132,12 +120,6 @@ def written(steps: tuple[Step, ...]) -> tuple[list[dict[str, Any]], dict[str, np
     """Steps as plain data for JSON, and the tensors of their modules.
 
     A module of the user's own class, or anything else that is not listed here, is refused.
-
-    Examples
-    --------
-    >>> facts, tensors = written((Step("y", "function", torch.flatten, (Value("x"), 1)),))
-    >>> facts[0]["target"], facts[0]["args"]
-    ('torch.flatten', {'tuple': [{'value': 'x'}, 1]})
     """
     facts: list[dict[str, Any]] = []
     tensors: dict[str, np.ndarray] = {}
@@ -156,14 +138,7 @@ def written(steps: tuple[Step, ...]) -> tuple[list[dict[str, Any]], dict[str, np
 
 
 def read(facts: list[dict[str, Any]], tensors: Mapping[str, np.ndarray]) -> tuple[Step, ...]:
-    """Inverse of `written`.
-
-    Examples
-    --------
-    >>> step = Step("y", "module", nn.MaxPool2d(2), (Value("x"),))
-    >>> read(*written((step,)))[0].target
-    MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
-    """
+    """Inverse of `written`."""
     steps = []
     for fact in facts:
         target = fact["target"]

@@ -31,14 +31,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     ------
     OSError
         If the disk is full or the folder cannot be written.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_whole(Path(folder) / "a.bin", lambda path: path.write_bytes(b"whole"))
-    ...     (Path(folder) / "a.bin").read_bytes()
-    b'whole'
     """
     temporary = None
     try:
@@ -61,27 +53,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_text(Path(folder) / "a.txt", "whole")
-    ...     (Path(folder) / "a.txt").read_text()
-    'whole'
-    """
+    """Write `text` to `path`, whole or not at all."""
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Signed codes as a dense stream of `bits`-bit numbers, most significant bit first.
-
-    Examples
-    --------
-    >>> unpack_codes(pack_codes(np.array([-3, 0, 3], np.int8), 3), 3, (3,))
-    array([-3,  0,  3], dtype=int8)
-    """
+    """Signed codes as a dense stream of `bits`-bit numbers, most significant bit first."""
     unsigned = (codes.astype(np.int16).ravel() + 2 ** (bits - 1)).clip(0, 2**bits - 1)
     if bits == 1:  # -1 and +1 are stored as 0 and 1
         unsigned = (codes.ravel() > 0).astype(np.int16)
@@ -89,13 +66,7 @@ def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def unpack_codes(stream: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Inverse of `pack_codes`.
-
-    Examples
-    --------
-    >>> unpack_codes(np.array([0b01101100], np.uint8), 2, (4,))
-    array([-1,  0,  1, -2], dtype=int8)
-    """
+    """Inverse of `pack_codes`."""
     digits = np.unpackbits(stream, count=bits * int(np.prod(shape))).reshape(-1, bits)
     unsigned = digits.astype(np.int16) @ (1 << np.arange(bits - 1, -1, -1))
     signed = 2 * unsigned - 1 if bits == 1 else unsigned - 2 ** (bits - 1)
@@ -106,27 +77,14 @@ def write(
     path: Path, facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str],
 ) -> None:  # fmt: skip
-    """Write facts and tensors, and words about them, to one file, whole or not at all.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write(Path(folder) / "a", {"x": 1}, {"t": np.zeros(2)}, {})
-    ...     read(Path(folder) / "a", lambda facts, tensors: (facts["x"], tensors["t"].size))
-    (1, 2)
-    """
+    """Write facts and tensors, and words about them, to one file, whole or not at all."""
     content = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     words = {**metadata, "nvlib": json.dumps(facts, separators=(",", ":"))}
     write_whole(path, lambda place: place.write_bytes(save(content, words)))
 
 
 def read_metadata(content: bytes) -> dict[str, str]:
-    """What was written beside the tensors; ValueError if this is no safetensors file.
-
-    Examples
-    --------
-    >>> read_metadata(save({"t": np.zeros(1)}, {"epochs": "6"}))
-    {'epochs': '6'}
-    """
+    """What was written beside the tensors; ValueError if this is no safetensors file."""
     try:
         length = int.from_bytes(content[:8], "little")
         return json.loads(content[8 : 8 + length]).get("__metadata__", {})
@@ -141,10 +99,6 @@ def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarra
     """What `make` makes of the facts and tensors of a file, or of its content.
 
     ValueError if the file holds something else, or lacks something.
-
-    >>> content = save({"t": np.zeros(2)}, {"nvlib": "[7]"})
-    >>> read(content, lambda facts, tensors: (facts, tensors["t"].size))
-    ([7], 2)
     """
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
@@ -161,13 +115,7 @@ def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarra
 
 
 def plain(value: Any, known: Mapping[str, type]) -> Any:
-    """A tree of dataclasses as data for JSON; refused are other classes than those `known`.
-
-    Examples
-    --------
-    >>> plain((RangeVariation(0.1), 2), {"RangeVariation": RangeVariation})
-    [{'is': 'RangeVariation', 'sigma': 0.1}, 2]
-    """
+    """A tree of dataclasses as data for JSON; refused are other classes than those `known`."""
     if is_dataclass(value):
         kind = type(value).__name__
         mend = "a file can hold nothing else; pickle the chip instead"
@@ -182,13 +130,7 @@ def plain(value: Any, known: Mapping[str, type]) -> Any:
 
 
 def restored(data: Any, known: Mapping[str, type]) -> Any:
-    """Inverse of `plain`; sequences become tuples.
-
-    Examples
-    --------
-    >>> restored({"is": "RangeVariation", "sigma": 0.1}, {"RangeVariation": RangeVariation})
-    RangeVariation(sigma=0.1)
-    """
+    """Inverse of `plain`; sequences become tuples."""
     if isinstance(data, list):
         return tuple(restored(item, known) for item in data)
     if not isinstance(data, dict):

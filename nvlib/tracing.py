@@ -76,6 +76,10 @@ def trace(
             f"add and concat, received {'; '.join(unknown[:3])}{more}; replace them, or leave "
             "modules digital with digital=(path, ...)"
         )
+    for node in traced.graph.nodes:
+        module = traced.get_submodule(node.target) if node.op == "call_module" else None
+        if isinstance(module, ARRAY_MODULES):  # whose input may be written input=x
+            node.args, node.kwargs = (*node.args, *node.kwargs.values()), {}
     _write_shared_modules_twice(traced)
     traced = fuse(traced, inplace=True, no_trace=True)  # type: ignore[assignment]
     if images is not None:
@@ -204,22 +208,25 @@ def _try(traced: fx.GraphModule, model: nn.Module, images: torch.Tensor) -> None
     noise = torch.rand((PROBES, *images.shape[1:]), generator=torch.Generator().manual_seed(0))
     images = torch.cat([images, images.min() + (images.max() - images.min()) * noise])
     nodes = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
-    whole, fewer = (_values(traced, nodes, batch) for batch in (images, images.flip(0)[:-1]))
-    for node, one, other in zip(nodes, whole, fewer):
-        if not isinstance(one, torch.Tensor):
+    batches = images, images.flip(0)[:-1], images[-1:]
+    whole, fewer, alone = (_values(traced, nodes, batch) for batch in batches)
+    for node, value, *others in zip(nodes, whole, fewer, alone):
+        if not isinstance(value, torch.Tensor):
             continue
         place = _place(node, traced)
-        finite = bool(torch.isfinite(one).all())
+        finite = bool(torch.isfinite(value).all())
         require(finite, place, "finite values", "NaN or infinity", "check the weights and images")
-        same = one.numel() % len(images) == 0 and _close(
-            one.reshape(len(images), -1).flip(0)[:-1].flatten(), other.flatten()
-        )
+        same = value.numel() % len(images) == 0
+        if same:
+            each = value.reshape(len(images), -1)
+            wanted = each.flip(0)[:-1].flatten(), each[-1]
+            same = all(_close(one, other.flatten()) for one, other in zip(wanted, others))
         mend = (
             "leave the first axis to the images, write F.dropout(x, training=self.training), keep "
             "statistics in BatchNorm"
         )
-        wanted = "for each image the same in any batch, every time"
-        require(same, place, wanted, "what depends on the other images or on chance", mend)
+        expected = "for each image the same in any batch, every time"
+        require(same, place, expected, "what depends on the other images or on chance", mend)
     own = copy.deepcopy(model).double()(images.clone())
     mend = "write its layers out in forward(), or leave them digital"
     same = _close(whole[-1], own, FOLDED)

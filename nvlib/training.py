@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from nvlib.arrays import held_codes
-from nvlib.checks import require, require_integer, require_number, settle
+from nvlib.checks import require, require_instance, require_integer, require_number, settle
 from nvlib.hardware import Hardware
 from nvlib.network import QuantizedNetwork, as_images, as_labels
 from nvlib.quantization import FakeQuantized
@@ -64,6 +64,9 @@ def train(
     >>> network(torch.eye(2)).argmax(dim=1)
     tensor([0, 1])
     """
+    require_instance("network", network, nn.Module, "pass a torch network")
+    recipe = require_instance("recipe", recipe, Recipe, "write Recipe(epochs=3)")
+    seed = require_integer("seed", seed, 0, 2**63)
     images = as_images(images)
     labels = as_labels(labels, len(images))
     enough, wanted = len(images) >= recipe.batch, f"at least {recipe.batch} for one step"
@@ -136,11 +139,13 @@ def fine_tune(
     labels = as_labels(labels, len(images))
     network = FakeQuantized(model, images[:CALIBRATION_IMAGES], precision, **choices)
     if hardware is not None:
+        hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
         errors = WriteErrors(hardware, seed)
         for layer in network.layers.values():
             layer.disturb = errors
     name = f"{'noise-aware' if hardware is not None else 'fine-tune'} {precision}"
-    train(network, images, labels, recipe or TUNING, seed, device, progress, name)
+    recipe = TUNING if recipe is None else recipe
+    train(network, images, labels, recipe, seed, device, progress, name)
     return network.freeze()
 
 
@@ -150,12 +155,6 @@ class WriteErrors:
     The weights of each step are those that freshly written cells hold; gradients go to the
     weights that were asked for (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9). Of the
     hardware, mapping and devices count; read noise and converters are left out.
-
-    Examples
-    --------
-    >>> errors = WriteErrors(Hardware(), seed=0)
-    >>> errors(torch.tensor([[1.0, -2.0]]), Precision(3, 3))  # ideal devices make none
-    tensor([[0., 0.]])
     """
 
     def __init__(self, hardware: Hardware, seed: int) -> None:

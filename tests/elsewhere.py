@@ -14,7 +14,19 @@ import torch
 
 from artifact import sweep
 from artifact.paths import ROOT
-from artifact.studies import common, precision, requirements, residual, sampling, sparsity
+from artifact.studies import (
+    beyond,
+    common,
+    compromise,
+    decomposition,
+    one_hardware,
+    precision,
+    region,
+    requirements,
+    residual,
+    sampling,
+    sparsity,
+)
 from artifact.studies.nonidealities import NONIDEALITIES
 from nvlib import Chip, QuantizedNetwork, chip
 
@@ -22,7 +34,11 @@ from nvlib import Chip, QuantizedNetwork, chip
 STUDIES = (
     (precision.quantized_point, precision.seed_points("embedded", 100)),
     (precision.chip_point, precision.seed_points("embedded", 30)),
-    (precision.cost_point, precision.cost_points("embedded", 20, 2)),
+    (compromise.point, compromise.points("embedded", 20, 20, 2)),
+    (decomposition.point, decomposition.points("embedded", 4)),
+    (decomposition.draw_point, decomposition.draw_points("embedded", 4)),
+    (decomposition.single_point, decomposition.single_points("embedded", 4)),
+    (one_hardware.point, one_hardware.points("embedded", 10, 20, 2, 1)),
     (requirements.trial_loss, [
         point | {"precision": point.pop("precisions").split()[0], "trial": point.pop("trials"),
                  "size": NONIDEALITIES[point["nonideality"]].size(0)}
@@ -30,10 +46,10 @@ STUDIES = (
             ["range variation", "read noise", "ADC INL"], "embedded", 1.0, images=8)]),
     (sparsity.saving_point, sparsity.points("embedded", 10, (64, 128))),
     (sparsity.zeros_point, sparsity.points("embedded", 10, (128,))),
-    (sparsity.region_point, sparsity.region_points("embedded", 2)),
-    (sparsity.tornado_point, sparsity.tornado_points("embedded", 2)),
+    (region.region_point, region.region_points("embedded", 2)),
+    (region.tornado_point, region.tornado_points("embedded", 2)),
     (sparsity.guard_point, sparsity.guard_points("embedded", 10, 2)),
-    (sparsity.beyond_point, sparsity.beyond_points("embedded", 10)),
+    (beyond.point, beyond.points("embedded", 10)),
     (residual.step_point, residual.step_points("embedded", 50)),
     (residual.chip_point, residual.chip_points("embedded", 10, 2)),
     (residual.device_point, residual.device_points("embedded", 10, 2)),

@@ -1,12 +1,14 @@
 """Tables to figures. Nothing is computed here but positions on paper; one module a subject."""
 
-from artifact.figures.accuracy import compromise, one_image, precision_sweep
+from artifact.figures.accuracy import certainty, compromise, converters, one_image, precision_sweep
 from artifact.figures.energy import (
     adc_reduction,
     beyond,
+    draws,
     efficiency,
     energy_breakdown,
     guard_rows,
+    parts,
     planes,
     region,
     resolved_bits,
@@ -18,8 +20,9 @@ from artifact.figures.style import COLOURS, MAIN, note, save, supplement
 from artifact.figures.tolerance import requirements, trend
 
 __all__ = [
-    "COLOURS", "MAIN", "adc_reduction", "beyond", "compromise", "efficiency",
+    "COLOURS", "MAIN", "adc_reduction", "beyond", "certainty", "compromise",
+    "converters", "draws", "efficiency",
     "energy_breakdown", "guard_rows", "layer_costs", "measured_device", "note", "one_image",
-    "pipeline", "planes", "precision_sweep", "region", "requirements", "resolved_bits",
+    "parts", "pipeline", "planes", "precision_sweep", "region", "requirements", "resolved_bits",
     "save", "supplement", "tornado", "trend", "zeros",
 ]  # fmt: skip

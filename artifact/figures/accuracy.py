@@ -10,7 +10,15 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from artifact import claims
-from artifact.figures.style import COLOURS, MARKERS, PAGE, new_figure, paper_star
+from artifact.figures.style import COLOURS, MAIN, MARKERS, PAGE, log_ticks, new_figure, paper_star
+
+#: Recipes in the order they are drawn, and their names where there is little room.
+ORDER = {"ptq": "after\ntraining", "plain": "plain", "qat": "aware"}
+#: Of recipes and of kinds of converters (Okabe-Ito).
+RECIPE_COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#000000")
+#: Points below floating point that the white line of the grid is drawn at.
+EDGE_POINTS = 0.5
+LOWEST = 97.0  # accuracy (%) that a compromise is looked for above
 
 
 def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) -> Figure:
@@ -35,40 +43,38 @@ def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) ->
     return figure
 
 
-def precision_sweep(grid: pd.DataFrame, seeds: pd.DataFrame, contour: float) -> Figure:
-    """Heat map of the W x A grid with an iso-accuracy contour; the studied precisions by seed."""
-    figure, (left, right) = new_figure(PAGE, 3.1, 1, 2, width_ratios=(1.25, 1))
-    table = grid.assign(
-        W=grid["precision"].str[1].astype(int), A=grid["precision"].str[3].astype(int),
-        accuracy=100 * grid["correct"] / grid["images"],
-    )  # fmt: skip
-    square = table.pivot(index="W", columns="A", values="accuracy").sort_index(ascending=False)
-    sns.heatmap(
-        square, ax=left, annot=True, fmt=".1f", cmap="cividis", vmin=95.5, vmax=99.5,
-        annot_kws={"size": 6}, linewidths=0.4,
-        cbar_kws={"label": "accuracy (%)"},
-    )  # fmt: skip
-    _edge(left, square.to_numpy() >= contour)
-    left.set(xlabel=f"activation bits A (white line: {contour:.2f} %)", ylabel="weight bits W")
-    left.tick_params(rotation=0)
-    comparable = (grid["dataset"] == "mnist").all()
-    order = [name for name in COLOURS if name in set(seeds["precision"])]
-    engines = list(dict.fromkeys(seeds["engine"]))
-    for place, name in enumerate(order):
-        for number, engine in enumerate(engines):
-            rows = seeds[(seeds["precision"] == name) & (seeds["engine"] == engine)]
-            shares = 100 * rows["correct"] / rows["images"]
-            shift = 0.3 * (number - (len(engines) - 1) / 2)
-            right.plot(
-                np.full(len(shares), place + shift), shares, MARKERS[name], color=COLOURS[name],
-                mfc="white" if number else COLOURS[name], ls="none", alpha=0.8,
-                label=engine if place == 0 else None,
-            )  # fmt: skip
-    if comparable:
-        paper_star(right, order.index("W4A3"), 100 * claims.paper("C1"), "paper, W4A3")
-    right.set(xlabel="precision", ylabel="accuracy (%)")
-    right.set_xticks(range(len(order)), order)
-    right.legend(loc="lower left", title="one mark per training seed", title_fontsize=6.5)
+def precision_sweep(grid: pd.DataFrame, title: str) -> Figure:
+    """The W x A grid after training and with training, and W4A3 of every recipe by seed."""
+    figure, panels = new_figure(PAGE, 3.0, 1, 3, title=title, width_ratios=(1, 1.25, 0.75))
+    shares = grid.assign(accuracy=100 * grid["correct"] / grid["images"])
+    floats = shares[shares["precision"] == "float"].set_index("training")["accuracy"]
+    networks = shares[shares["precision"] != "float"]
+    for axes, training in zip(panels[:2], ("ptq", "qat"), strict=True):
+        mine = networks[networks["training"] == training]
+        mean = mine.groupby("precision")["accuracy"].mean().reset_index()
+        mean = mean.assign(
+            W=mean["precision"].str[1].astype(int), A=mean["precision"].str[3].astype(int)
+        )
+        square = mean.pivot(index="W", columns="A", values="accuracy").sort_index(ascending=False)
+        sns.heatmap(
+            square, ax=axes, annot=True, fmt=".1f", cmap="cividis", vmin=95.5, vmax=99.5,
+            annot_kws={"size": 5}, linewidths=0.3, cbar=training == "qat",
+            cbar_kws={"label": "accuracy (%)"},
+        )  # fmt: skip
+        _edge(axes, square.to_numpy() >= floats.loc["qat"].mean() - EDGE_POINTS)
+        axes.set(xlabel="activation bits A", ylabel="weight bits W", title=claims.RECIPES[training])
+        axes.tick_params(rotation=0)
+    last, order = panels[2], [name for name in ORDER if name in set(networks["training"])]
+    mine = networks[networks["precision"] == "W4A3"]
+    for place, training in enumerate(order):
+        values = mine.loc[mine["training"] == training, "accuracy"]
+        last.plot(np.full(len(values), place), values, MARKERS["W4A3"], color=COLOURS["W4A3"],
+                  ls="none", alpha=0.8)  # fmt: skip
+        if (grid["dataset"] == "mnist").all():
+            paper_star(last, place, 100 * claims.paper("C1"), "paper" if not place else "")
+    last.set(ylabel="accuracy at W4A3 (%)", xlim=(-0.5, len(order) - 0.5))
+    last.set_xticks(range(len(order)), [ORDER[name] for name in order])
+    last.legend(loc="upper left")
     return figure
 
 
@@ -85,21 +91,78 @@ def _edge(axes: Any, inside: np.ndarray) -> None:
                 axes.plot(*line, color="white", lw=2)
 
 
-def compromise(
-    choices: pd.DataFrame, fronts: dict[str, pd.DataFrame], threshold: float, label: str
-) -> Figure:
-    """Accuracy against energy and against cells; the Pareto fronts; what the rule asks for."""
-    figure, panels = new_figure(PAGE, 2.7, 1, 2, sharey=True)
-    names = {"energy_nj": "energy per inference (nJ)", "cells": "cells"}
-    for axes, (cost, front) in zip(panels, fronts.items(), strict=True):
-        axes.plot(choices[cost], choices["accuracy"], "o", color="#bbbbbb", ms=2.5,
-                  label="other precisions")  # fmt: skip
-        axes.plot(front[cost], front["accuracy"], color="black", lw=0.8, label="Pareto front")
-        for name in [name for name in COLOURS if name in choices.index]:
-            row = choices.loc[name]
-            axes.plot(row[cost], row["accuracy"], MARKERS[name], color=COLOURS[name], label=name)
-        axes.axhline(threshold, ls=":", color="black", lw=0.8, label=label)
-        axes.set(xscale="log", xlabel=names[cost], ylim=(96.5, 99.6))
-    panels[0].set(ylabel="accuracy (%)")
-    panels[1].legend(loc="lower right", ncols=2)
+def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title: str) -> Figure:
+    """Accuracy against energy of the same chip for each recipe, its front, and what is asked for.
+
+    Parameters
+    ----------
+    tables : dict
+        Recipe -> choices by precision.
+    floors : dict
+        Recipe -> accuracy (%) that the stated rule asks for.
+    """
+    figure, panels = new_figure(PAGE, 2.8, 1, len(tables), title=title, sharey=True, squeeze=False)
+    for axes, (training, table) in zip(panels[0], tables.items(), strict=True):
+        ordered = table.sort_values(["energy_nj", "accuracy"], ascending=[True, False])
+        best = ordered["accuracy"].cummax().shift(fill_value=-np.inf)
+        line = ordered[ordered["accuracy"] > best]
+        axes.plot(line["energy_nj"], line["accuracy"], color="black", lw=0.8, label="front")
+        for name, row in table.iterrows():
+            axes.plot(row["energy_nj"], row["accuracy"], MARKERS.get(name, "."),
+                      color=COLOURS.get(name, "#999999"))  # fmt: skip
+            if name in line.index or name in MAIN:
+                axes.annotate(f" {name}", (row["energy_nj"], row["accuracy"]), fontsize=5.5,
+                              va="top", annotation_clip=True)  # fmt: skip
+        axes.axhline(floors[training], ls=":", color="black", lw=0.8, label="asked for")
+        axes.set(xscale="log", xlabel="energy per inference (nJ)", title=claims.RECIPES[training],
+                 ylim=(LOWEST, 99.6))  # fmt: skip
+    panels[0, 0].set(ylabel="accuracy on that chip (%)")
+    panels[0, -1].legend(loc="lower right")
+    return figure
+
+
+def certainty(table: pd.DataFrame, title: str) -> Figure:
+    """How often W4A3 is the cheapest within a tolerance, by recipe and scheme."""
+    schemes = list(dict.fromkeys(table["scheme"]))
+    figure, panels = new_figure(PAGE, 2.4, 1, len(schemes), title=title, sharey=True, squeeze=False)
+    for axes, scheme in zip(panels[0], schemes, strict=True):
+        for place, training in enumerate(ORDER):
+            rows = table[(table["scheme"] == scheme) & (table["training"] == training)]
+            if not len(rows):
+                continue
+            shares = rows[rows["precision"] == "W4A3"].set_index("tolerance")["share"]
+            shares = shares.reindex(sorted(set(rows["tolerance"])), fill_value=0.0)
+            axes.plot(shares.index, 100 * shares, "osD"[place], ls="-",
+                      color=RECIPE_COLOURS[place], label=claims.RECIPES[training])  # fmt: skip
+        axes.set(xlabel="points below floating point allowed", title=claims.SCHEMES[scheme],
+                 ylim=(-4, 104))  # fmt: skip
+    panels[0, 0].set(ylabel="samples that pick W4A3 (%)")
+    panels[0, 0].legend(loc="upper left")
+    return figure
+
+
+def converters(table: pd.DataFrame, title: str) -> Figure:
+    """Energy against accuracy on chip, one mark a precision and one line a kind of converter."""
+    figure, axes = new_figure(PAGE, 3.3, title=title)
+    shown = table[table["precision"].isin(COLOURS) & (table["accuracy"] >= LOWEST)]
+    for kind, colour in zip(dict.fromkeys(table["converter"]), RECIPE_COLOURS, strict=False):
+        rows = shown[shown["converter"] == kind].sort_values("energy_nj")
+        axes.plot(rows["energy_nj"], rows["accuracy"], color=colour, lw=0.8, label=kind)
+        for row in rows.itertuples():
+            axes.plot(row.energy_nj, row.accuracy, MARKERS[row.precision], color=colour,
+                      mfc="white" if "least" in kind else colour)  # fmt: skip
+            if row.precision not in MAIN:
+                continue
+            below = kind in ("3 bits", "4 bits")
+            axes.annotate(f"{row.precision}\n{row.energy_nj:.0f} nJ",
+                          (row.energy_nj, row.accuracy), (0, -5 if below else 5),
+                          textcoords="offset points", fontsize=5, color=colour, ha="center",
+                          va="top" if below else "bottom")  # fmt: skip
+    axes.set(xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy on that chip (%)")
+    axes.margins(y=0.25)
+    low, high = shown["energy_nj"].min(), shown["energy_nj"].max()
+    ticks = log_ticks(low, high)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="converters", title_fontsize=7)
     return figure

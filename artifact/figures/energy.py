@@ -188,7 +188,7 @@ def beyond(table: pd.DataFrame) -> Figure:
     """ADC saving against accuracy of every option beyond the default controller."""
     figure, panels = new_figure(PAGE, 2.9, 1, 2, sharey=True)
     options = list(dict.fromkeys(table["option"]))
-    marks = dict(zip(options, "osD^vPX<>*", strict=True))
+    marks = dict(zip(options, "osD^vPX<>*h", strict=True))
     for axes, (name, rows) in zip(panels, table.groupby("precision", sort=False), strict=True):
         for row in rows.itertuples():
             axes.plot(100 * row.adc_saving, 100 * row.accuracy, marks[row.option],
@@ -249,4 +249,43 @@ def tornado(table: pd.DataFrame) -> Figure:
                 paper_star(axes, factor * claims.paper(f"{claim}_{name}"), -0.8)
             axes.set(xlabel=f"{label}, {name}", ylim=(-1.3, len(constants) - 0.5))
     panels[0, 0].set_yticks(range(len(constants)), rows["label"])
+    return figure
+
+
+def parts(steps: pd.DataFrame, title: str) -> Figure:
+    """Saving of each mechanism with those before it, gross and net of detection."""
+    figure, panels = new_figure(PAGE, 2.3, 1, 2, title=title, sharey=True)
+    for axes, (name, rows) in zip(panels, steps.groupby("precision", sort=False), strict=True):
+        rows = rows[rows["against"] == "nothing"]
+        places = range(len(rows))
+        axes.bar(places, 100 * rows["net"], 0.6, color=COLOURS[name], label="net of detection")
+        axes.bar(places, 100 * (rows["saving"] - rows["net"]), 0.6, 100 * rows["net"], fill=False,
+                 edgecolor=COLOURS[name], label="taken by detection")  # fmt: skip
+        for place, row in zip(places, rows.itertuples(), strict=True):
+            axes.annotate(f"{row.gain:.2f} x", (place, 100 * row.saving + 1.5), ha="center",
+                          fontsize=6.5)  # fmt: skip
+        axes.set_xticks(places, [text.replace(", ", ",\n") for text in rows["mechanism"]])
+        axes.set(xlabel=f"{name}; gain above each bar", ylim=(0, 100))
+        axes.legend(loc="upper left")
+    panels[0].set(ylabel="ADC energy saved (%)")
+    return figure
+
+
+def draws(table: pd.DataFrame, title: str) -> Figure:
+    """Savings and gains under laws and constants of the literature, one point a draw."""
+    figure, panels = new_figure(PAGE, 2.8, 1, 2, title=title)
+    pairs = (("saving", 100.0, "ADC energy saved (%)", "C5"),
+             ("gain", 1.0, "energy-efficiency gain (x)", "C6"))  # fmt: skip
+    for axes, (what, factor, label, claim) in zip(panels, pairs, strict=True):
+        for training, colour in (("qat", "#CFCFCF"), ("ptq", "#67BDF0")):
+            rows = table[table["training"] == training]
+            axes.plot(factor * rows[f"{what}_W8A8"], factor * rows[f"{what}_W4A3"], ".", ms=2.5,
+                      color=colour, label={"qat": "quantization-aware", "ptq": "after training"}
+                      [training])  # fmt: skip
+        if (table["dataset"] == "mnist").all():
+            star = [factor * claims.paper(f"{claim}_{name}") for name in ("W8A8", "W4A3")]
+            paper_star(axes, *star)
+        axes.set(xlabel=f"{label}, W8A8", ylabel=f"{label}, W4A3")
+    panels[1].set(xscale="log")
+    panels[0].legend(loc="lower right")
     return figure

@@ -6,9 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from artifact import data
-from artifact.checkpoints import CheckpointName, load_quantized, read_manifest
+from artifact.checkpoints import (
+    CheckpointName,
+    load_float,
+    load_quantized,
+    read_manifest,
+)
 from artifact.paths import CHECKPOINTS, ROOT
 from artifact.recipes import CALIBRATION_IMAGES, SEEDS
 from nvlib import Adc, ArrayMapping, Chip, Hardware, Precision, QuantizedNetwork, calibrate
@@ -39,7 +45,9 @@ def training_seeds(
 ) -> tuple[int, ...]:
     """Seeds that a precision's networks were trained with."""
     manifest = read_manifest(ROOT / checkpoints)
-    names = {seed: CheckpointName(dataset, "lenet5", Precision.parse(precision), seed, training)
+    # Of quantization after training one file holds the scales of all precisions.
+    trained = None if training == "ptq" else Precision.parse(precision)
+    names = {seed: CheckpointName(dataset, "lenet5", trained, seed, training)
              for seed in SEEDS}  # fmt: skip
     return tuple(seed for seed, name in names.items() if name.path.as_posix() in manifest)
 
@@ -83,6 +91,31 @@ def default_hardware(net: QuantizedNetwork, dataset: str, rows: int = 128) -> Ha
     mapping = ArrayMapping(rows=rows, columns=rows)
     hardware = Hardware(mapping, adc=Adc(bits=adc_bits_of(str(net.precision))))
     return calibrated(net, hardware, dataset)
+
+
+def name_of(dataset: str, precision: str, seed: int, training: str) -> CheckpointName:
+    """Name of a network's checkpoint; the precision "float" is floating point.
+
+    A network quantized after training has the float network of today's recipe.
+    """
+    if precision == "float":
+        return CheckpointName(
+            dataset, "lenet5", None, seed, "plain" if training == "plain" else "qat"
+        )
+    return CheckpointName(dataset, "lenet5", Precision.parse(precision), seed, training)
+
+
+def classes(
+    dataset: str, precision: str, seed: int, training: str, checkpoints: str, pixels: np.ndarray
+) -> np.ndarray:
+    """What a network says of images, in floating point or integer arithmetic, without hardware."""
+    if precision != "float":
+        return network(dataset, precision, seed, checkpoints, training).predict(pixels)
+    name = name_of(dataset, precision, seed, training)
+    model = load_float(name, Path(ROOT / checkpoints))
+    with torch.no_grad():
+        blocks = torch.from_numpy(np.array(pixels)).float().split(500)
+        return np.concatenate([model(block).argmax(1).numpy() for block in blocks])
 
 
 def correct(chip: Chip, images: np.ndarray, labels: np.ndarray) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from artifact import explorer
-from artifact.explorer import Setting, evaluate
+from artifact.explorer import Setting, evaluate, shipped
 from nvlib import (
     ALL_POLICIES,
     AdcLaw,
@@ -19,7 +19,7 @@ from nvlib import (
 
 def test_what_is_shown_is_what_the_library_computes(network, digits):
     net, images = network("W4A3"), digits.test_images[:40]
-    found = evaluate(Setting(adc_bits=8), "embedded", images=40)
+    found = evaluate(Setting(adc_bits=8), shipped("embedded", 40))
     labels = digits.test_labels[:40]
     right = int((net.predict(images) == labels).sum())
     assert found.correct == found.ideal_correct == right  # 8 bits lose nothing
@@ -29,7 +29,7 @@ def test_what_is_shown_is_what_the_library_computes(network, digits):
 
 
 def test_precisions_without_a_checkpoint_are_quantized_after_training():
-    found = evaluate(Setting(5, 7), "embedded", images=40)
+    found = evaluate(Setting(5, 7), shipped("embedded", 40))
     assert found.trained == "quantized after training"
     assert found.ideal_correct >= 36
 
@@ -37,7 +37,7 @@ def test_precisions_without_a_checkpoint_are_quantized_after_training():
 def test_moving_a_slider_draws_the_new_setting(monkeypatch):
     shown, draw = [], explorer.draw
     monkeypatch.setattr(explorer, "draw", lambda *what: shown.append(draw(*what)) or shown[-1])
-    box = explorer.explore("embedded", images=20)
+    box = explorer.explore(shipped("embedded", 20))
     first = bytes(box.picture.value)
     assert first.startswith(b"\x89PNG")
     box.controls["adc_bits"].value = 2
@@ -45,9 +45,9 @@ def test_moving_a_slider_draws_the_new_setting(monkeypatch):
     assert bytes(box.picture.value) != first
     assert len(shown) == 3
     assert "2-bit ADC" in shown[-1].get_suptitle()
-    assert "not comparable with the paper" in shown[-1].get_suptitle()
-    whole = evaluate(Setting(adc_bits=2, partial="whole"), "embedded", images=20)
-    able = evaluate(Setting(adc_bits=2), "embedded", images=20)
+    assert "not comparable with the paper" in shown[-1].get_supxlabel()
+    whole = evaluate(Setting(adc_bits=2, partial="whole"), shipped("embedded", 20))
+    able = evaluate(Setting(adc_bits=2), shipped("embedded", 20))
     assert adc_saving(able.before, able.after) > adc_saving(whole.before, whole.after)
 
 
@@ -59,4 +59,4 @@ def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="design: expected one of"):
         Setting(design="free")
     with pytest.raises(ValueError, match="images: expected 1 to 1000 of embedded"):
-        evaluate(Setting(), "embedded", images=5000)
+        shipped("embedded", 5000)

@@ -16,7 +16,7 @@ from tests.artifact.runs import CLAIM, FULL, GRID, made
 
 def test_every_figure_and_table_is_there():
     tables = {path.stem for path in RESULTS.glob("*.csv")}
-    assert {"precision_grid", "precision_seeds", "device_requirements", "converter_requirements",
+    assert {"precision_grid", "precision_chips", "device_requirements", "converter_requirements",
             "requirements", "together",
             "zeros", "conversions", "energy", "adc_reduction", "region", "tornado", "guard_rows",
             "beyond"} <= tables  # fmt: skip

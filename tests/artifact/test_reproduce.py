@@ -30,6 +30,7 @@ from tests.faults import left_out
         (["--fast"], "unrecognized arguments: --fast"),
         (["--jobs", "0"], "expected at least 1, received 0"),
         (["--minutes", "-1"], "--minutes: expected a number above 0, received -1.0"),
+        (["--minutes", "2", "--record"], "own size, received --minutes; leave it out"),
         (["--minutes", "nan"], "--minutes: expected a number above 0, received nan"),
     ],
 )
@@ -214,8 +215,10 @@ def test_a_run_leaves_the_tree_clean_and_the_tests_of_the_record_pass_after_it(
     copy, environment = repository
     if dataset == "mnist" and data.load("auto").name != "mnist":
         pytest.skip("needs MNIST")
-    if dataset == "embedded":  # neither data nor a network
+    if dataset == "embedded":  # neither data nor a network, nor a home that can be written
         environment.pop("NVLIB_DATA_DIR", None)
+        (tmp_path / "file").write_text("in the way")
+        environment["HOME"] = str(tmp_path / "file" / "home")
         nowhere = "http://127.0.0.1:9"
         environment |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HTTPS_PROXY": nowhere,
                         "https_proxy": nowhere, "http_proxy": nowhere}  # fmt: skip
@@ -225,6 +228,7 @@ def test_a_run_leaves_the_tree_clean_and_the_tests_of_the_record_pass_after_it(
         cwd=copy, env=environment, text=True, capture_output=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("Until then: 5,000 MNIST digits" in done.stderr) == (dataset == "embedded")
     changed = subprocess.run(
         ["git", "status", "--porcelain"], cwd=copy, text=True, capture_output=True, check=True
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from artifact import claims
-from artifact.studies import common, limits, precision, requirements, sampling, trends
+from artifact.studies import common, limits, requirements, sampling, trends
 from artifact.studies.limits import CONFIDENCE, Curve
 from artifact.studies.nonidealities import AXES, NONIDEALITIES
 
@@ -189,32 +189,3 @@ def test_post_training_quantization_is_another_network_from_the_same_floats():
     assert any(
         (a.codes != b.codes).any() for a, b in zip(after.layers, trained.layers, strict=True)
     )
-
-
-def table_of(**rows):
-    columns = ["accuracy", "energy_nj", "cells"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return table.assign(arrays=1, adc_bits=4)
-
-
-def test_rules_of_decision():
-    table = table_of(
-        W8A8=(99.3, 100.0, 80), W4A3=(99.2, 10.0, 30), W2A2=(98.0, 5.0, 10), W3A3=(98.9, 12.0, 20)
-    )
-    assert list(precision.front(table, "energy_nj").index) == ["W2A2", "W4A3", "W8A8"]
-    assert precision.knee(table) == "W4A3"
-    rules = precision.rules(table, reference=99.3).set_index("rule")
-    assert rules.iloc[0].tolist() == ["W4A3", "W4A3"]
-    assert rules.loc["most accuracy per joule", "of the grid"] == "W2A2"
-    assert rules.loc["least error x energy", "of the grid"] == "W4A3"
-    assert precision.utility(table, 0.001) == "W8A8"
-    assert precision.utility(table, 10.0) == "W2A2"
-    assert precision.weights_that_choose(table, "W3A3") == "no weight"
-
-
-def test_the_compromise_is_judged_by_the_stated_rule():
-    good = table_of(W8A8=(99.3, 100.0, 80), W4A3=(99.2, 10.0, 30))
-    assert claims.judge_compromise(good, 99.3, "mnist")[0]["verdict"] == "reproduced"
-    better = pd.concat([good, table_of(W3A3=(99.1, 5.0, 20))])
-    judged = claims.judge_compromise(better, 99.3, "mnist")[0]
-    assert (judged["measured"], judged["verdict"]) == ("W3A3", "not reproduced")

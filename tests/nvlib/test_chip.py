@@ -312,3 +312,46 @@ def test_chips_read_on_a_gpu_give_the_same_bits(network, digits):
     chips = [Chip(network("W4A3"), REAL, 1, device=device) for device in ("cpu", "cuda")]
     one, other = (chip.logits(digits.test_images[:10]) for chip in chips)
     np.testing.assert_array_equal(one, other)  # integers in float64 are exact anywhere
+
+
+def test_slow_noise_is_the_same_over_an_inference_and_another_one_next_time(network, digits):
+    devices = DeviceModel(effects=(RangeVariation(0.02),), slow_noise=RangeVariation(0.05))
+    chips = [
+        Chip(network("W2A2"), Hardware(devices=devices), 4, compiled=compiled)
+        for compiled in (True, False)
+    ]
+    images = digits.test_images[:4]
+    for access in (0, 1):
+        one, other = (chip.logits(images, access=access) for chip in chips)
+        np.testing.assert_array_equal(one, other)
+        alone = np.concatenate([chips[0].logits(image[None], access=access) for image in images])
+        np.testing.assert_array_equal(one, alone)
+    chip = chips[0]
+    first, second = chip.arrays[2].conductance, chip.at(1).arrays[2].conductance
+    written = Chip(chip.network, Hardware(devices=replace(devices, slow_noise=None)), 4)
+    quiet, step = written.arrays[2].conductance, 2.0 ** chip.arrays[2].grid_bits
+    for found in (first, second):  # around the cells that were written; no cell falls below zero
+        error = (found - quiet)[chip.arrays[2].mapped.levels == 1] / step
+        assert error.std() == pytest.approx(0.05, rel=0.05)
+    assert np.corrcoef((first - quiet).ravel(), (second - quiet).ravel())[0, 1] < 0.4
+    assert written.at(1) is written
+    assert Chip(chip.network, Hardware(devices=devices), 4).at(1).digest() == chip.at(1).digest()
+    with pytest.raises(ValueError, match="access: expected an integer from 0"):
+        chip.logits(images, access=-1)
+
+
+def test_compensation_is_one_number_for_a_layer(network, digits):
+    worn = DeviceModel(20.0, (RetentionDrift(1e6, 0.05, 0.01),))
+    for scheme in ("differential", "offset", "twos-complement"):
+        hardware = Hardware(ArrayMapping(scheme=scheme), worn, compensated=True)
+        fast, slow = (Chip(network("W4A3"), hardware, 1, compiled=c) for c in (True, False))
+        images = digits.test_images[:2]
+        np.testing.assert_array_equal(fast.logits(images), slow.logits(images))
+        plain = Chip(network("W4A3"), replace(hardware, compensated=False), 1)
+        for one, other in zip(fast.arrays, plain.arrays, strict=True):
+            np.testing.assert_array_equal(one.conductance, other.conductance)
+            assert (other.correction, other.unit) == (1.0, other.lsb)
+            if scheme == "differential":
+                assert one.correction == pytest.approx((1e6 / 20) ** 0.05, rel=0.06)
+    ideal = Chip(network("W4A3"), Hardware(compensated=True))
+    assert {arrays.correction for arrays in ideal.arrays} == {1.0}

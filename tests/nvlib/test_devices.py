@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nvlib.devices import (
+    Cells,
     DeviceModel,
     EmpiricalVariation,
     LevelMeans,
@@ -18,6 +19,7 @@ from nvlib.devices import (
     RetentionDrift,
     StuckCells,
     StuckMap,
+    WriteVerify,
 )
 
 LEVELS = np.repeat([0, 1, 3], 200_000).reshape(3, -1)
@@ -153,3 +155,35 @@ def test_one_seed_one_chip():
 def test_impossible_devices_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_pulses_are_counted_and_what_is_left_is_a_truncated_normal():
+    cells = Cells(np.repeat([0, 1], 20_000), level_max=1, pedestal=0.1)
+    written = WriteVerify((0.05, 0.2), tolerance=0.05, most_pulses=3)
+    target = cells.levels + 0.1
+    held, pulses = written.write(target, cells, np.random.default_rng(0))
+    right = np.abs(held - target) <= 0.05
+    np.testing.assert_array_equal(pulses > 3, ~right)
+    for level, share in ((0, math.erf(1 / math.sqrt(2))), (1, math.erf(0.25 / math.sqrt(2)))):
+        here = cells.levels == level
+        failed = (1 - share) ** 3
+        assert (~right[here]).mean() == pytest.approx(failed, abs=0.01)
+        assert np.minimum(pulses[here], 3).mean() == pytest.approx((1 - failed) / share, rel=0.02)
+    near = held[:20_000][right[:20_000]] - 0.1
+    assert near.std() == pytest.approx(0.05 * 0.5396, rel=0.03)  # normal, cut at one sigma
+    same = DeviceModel(11.0, (written,)).program(cells.levels, 1, np.random.default_rng(0))
+    np.testing.assert_array_equal(same, np.maximum(held, 0))
+    for name, value in (("tolerance", 0.0), ("most_pulses", 0), ("pulse_j", -1.0)):
+        with pytest.raises(ValueError, match=f"{name}: expected"):
+            WriteVerify(**{"sigma": 0.1, "tolerance": 0.1, name: value})
+
+
+def test_slow_noise_has_the_spread_of_each_level():
+    devices = DeviceModel(slow_noise=RangeVariation((0.0, 0.1, 0.0, 0.3)))
+    levels = np.repeat(np.arange(4), 20_000)
+    held = devices.program(levels, 3, np.random.default_rng(0)).reshape(4, -1)
+    np.testing.assert_allclose(held.std(axis=1), [0, 0.3, 0, 0.9], rtol=0.02)
+    with pytest.raises(ValueError, match="sigma: expected one for each of 2 levels, received 4"):
+        devices.program(levels % 2, 1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="slow_noise: expected an effect, with apply"):
+        DeviceModel(slow_noise=0.1)

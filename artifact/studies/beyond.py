@@ -1,0 +1,108 @@
+"""Lossless savings that go beyond the default controller."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from artifact import data
+from artifact.studies import common
+from artifact.studies.sparsity import PRECISIONS
+from artifact.sweep import Point
+from nvlib import Adc, ArrayMapping, Chip, Hardware, QuantizedNetwork
+from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
+from nvlib.sparsity import ALL_POLICIES, SignSkip, active_rows_first, resolved_bits
+
+
+def clipped(network: QuantizedNetwork, limit: int) -> QuantizedNetwork:
+    """The network with weight codes no larger than `limit`, so that high slices are empty."""
+    layers = tuple(
+        replace(layer, codes=np.clip(layer.codes, -limit, limit)) for layer in network.layers
+    )
+    return replace(network, layers=layers)
+
+
+#: What goes beyond the default controller; see `point`.
+OPTIONS = (
+    "default", "active rows first", "clip to 3/4", "clip to 1/2", "clip to 1/4",
+    "signed-digit weights", "offset weights", "twos-complement weights", "one shot",
+    "one shot, sign skip", "oracle: bits of the code",
+)  # fmt: skip
+
+
+def points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
+    """Every option at both precisions."""
+    return [
+        {"dataset": dataset, "precision": precision, "option": option, "images": images,
+         "checkpoints": checkpoints}
+        for precision in PRECISIONS
+        for option in OPTIONS
+    ]  # fmt: skip
+
+
+def point(dataset: str, precision: str, option: str, images: int, checkpoints: str) -> Point:
+    """Accuracy, ADC saving and gain of one option, against the same images without sparsity.
+
+    The baseline is the default hardware, but for one-shot inputs, whose drivers and reads have
+    other costs: there it is one-shot hardware without sparsity.
+    """
+    net = common.network(dataset, precision, 0, checkpoints)
+    bits, (pixels, labels) = common.adc_bits_of(precision), common.test_images(dataset, images)
+    law, table = AdcLaw(), EnergyTable.load()
+    counted = pixels[: max(images // 5, 1)]
+    baseline = Chip(net, common.default_hardware(net, dataset))
+    mapping, policies = ArrayMapping(), ALL_POLICIES
+    if option.startswith("clip to"):
+        parts = {"3/4": 0.75, "1/2": 0.5, "1/4": 0.25}
+        net = clipped(net, int(parts[option.split()[-1]] * (net.precision.weight_max + 1)) - 1)
+    elif option.endswith("weights"):
+        mapping = ArrayMapping(scheme=option.split()[0])
+    elif option.startswith("one shot"):
+        w, a = net.precision.weight_bits, net.precision.activation_bits
+        mapping = ArrayMapping(cell_bits=w - 1, dac_bits=a)
+        policies += (SignSkip(),) if "sign" in option else ()
+    hardware = common.calibrated(net, Hardware(mapping, adc=Adc(bits=bits)), dataset)
+    chip = Chip(net, hardware)
+    if option.startswith("one shot"):
+        baseline = chip
+    before = inference_energy(baseline.events(counted), (), bits, law, table)
+    orders = None
+    if option == "active rows first":
+        orders = active_rows_first(chip, data.load(dataset).train_images[:200])
+    events = chip.events(counted, orders)
+    after = inference_energy(events, policies, bits, law, table)
+    if option.startswith("oracle"):
+        after |= {"adc": _oracle_pj(chip, counted, bits, law, table), "detection": 0.0}  # fmt: skip
+    return {
+        "accuracy": common.correct(chip, pixels, labels) / images,
+        "adc_saving": adc_saving(before, after), "efficiency_gain": efficiency_gain(before, after),
+    }  # fmt: skip
+
+
+def _oracle_pj(chip: Chip, images: np.ndarray, bits: int, law: AdcLaw, table: EnergyTable) -> float:
+    """ADC energy of an inference if each conversion took just the bits of its code."""
+    ideal = Chip(chip.network, Hardware(chip.hardware.mapping)).events(images, column_sums=True)
+    total = 0.0
+    for arrays, event in zip(chip.arrays, ideal, strict=True):
+        assert event.column_sums is not None
+        needed = resolved_bits(np.arange(len(event.column_sums)), arrays.lsb, bits)
+        counts = np.bincount(needed, event.column_sums, minlength=bits + 1)
+        total += law.conversions_pj(counts, bits, table)
+    return total / len(images)
+
+
+def sentence(options: pd.DataFrame) -> str:
+    """What the default saves, what an oracle would, and what comes nearest without loss."""
+    parts = []
+    for name, rows in options.groupby("precision", sort=False):
+        saved = rows.set_index("option")["adc_saving"]
+        right = rows.set_index("option")["accuracy"]
+        fair = saved[(right >= right["default"]) & ~saved.index.str.startswith("oracle")]
+        parts.append(
+            f"at {name} the default saves {100 * saved['default']:.0f} % of the converters' "
+            f"energy, the oracle {100 * saved['oracle: bits of the code']:.0f} %, and the most "
+            f"that loses no image here is {100 * fair.max():.0f} % ({fair.idxmax()})"
+        )
+    return f"{'; '.join(parts).replace('at ', 'At ', 1)}."

@@ -1,0 +1,77 @@
+"""One reading of the hardware behind the abstract, and the four numbers of C5 and C6 under it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from artifact.studies import common
+from artifact.sweep import Point
+from nvlib import Adc, ArrayMapping, Chip, Hardware
+from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
+from nvlib.events import LayerEvents
+from nvlib.sparsity import ALL_POLICIES, ColumnBound, Policy, ZeroSkip
+
+PRECISIONS = ("W8A8", "W4A3")
+#: Which conversions are spared, by name of the mechanism.
+MECHANISMS: dict[str, tuple[Policy, ...]] = {
+    "nothing": (),
+    "column sums": (ColumnBound(),),
+    "column sums, digital zero skip": (ColumnBound(), ZeroSkip(senses=False)),
+    "all, sensed": ALL_POLICIES,
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the abstract leaves open about C5 and C6; by default the artifact's hardware."""
+
+    training: str = "qat"
+    seed: int = 0
+    scheme: str = "differential"
+    cell_bits: int = 1
+    dac_bits: int = 1
+    #: Converter bits of W8A8 and of W4A3.
+    adc_bits: tuple[int, int] = (8, 4)
+    design: str = "walden"
+    partial: str = "sar-cycles"
+    mechanism: str = "all, sensed"
+    baseline: str = "nothing"
+    #: Constants of the energy table in place of its own.
+    constants: dict[str, float] = field(default_factory=dict, hash=False)
+
+    def bits(self, precision: str) -> int:
+        """Converter bits of a precision."""
+        return self.adc_bits[PRECISIONS.index(precision)]
+
+    def hardware(self, precision: str) -> Hardware:
+        """Its hardware, before the full scale of its converters is calibrated."""
+        mapping = ArrayMapping(scheme=self.scheme, cell_bits=self.cell_bits, dac_bits=self.dac_bits)
+        return Hardware(mapping, adc=Adc(bits=self.bits(precision)))
+
+    def chip(self, dataset: str, precision: str, checkpoints: str = common.SHIPPED) -> Chip:
+        """An ideal chip of it."""
+        net = common.network(dataset, precision, self.seed, checkpoints, self.training)
+        return Chip(net, common.calibrated(net, self.hardware(precision), dataset))
+
+    def numbers(self, precision: str, events: list[LayerEvents]) -> Point:
+        """Saving (gross, and net of detection) and gain of a precision's counted events."""
+        law, table = AdcLaw(self.design, self.partial), EnergyTable.load()
+        table = replace(table, **self.constants)
+        before, after = (
+            inference_energy(events, MECHANISMS[name], self.bits(precision), law, table)
+            for name in (self.baseline, self.mechanism)
+        )
+        return {
+            f"saving_{precision}": adc_saving(before, after),
+            f"net_{precision}": adc_saving(before, after, detection=True),
+            f"gain_{precision}": efficiency_gain(before, after),
+        }
+
+    def four(self, dataset: str, images: int, checkpoints: str = common.SHIPPED) -> Point:
+        """The numbers of both precisions, counted on the first test images."""
+        pixels, _ = common.test_images(dataset, images)
+        found: Point = {}
+        for precision in PRECISIONS:
+            events = self.chip(dataset, precision, checkpoints).events(pixels)
+            found |= self.numbers(precision, events)
+        return found

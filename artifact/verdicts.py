@@ -1,0 +1,259 @@
+"""Verdicts on accuracy, compromise, savings and gains: C1, C2, C5 and C6; sentences from tables.
+
+Every sentence is made of the table that it speaks of, so none can outlive its numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from artifact.claims import (
+    FAILED,
+    RECIPES,
+    REPRODUCED,
+    SCHEMES,
+    UNDECIDED,
+    expected,
+    line,
+    paper,
+)
+from artifact.studies import compromise, decomposition, one_hardware
+from artifact.studies.readings import PRECISIONS
+
+#: Of the bootstrap, from which on a choice is certain.
+CERTAIN = 0.95
+#: Single choices that the notes on C5 and C6 name: the other recipe and the other schemes.
+OTHERS = ("quantization after training", "offset columns, 8 and 6 bits", "two's-complement slices",
+          "column sums, digital zero skip")  # fmt: skip
+#: Points below floating point at which C2 is judged; the others are shown beside it.
+JUDGED = 0.5
+FOUR = tuple(f"{what}_{name}" for what in ("saving", "gain") for name in PRECISIONS)
+CLAIM_OF = {"saving": "C5", "gain": "C6"}
+
+
+def judge_accuracy(explained: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:
+    """C1, from `artifact.studies.precision.explains`: reproduced if one recipe gives it."""
+    told = "; ".join(
+        f"{mean:.2f} +- {spread:.2f} % {RECIPES[training]}"
+        for training, mean, spread in zip(
+            explained["training"], explained["mean (%)"], explained["spread (points)"].fillna(0),
+            strict=True,
+        )
+    )  # fmt: skip
+    verdict = REPRODUCED if explained["explains"].any() else FAILED
+    interval = "mean +- standard deviation over training seeds"
+    note = accuracy_sentence(explained)
+    return [line("C1", dataset, told, verdict, interval=interval, note=note)]
+
+
+def accuracy_sentence(explained: pd.DataFrame) -> str:
+    """Which recipe gives the paper's accuracy, and how easily any precision would."""
+    star = 100 * paper("C1")
+    parts = []
+    for row in explained.to_dict("records"):
+        word = "gives" if row["explains"] else "does not give"
+        parts.append(
+            f"{RECIPES[row['training']]} {word} the paper's {star:.2f} % at W4A3 "
+            f"({row['mean (%)']:.2f} %, {row['distance (points)']:+.2f} points, two standard "
+            f"deviations are {row['tolerance (points)']:.2f}; {row['passing']} of {row['among']} "
+            "precisions would pass the same test)"
+        )
+    return _sentence("; ".join(parts))
+
+
+def accuracy_title(explained: pd.DataFrame) -> str:
+    """How many recipes give the paper's accuracy."""
+    given = explained["explains"].sum()
+    return f"{given} of {len(explained)} recipes give the paper's accuracy at W4A3"
+
+
+def judge_compromise(chips: pd.DataFrame, certain: pd.DataFrame) -> list[dict[str, Any]]:
+    """C2: the cheapest within 0.5 points of float, on one chip, with differential pairs.
+
+    Reproduced if W4A3 is picked under a recipe and in 95 % of the bootstrap's samples; undecided
+    if it is picked under one, but less surely; not reproduced if under none.
+    """
+    mine = certain[(certain["scheme"] == "differential") & (certain["tolerance"] == JUDGED)]
+    told, shares = [], {}
+    for training, group in mine.groupby("training", sort=False):
+        most = compromise.reference(chips, training)
+        pick = compromise.cheapest(
+            compromise.choices(chips, training, "differential"), JUDGED, most
+        )
+        share = float(group.loc[group["precision"] == pick, "share"].sum())
+        shares[training] = share if pick == paper("C2") else 0.0
+        told.append(f"{pick} ({share:.0%}) {RECIPES[training]}".replace("%", " %"))
+    best = max(shares.values())
+    verdict = REPRODUCED if best >= CERTAIN else UNDECIDED if best > 0 else FAILED
+    dataset = str(chips["dataset"].iloc[0])
+    interval = "share of bootstrap samples over training seeds and test images"
+    note = compromise_sentence(compromise.rules(chips))
+    return [line("C2", dataset, "; ".join(told), verdict, interval=interval, note=note)]
+
+
+def compromise_sentence(rules: pd.DataFrame) -> str:
+    """How many rules pick W4A3 under each recipe and scheme."""
+    parts = []
+    for training, group in rules.groupby("training", sort=False):
+        counts = [
+            f"{(part['pick'] == paper('C2')).sum()} with {SCHEMES[scheme]}"
+            for scheme, part in group.groupby("scheme", sort=False)
+        ]
+        parts.append(f"{RECIPES[training]} {', '.join(counts)}")
+    total = rules["rule"].nunique()
+    return _sentence(f"of {total} rules of decision, W4A3 is picked by: " + "; ".join(parts))
+
+
+def compromise_title(judged: list[dict[str, Any]]) -> str:
+    """What the judged rule picks under each recipe."""
+    picks = [part.split()[0] for part in judged[0]["measured"].split("; ")]
+    return f"The cheapest within {JUDGED:g} points of float is {', '.join(picks)}, by recipe"
+
+
+def converters_title(kinds: pd.DataFrame) -> str:
+    """Energy of W8A8 with plain coarse converters beside sparsity-aware fine ones."""
+    mine = kinds[kinds["precision"] == "W8A8"].set_index("converter")["energy_nj"]
+    return (
+        f"W8A8: {mine['3 bits']:.0f} nJ with plain 3-bit converters, "
+        f"{mine['8 bits, sparsity-aware']:.0f} nJ with sparsity-aware 8-bit ones"
+    )
+
+
+def parts_title(steps: pd.DataFrame) -> str:
+    """What the sense column is worth beyond what needs no sensing."""
+    fair = steps[steps["against"] == decomposition.FAIR].set_index("precision")["gain"]
+    told = " and ".join(f"{gain:.2f} x at {name}" for name, gain in fair.items())
+    return f"Beyond column sums and digital zero skip, the sense column gains {told}"
+
+
+def draws_title(draws: pd.DataFrame) -> str:
+    """How many draws give all four numbers."""
+    near = _near(draws).all(axis=0).mean()
+    return f"{near:.1%} of {len(draws):,} combinations of sourced laws and constants give all four"
+
+
+def region_sentence(region: pd.DataFrame) -> str:
+    """How many combinations give the four numbers, and how many readings of the hardware."""
+    keys = ["network", "cell_bits", "inputs", "adc_rule"]
+    found = region[region["explains"]]
+    return _sentence(
+        f"{len(found)} of {len(region):,} combinations give all four numbers, of "
+        f"{len(found.drop_duplicates(keys))} among {len(region.drop_duplicates(keys))} readings of "
+        "the hardware"
+    )
+
+
+def judge_savings(
+    table: pd.DataFrame, draws: pd.DataFrame, singles: pd.DataFrame, training: str = "qat"
+) -> list[dict[str, Any]]:
+    """C5 and C6 from `artifact.studies.decomposition`: gross, with what speaks for and against.
+
+    The verdict is on the default reading, whose laws were chosen in the knowledge of the paper.
+    The interval is over training seeds and test images; the note has what is net of detection, the
+    other recipe and schemes, and the share of laws and constants of the literature that give it.
+    """
+    judged = []
+    seeds = table.loc[table["training"] == training, "seed"].nunique()
+    for name in PRECISIONS:
+        measured = decomposition.intervals(table, name, training)
+        for what in ("saving", "gain"):
+            key = f"{CLAIM_OF[what]}_{name}"
+            mean, lower, upper = measured[what]
+            near = np.abs(draws[f"{what}_{name}"] - paper(key)) <= expected()[key]["tolerance"]
+            word = "gives" if near.mean() > 0.5 else "does not give"
+            note = (
+                f"{near.mean():.0%} of {len(draws):,} combinations of laws and constants of the "
+                f"literature give it, so the literature as a whole {word} it"
+            )
+            if what == "saving":
+                left = measured["net"][0]
+                note += f"; net of detection {left:.1%}: {_within(key, left)}"
+            others = singles.set_index("choice")[f"{what}_{name}"]
+            told = [f"{_shown(what, others[choice])} with {choice}" for choice in OTHERS]
+            note += f"; {', '.join(told)}"
+            dataset = str(table["dataset"].iloc[0])
+            interval = f"95 % over {seeds} training seeds and blocks of test images (bootstrap)"
+            judged.append(
+                line(key, dataset, mean, _within(key, mean), lower, upper, interval,
+                      _sentence(note))
+            )  # fmt: skip
+    order = list(expected())
+    return sorted(judged, key=lambda entry: order.index(entry["id"]))
+
+
+def _shown(what: str, value: float) -> str:
+    return f"{value:.1%}" if what == "saving" else f"{value:.2f} x"
+
+
+def savings_sentence(steps: pd.DataFrame) -> str:
+    """What of the saving is static, digital and sensed, from `decomposition.steps`."""
+    parts = []
+    for name in PRECISIONS:
+        mine = steps[steps["precision"] == name]
+        alone = mine[mine["against"] == "nothing"].set_index("mechanism")
+        fair = mine[mine["against"] == decomposition.FAIR].iloc[0]
+        static, digital, sensed = (
+            alone.loc[mechanism, "saving"]
+            for mechanism in ("column sums", decomposition.FAIR, "all, sensed")
+        )
+        parts.append(
+            f"at {name} column sums that are fixed once written save {static:.0%} of the "
+            f"converters' energy, with digital zero skip {digital:.0%}, with the sense column "
+            f"{sensed:.0%}; against a baseline that has the first two the sense column is worth "
+            f"{fair['gain']:.3f} x"
+        )
+    return _sentence("; ".join(parts))
+
+
+def singles_table(singles: pd.DataFrame) -> pd.DataFrame:
+    """Of each single choice the four numbers, how many are within tolerance, and a word for it."""
+    held = _near(singles).sum(axis=0)
+    word = np.where(held == len(FOUR), "keeps it", "breaks it")
+    return singles[["choice", *FOUR]].assign(held=held, agreement=word)
+
+
+def _near(table: pd.DataFrame) -> np.ndarray:
+    """Which of the four numbers are within tolerance of the paper's: (4, rows)."""
+    return np.stack(
+        [(table[column] - paper(_key(column))).abs() <= expected()[_key(column)]["tolerance"]
+         for column in FOUR]
+    )  # fmt: skip
+
+
+def _key(column: str) -> str:
+    what, name = column.split("_")
+    return f"{CLAIM_OF[what]}_{name}"
+
+
+def hardware_sentence(ranked: pd.DataFrame) -> str:
+    """Whether one hardware gives all claims, from `one_hardware.distances`; the nearest."""
+    best, total = ranked.iloc[0], len(one_hardware.CLAIMS)
+    among = ranked.drop_duplicates(["training", "scheme", "cell_bits", "memintelli", "low_bits"])
+    missing = [name for name in one_hardware.CLAIMS if best[name] > 1]
+    start = (
+        f"of {len(ranked):,} combinations of {len(among)} hardwares with laws and constants, "
+        f"{(ranked['held'] == total).sum()} give all {total} numbers and trends"
+    )
+    where = (
+        f"{SCHEMES[best['scheme']]}, {RECIPES[best['training']]}, {best['cell_bits']}-bit cells, "
+        f"8 and {best['low_bits']} bits"
+    )
+    end = f"; missing there: {', '.join(missing)}" if missing else ""
+    return _sentence(f"{start}; the nearest ({where}) gives {best['held']}{end}")
+
+
+def the_paper() -> dict[str, float]:
+    """The paper's numbers as `one_hardware.distances` takes them."""
+    return {"accuracy": 100 * paper("C1")} | {column: paper(_key(column)) for column in FOUR}
+
+
+def _within(key: str, measured: float) -> str:
+    entry = expected()[key]
+    return REPRODUCED if abs(measured - entry["paper"]) <= entry["tolerance"] else FAILED
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}.".replace("%", " %").replace("  %", " %")

@@ -1,0 +1,97 @@
+"""Verdicts on C1, C2, C5 and C6, and that their sentences follow the tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from artifact import claims, verdicts
+from artifact.studies import compromise, one_hardware, precision
+from tests.artifact.test_studies_compromise import chips_of
+
+
+def grid(**shares):
+    """Right answers of 10,000 images at W4A3, by recipe, for several training seeds."""
+    return pd.DataFrame([
+        {"dataset": "mnist", "training": training, "precision": "W4A3", "seed": seed,
+         "images": 10_000, "correct": correct}
+        for training, found in shares.items() for seed, correct in enumerate(found)
+    ])  # fmt: skip
+
+
+def test_one_recipe_that_gives_the_accuracy_is_enough_and_none_is_not():
+    table = grid(ptq=[9860, 9890, 9900], qat=[9921, 9922, 9923])
+    explained = precision.explains(table, 98.82)
+    assert explained["explains"].tolist() == [True, False]
+    judged = verdicts.judge_accuracy(explained, "mnist")[0]
+    assert judged["verdict"] == claims.REPRODUCED
+    assert "Quantization after training gives the paper's" in judged["note"]
+    assert "quantization-aware training does not give" in judged["note"]
+    explained = precision.explains(grid(qat=[9921, 9922, 9923]), 98.82)
+    assert verdicts.judge_accuracy(explained, "mnist")[0]["verdict"] == claims.FAILED
+    embedded = verdicts.judge_accuracy(explained, "embedded")
+    assert embedded[0]["verdict"] == claims.INCOMPARABLE
+    assert "98.82" not in claims.table(embedded).to_string()
+
+
+def test_the_tolerance_is_two_deviations_of_seeds_and_images():
+    (row,) = precision.explains(grid(ptq=[9872, 9882, 9892]), 98.82).to_dict("records")
+    images = 100 * np.sqrt(0.9882 * 0.0118 / 10_000)
+    assert row["tolerance (points)"] == pytest.approx(2 * np.hypot(0.1, images))
+
+
+@pytest.mark.parametrize(
+    ("right", "verdict"), [(99, claims.REPRODUCED), (90, claims.FAILED)], ids=["chosen", "lost"]
+)
+def test_the_compromise_is_judged_by_the_stated_rule(right, verdict):
+    chips = chips_of(
+        ("W8A8", 8, 9.0, 100, 99), ("W4A3", 8, 2.0, 100, right), ("W2A2", 8, 1.0, 100, 80),
+        ("float", 0, float("nan"), float("nan"), 99),
+    )  # fmt: skip
+    certain = compromise.certainty(chips, samples=20)
+    judged = verdicts.judge_compromise(chips, certain)[0]
+    assert judged["verdict"] == verdict
+    assert ("W4A3" if right == 99 else "W8A8") in judged["measured"]
+
+
+def parts(saving, detection=0.0):
+    rows = [
+        {"dataset": "mnist", "training": "qat", "precision": name, "seed": seed, "block": 0,
+         "cycles": 1.0, "mechanism": mechanism, "adc_pj": adc, "detection_pj": spent,
+         "total_pj": adc + rest}
+        for name, rest in (("W8A8", 20.0), ("W4A3", 350.0)) for seed in (0, 1)
+        for mechanism, adc, spent in (
+            ("nothing", 100.0, 0.0), ("all, sensed", 100 * (1 - saving) + seed * 1e-3, detection))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_savings_are_judged_gross_and_net():
+    draws = pd.DataFrame([{name: claims.paper(verdicts._key(name)) for name in verdicts.FOUR}])
+    singles = pd.concat([draws.assign(choice=choice) for choice in verdicts.OTHERS])
+    found = verdicts.judge_savings(parts(0.79, detection=20.0), draws, singles)
+    judged = {claim["id"]: claim for claim in found}
+    assert list(judged) == ["C5_W8A8", "C5_W4A3", "C6_W8A8", "C6_W4A3"]
+    assert judged["C5_W8A8"]["verdict"] == claims.REPRODUCED
+    assert "net of detection 59.0 %: not reproduced" in judged["C5_W8A8"]["note"]
+    assert judged["C5_W4A3"]["verdict"] == claims.FAILED
+    assert "79.0 % with two's-complement slices" in judged["C5_W8A8"]["note"]
+    assert "100 % of 1 combinations" in judged["C6_W8A8"]["note"]
+
+
+def test_a_hardware_is_named_only_as_near_as_it_is():
+    paper = verdicts.the_paper()
+    row = {"training": "ptq", "scheme": "twos-complement", "cell_bits": 1, "memintelli": False,
+           "low_bits": 5, "picked": 2, "accuracy": paper["accuracy"],
+           "variation_lost_W8A8": 9.0, "variation_lost_W4A3": 1.0, "inl_lost_W8A8": 9.0,
+           "inl_lost_W4A3": 1.0, "partial": "linear", "walden_step": 0.017,
+           "mechanism": "all, sensed"}  # fmt: skip
+    row |= {f"{w}_error_{p}": 0.5 for w in ("variation", "inl") for p in ("W8A8", "W4A3")}
+    row |= {name: paper[name] for name in verdicts.FOUR}
+    ranked = one_hardware.distances(pd.DataFrame([row | {"picked": 0}, row]), paper)
+    assert ranked["held"].tolist() == [8, 7]
+    assert "1 give all 8 numbers" in verdicts.hardware_sentence(ranked)
+    ranked = one_hardware.distances(pd.DataFrame([row | {"inl_lost_W8A8": 1.5}]), paper)
+    assert ranked["held"].tolist() == [7]
+    assert "missing there: C3b" in verdicts.hardware_sentence(ranked)
