@@ -19,6 +19,8 @@ ROUNDING = 1e-9
 TOO_SMALL = "too small to say"
 #: Limits whose ratio is not known to within this factor are too small to say.
 VAGUE = 2.0
+#: Of fewer trials the spread is hardly known.
+FEWEST = 5
 
 
 def beside(recorded: Record, mine: Record) -> pd.DataFrame:
@@ -164,6 +166,10 @@ def limits_agree(before: pd.DataFrame, now: pd.DataFrame) -> str:
     both = both[(both["bound"] == "=") & (both["bound_now"] == "=")]
     if both.empty:
         return "not comparable: no limits in common"
+    if "trials" in both:
+        both = both[both[["trials", "trials_now"]].min(axis=1) >= FEWEST]
+    if both.empty:
+        return TOO_SMALL
     half = [
         np.log(both[f"upper{which}"].astype(float) / both[f"lower{which}"].astype(float)).abs() / 2
         for which in ("", "_now")

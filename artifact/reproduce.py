@@ -62,9 +62,9 @@ CATALOGUE = (
     Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
     Notebook(
         "01_precision_sweep", "precision_sweep, compromise, certainty, converters; claims C1, C2",
-        (1.0, 2.0, 12.0),
-        {"images": (200, 2000, 10_000), "chip_images": (100, 300, 2000),
-         "compromise_images": (40, 300, 1500), "bits_images": (40, 200, 1000),
+        (1.7, 2.2, 12.5),
+        {"images": (100, 500, 10_000), "chip_images": (50, 100, 2000),
+         "compromise_images": (40, 100, 1000), "bits_images": (40, 100, 500),
          "cost_images": (2, 5, 10), "seeds": (1, 1, 3)},
     ),
     Notebook(
@@ -83,10 +83,10 @@ CATALOGUE = (
     Notebook(
         "05_adc_reduction",
         "adc_reduction, parts, draws, energy, efficiency, region, one hardware; claims C5, C6",
-        (1.0, 2.5, 12.0),
-        {"images": (100, 1000, 10_000), "part_images": (20, 200, 2000),
-         "region_images": (4, 40, 200), "search_images": (20, 100, 500),
-         "whole_images": (100, 1000, 10_000), "chips": (2, 2, 3), "seeds": (1, 1, 2)},
+        (1.5, 2.5, 9.0),
+        {"images": (50, 500, 5000), "part_images": (20, 100, 1000),
+         "region_images": (4, 40, 100), "search_images": (20, 60, 300),
+         "whole_images": (100, 500, 10_000), "chips": (2, 2, 3), "seeds": (1, 1, 2)},
     ),
     Notebook(
         "06_your_network", "own_network, own_layers, own_device: your network, your device",

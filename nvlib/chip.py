@@ -28,7 +28,7 @@ from nvlib.noise import ReadKeys, image_keys
 from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
 from nvlib.reference import ReferenceReader
-from nvlib.steps import IMAGES
+from nvlib.steps import IMAGES, values_of
 
 IMAGE_BLOCK = 64  # images that pass through the layers together, on one thread
 EVENT_BLOCK = 100  # images that are counted together
@@ -213,13 +213,15 @@ class Chip:
         names = image_keys(images) if noisy else np.zeros(len(images), np.uint64)
         keys = ReadKeys(names, self.seed, access)
         steps, layers = self._program
-        on_arrays = {
-            name: partial(layer.read, keys=keys, observe=observe) for name, layer in layers.items()
-        }
         values = {IMAGES: torch.from_numpy(images).double()}
         with torch.no_grad():
             for step in steps:
-                step.run(values, on_arrays)
+                if step.kind == "layer":
+                    (x,) = values_of(step.args)
+                    values[step.name] = layers[step.target].read(values[x], keys, observe)
+                    step.drop(values)
+                else:
+                    step.run(values, {})
         return values[steps[-1].name].numpy()
 
     def logits(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:

@@ -81,6 +81,10 @@ class Step:
             values[self.name] = getattr(args[0], self.target)(*args[1:], **kwargs)
         else:
             values[self.name] = self.target(*args, **kwargs)
+        self.drop(values)
+
+    def drop(self, values: dict[str, Any]) -> None:
+        """Drop what no later step takes."""
         for name in self.forget:
             del values[name]
 

@@ -76,6 +76,10 @@ def trace(
             f"add and concat, received {'; '.join(unknown[:3])}{more}; replace them, or leave "
             "modules digital with digital=(path, ...)"
         )
+    for node in traced.graph.nodes:
+        module = traced.get_submodule(node.target) if node.op == "call_module" else None
+        if isinstance(module, ARRAY_MODULES):  # whose input may be written input=x
+            node.args, node.kwargs = (*node.args, *node.kwargs.values()), {}
     _write_shared_modules_twice(traced)
     traced = fuse(traced, inplace=True, no_trace=True)  # type: ignore[assignment]
     if images is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -40,7 +42,7 @@ def requirements(
         axes.axhline(delta, ls=":", lw=0.8, color="black")
         unit = found["unit"].iloc[0]
         axes.set(
-            title=kind, xlabel=unit, yscale="symlog", ylim=(-0.6, 30), xscale="log",
+            title=kind, xlabel=typeset(unit), yscale="symlog", ylim=(-0.6, 30), xscale="log",
             ylabel="" if place % 3 else "loss (points)",
         )  # fmt: skip
         if unit.startswith("bit"):
@@ -59,6 +61,19 @@ def requirements(
     figure.suptitle(answer, fontsize=8, x=0.01, ha="left")
     figure.legend(handles, names, loc="outside lower center", ncols=6)
     return figure
+
+
+def typeset(unit: str) -> str:
+    """A unit with its symbols.
+
+    Examples
+    --------
+    >>> typeset("sigma / (G_on - G_off)")
+    'σ / ($G_{on}$ − $G_{off}$)'
+    """
+    for plain, symbol in (("sigma", "σ"), (" - ", " − ")):
+        unit = unit.replace(plain, symbol)
+    return re.sub(r"G_(on|off)", r"$G_{\1}$", unit)
 
 
 def _default(table: pd.DataFrame, precisions: tuple[str, ...]) -> pd.DataFrame:

@@ -45,7 +45,9 @@ def training_seeds(
 ) -> tuple[int, ...]:
     """Seeds that a precision's networks were trained with."""
     manifest = read_manifest(ROOT / checkpoints)
-    names = {seed: CheckpointName(dataset, "lenet5", Precision.parse(precision), seed, training)
+    # Of quantization after training one file holds the scales of all precisions.
+    trained = None if training == "ptq" else Precision.parse(precision)
+    names = {seed: CheckpointName(dataset, "lenet5", trained, seed, training)
              for seed in SEEDS}  # fmt: skip
     return tuple(seed for seed, name in names.items() if name.path.as_posix() in manifest)
 

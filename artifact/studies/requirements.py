@@ -33,11 +33,12 @@ from nvlib.network import QuantizedNetwork
 #: Trials of the first search for the rungs.
 PILOT = 5
 SCHEMES = ("differential", "offset", "twos-complement")
-TRAININGS = ("qat", "ptq")
-#: Trials by minutes of 2 cores for one notebook: of the pair that C3 compares and of all other
-#: searches, on the default hardware and recipe; and of both on the other schemes and recipes.
-PLANS = {0.0: (2, 2, 0, 0), 1.0: (5, 2, 2, 0), 3.0: (10, 5, 10, 0), 6.0: (20, 10, 10, 2),
-         10.0: (40, 20, 20, 5)}  # fmt: skip
+TRAININGS = ("qat", "ptq", "plain")
+#: Trials by minutes of 2 cores for one notebook: of the pair that C3 compares, under every scheme
+#: with today's training; of all other searches on the default scheme; of the pair with other
+#: recipes; of other precisions elsewhere.
+PLANS = {0.0: (2, 2, 0, 0), 1.0: (5, 2, 2, 0), 3.0: (10, 5, 5, 0), 6.0: (20, 10, 10, 2),
+         10.0: (40, 20, 10, 5)}  # fmt: skip
 #: Chips of different runs differ: run s has the chips s x this + trial.
 CHIPS_OF_A_RUN = 10**6
 
@@ -64,18 +65,21 @@ def points(
     >>> [point["precisions"] for point in found[:2]], found[0]["trials"], found[-1]["trials"]
     (['W8A8 W4A3', 'W8A8 W4A3'], 10, 5)
     """
-    pair, single, pair_elsewhere, single_elsewhere = PLANS[max(k for k in PLANS if k <= minutes)]
+    pair, single, recipe, elsewhere = PLANS[max(k for k in PLANS if k <= minutes)]
     together, alone = " ".join(trends.PAIR), [p for p in common.PRECISIONS if p not in trends.PAIR]
     found = []
     for precisions, name, training, scheme in product(
         (together, *alone), names, TRAININGS, SCHEMES
     ):
-        if (scheme, training) == (SCHEMES[0], TRAININGS[0]):
-            first = precisions == together and NONIDEALITIES[name].counted
-            trials = pair if first else single
+        default = (scheme, training) == (SCHEMES[0], TRAININGS[0])
+        if precisions == together and training == TRAININGS[0] and NONIDEALITIES[name].counted:
+            trials = pair
+        elif default:
+            trials = single
         else:
-            trials = pair_elsewhere if precisions == together else single_elsewhere
-            trials *= name in AXES
+            trials = recipe if precisions == together else elsewhere
+        if not default and name not in AXES:
+            continue
         trained = (
             common.training_seeds(dataset, precision, checkpoints, training)
             for precision in precisions.split()

@@ -37,17 +37,17 @@ def together_points(
             for share in (0.5, 1.0):
                 sizes = {name: float(f"{share * own[name]:.6g}") for name in TOGETHER}
                 rows.append({"dataset": dataset, "precision": precision, "seed": seed,
-                             "share": share, **sizes, "images": images,
+                             "training": "qat", "share": share, **sizes, "images": images,
                              "checkpoints": checkpoints})  # fmt: skip
     return rows
 
 
 def together_point(
-    dataset: str, precision: str, seed: int, share: float, images: int, checkpoints: str,
-    **sizes: float,
+    dataset: str, precision: str, seed: int, training: str, share: float, images: int,
+    checkpoints: str, **sizes: float,
 ) -> Point:  # fmt: skip
     """Right answers of a chip that has all nonidealities of `TOGETHER` at once."""
-    net = common.network(dataset, precision, seed, checkpoints)
+    net = common.network(dataset, precision, seed, checkpoints, training)
     stuck = sizes["stuck cells"] / 2
     devices = cells(
         RangeVariation(sizes["range variation"]), StuckCells(stuck, stuck),

@@ -33,6 +33,32 @@ def test_a_planted_difference_is_found(tmp_path):
     assert answers(known, mine)["table grid"] == "yes, to rounding (2e-16)"
 
 
+def test_an_undecided_run_contradicts_nothing(tmp_path):
+    known, mine = made(tmp_path / "known"), made(tmp_path / "mine")
+    claims.write([CLAIM | {"verdict": "undecided"}], mine, FULL)
+    assert answers(known, mine)["claim C1"] == compare.TOO_SMALL
+    assert answers(mine, known)["claim C1"] == compare.TOO_SMALL
+    assert ", 1 too small to say, " in compare.counted(compare.beside(known, mine))
+
+
+def test_limits_of_two_profiles_are_compared_by_their_intervals(tmp_path):
+    table = pd.DataFrame(
+        {"nonideality": ["x", "y"], "precision": "W4A3", "bound": ["=", ">"], "limit": [1.0, 5.0],
+         "lower": [0.8, 5.0], "upper": [1.25, None], "images": 100}
+    )  # fmt: skip
+    known, standard = made(tmp_path / "known"), FULL | {"profile": "standard"}
+    known.write_table("requirements", table, FULL)
+
+    def answer(limit):
+        mine = made(tmp_path / "mine", standard)
+        other = table.assign(limit=[limit, 9.0], lower=[0.8 * limit, 9.0])
+        mine.write_table("requirements", other.assign(upper=[1.25 * limit, None]), standard)
+        return answers(known, mine)["table requirements"]
+
+    assert answer(1.2) == "yes: 1 limits within joint intervals"
+    assert answer(2.0) == "NO: x, W4A3 is 2 for 1"
+
+
 def test_other_images_networks_and_profiles_are_said(tmp_path):
     known = made(tmp_path / "known")
 

@@ -57,8 +57,9 @@ def test_the_compromise_is_judged_by_the_stated_rule(right, verdict):
 
 def parts(saving, detection=0.0):
     rows = [
-        {"dataset": "mnist", "training": "qat", "precision": name, "seed": seed,
-         "mechanism": mechanism, "adc_pj": adc, "detection_pj": spent, "total_pj": adc + rest}
+        {"dataset": "mnist", "training": "qat", "precision": name, "seed": seed, "block": 0,
+         "cycles": 1.0, "mechanism": mechanism, "adc_pj": adc, "detection_pj": spent,
+         "total_pj": adc + rest}
         for name, rest in (("W8A8", 20.0), ("W4A3", 350.0)) for seed in (0, 1)
         for mechanism, adc, spent in (
             ("nothing", 100.0, 0.0), ("all, sensed", 100 * (1 - saving) + seed * 1e-3, detection))
@@ -68,11 +69,14 @@ def parts(saving, detection=0.0):
 
 def test_savings_are_judged_gross_and_net():
     draws = pd.DataFrame([{name: claims.paper(verdicts._key(name)) for name in verdicts.FOUR}])
-    judged = {c["id"]: c for c in verdicts.judge_savings(parts(0.79, detection=20.0), draws)}
+    singles = pd.concat([draws.assign(choice=choice) for choice in verdicts.OTHERS])
+    found = verdicts.judge_savings(parts(0.79, detection=20.0), draws, singles)
+    judged = {claim["id"]: claim for claim in found}
     assert list(judged) == ["C5_W8A8", "C5_W4A3", "C6_W8A8", "C6_W4A3"]
     assert judged["C5_W8A8"]["verdict"] == claims.REPRODUCED
     assert "net of detection 59.0 %: not reproduced" in judged["C5_W8A8"]["note"]
     assert judged["C5_W4A3"]["verdict"] == claims.FAILED
+    assert "79.0 % with two's-complement slices" in judged["C5_W8A8"]["note"]
     assert "100 % of 1 combinations" in judged["C6_W8A8"]["note"]
 
 

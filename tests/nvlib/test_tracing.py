@@ -236,6 +236,12 @@ def test_a_digital_module_and_a_layer_whose_names_meet_keep_their_own_tensors(tm
     np.testing.assert_array_equal(Chip.load(tmp_path / "chip")(PIXELS), chip(PIXELS))
 
 
+def test_an_input_may_be_named():
+    model = Each(lambda x, layers: layers["fc"](input=x), first=small(), fc=nn.Linear(3, 2)).eval()
+    wanted = model(PIXELS).detach().numpy()
+    assert np.abs(Chip.from_torch(model, PIXELS)(PIXELS) - wanted).max() < 0.01
+
+
 def test_what_is_computed_and_not_given_out_is_left_away():
     def operation(x, layers):
         layers["other"](x)

@@ -1,0 +1,33 @@
+"""Requirements beside published parts."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from artifact.studies import buildable
+from artifact.studies.nonidealities import NONIDEALITIES
+
+
+def limit(lower, upper, bound="="):
+    return pd.DataFrame(
+        [{"nonideality": "read noise", "scheme": "differential", "training": "qat",
+          "precision": "W4A3", "unit": "share", "limit": 0.1, "lower": lower, "upper": upper,
+          "bound": bound}]
+    )  # fmt: skip
+
+
+def test_only_whole_intervals_decide():
+    def answer(*given):
+        return buildable.beside(limit(*given))["buildable"].tolist()
+
+    has = buildable.parts().set_index("nonideality").loc["read noise", "value"]
+    assert answer(has * 1.1, has * 2) == ["yes"]
+    assert answer(has * 0.9, has * 2) == ["undecided"]
+    assert answer(has * 0.5, has * 0.9) == ["no"]
+    assert answer(has * 0.5, has * 0.9, ">") == ["undecided"]
+
+
+def test_every_part_has_a_source_and_a_requirement():
+    parts = buildable.parts()
+    assert parts["source"].str.contains(r"doi|ieeexplore|Petrovic").all()
+    assert set(parts["nonideality"]) <= set(NONIDEALITIES)
