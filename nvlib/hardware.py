@@ -49,7 +49,8 @@ class Hardware:
         Whether each layer's outputs are multiplied by one digital number, which makes up for what
         its cells lost on the average: global drift compensation (Le Gallo et al., Adv. Electron.
         Mater. 4, 2018). It is the current of all columns with all rows driven that was asked for,
-        over the one that is read, as the mean of many reads.
+        over the one that is read, as the mean of many reads. Converters whose LSB is a whole unit
+        round small sums of drifted cells up, so that the factor overshoots; choose a finer one.
     """
 
     mapping: ArrayMapping = ArrayMapping()

@@ -2,34 +2,23 @@
 
 `preset` names tables for `read_device`, like your own. Nobody has published their cells one by one,
 so the tables are synthesized: the samples of each level are evenly spaced quantiles of the normal
-distribution that has the published mean and spread; each file says whose. `phase_change` is the
-same phase-change cell as formulas, for any number of levels and with its slow noise.
+distribution that has the published mean and spread; each file says whose, and
+``examples/presets.py`` makes them. `phase_change` is the same phase-change cell as formulas, for
+any number of levels and with its slow noise.
 """
 
 from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 
 from nvlib.checks import require_choice, require_integer, require_number
 from nvlib.devices import DeviceModel, RangeVariation, RetentionDrift
 
-SOURCES = {
-    "PCM": "Doped-GST mushroom cells: fits of IBM's aihwkit to a million of them (Nandakumar et "
-    "al., ICECS 2019; Joshi et al. 2020, doi:10.1038/s41467-020-16108-9).",
-    "RRAM": "HfOx filaments a second after writing: fit of aihwkit to the published figures of "
-    "Wan et al. 2022 (doi:10.1038/s41586-022-04992-8).",
-    "SONOS": "40 nm charge-trapping cells as programmed: CrossSim's fit to 128,000 cells of "
-    "Agrawal et al., IEDM 2022 (doi:10.1109/IEDM45625.2022.10019564); 1.6 uA at 0.1 V is 16 uS.",
-}
-CELLS = 24  # of each level in a table
-G_MAX_US = {"PCM": 25.0, "RRAM": 40.0, "SONOS": 16.0}
-#: Conductance that level 0 is written to, as a share of that of the highest level: the lowest
-#: whose cells, with their spread, stay above zero.
-LOWEST = {"PCM": 0.04, "RRAM": 0.1, "SONOS": 0.01}
+NAMES = ("PCM", "RRAM", "SONOS")
+LOWEST_SHARE = 0.04  # of 25 uS: the lowest level whose cells, with their spread, stay above zero
 READ_S = 250e-9  # read pulse of the phase-change cell
 
 
@@ -43,12 +32,15 @@ def preset(name: str) -> Path:
     >>> [round(1e6 * mean) for mean in device.means_s]  # uS
     [4, 16, 28, 40]
     """
-    file = f"{require_choice('name', name, SOURCES).lower()}.csv"
+    file = f"{require_choice('name', name, NAMES).lower()}.csv"
     return Path(str(files("nvlib").joinpath("presets", file)))
 
 
 def pcm_moments(g: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Spread (uS), mean and spread of nu, and 1/f amplitude, at conductances g of 25 uS.
+
+    Fits of IBM's aihwkit to a million doped-GST mushroom cells (Nandakumar et al., ICECS 2019;
+    Joshi et al. 2020, doi:10.1038/s41467-020-16108-9).
 
     Examples
     --------
@@ -76,7 +68,7 @@ def phase_change(cell_bits: int = 1, seconds: float = 20.0) -> DeviceModel:
     """
     levels = 2 ** require_integer("cell_bits", cell_bits, 1, 8)
     seconds = require_number("seconds", seconds, 20.0, 1e12)
-    lowest = LOWEST["PCM"]
+    lowest = LOWEST_SHARE
     g = np.linspace(lowest, 1, levels)
     spread, nu, nu_sigma, amplitude = pcm_moments(g)
     drifted = g * (seconds / 20.0) ** -nu
@@ -91,50 +83,3 @@ def phase_change(cell_bits: int = 1, seconds: float = 20.0) -> DeviceModel:
         on_conductance_s=25e-6,
         slow_noise=RangeVariation(tuple(noise / window)),
     )
-
-
-def spread_us(name: str, g: np.ndarray) -> np.ndarray:
-    """Spread (uS) of a device's cells as written, at shares g of its highest conductance.
-
-    Examples
-    --------
-    >>> [float(spread_us(name, np.array(1.0)).round(2)) for name in SOURCES]
-    [1.06, 1.1, 0.2]
-    """
-    if name == "RRAM":
-        return np.polyval([-16.815, 45.393, -43.853, 16.030, 0.348], g)
-    if name == "SONOS":  # 19.89 nA (1 - exp(-I / 176.3 nA))
-        return 0.1988665 * (1 - np.exp(-1600 * g / 176.3115))
-    return pcm_moments(g)[0]
-
-
-def preset_table(name: str) -> str:
-    """The shipped table of a device, as it is made from published moments.
-
-    Examples
-    --------
-    >>> preset_table("RRAM") == preset("RRAM").read_text()
-    True
-    """
-    g, times = np.linspace(LOWEST[name], 1, 4), (20, 1000, 86400)
-    normal = np.array([NormalDist().inv_cdf((k + 0.5) / CELLS) for k in range(CELLS)])
-    normal /= normal.std(ddof=1)
-    cells_s = 1e-6 * (G_MAX_US[name] * g[:, None] + spread_us(name, g)[:, None] * normal)
-    lines = [
-        f"# {name}. {SOURCES[name]}",
-        f"# Published: mean and spread of each level. Synthesized: {CELLS} cells of each level, at",
-        "# evenly spaced quantiles of normal distributions. No line is a measurement of a cell.",
-        "level,cell,time_s,conductance_s" if name == "PCM" else "level,cell,conductance_s",
-    ]
-    _, nu, nu_sigma, _ = pcm_moments(g)
-    order = np.random.default_rng(2020).permuted(np.tile(normal, (4, 1)), axis=1)
-    exponents = nu[:, None] + nu_sigma[:, None] * order  # spread alike, in another order
-    for level, cell in np.ndindex(cells_s.shape):
-        first = cells_s[level, cell]
-        if name != "PCM":
-            lines.append(f"{level},{cell},{first:.5g}")
-            continue
-        for seconds in times:
-            siemens = first * (seconds / 20) ** -exponents[level, cell]
-            lines.append(f"{level},{cell},{seconds},{siemens:.5g}")
-    return "\n".join(lines) + "\n"

@@ -7,9 +7,10 @@ import warnings
 import numpy as np
 import pytest
 
+from examples.presets import G_MAX_US, LOWEST, SOURCES, preset_table, spread_us
 from nvlib import ArrayMapping, Chip, Hardware, phase_change, preset, read_device
 from nvlib.measured import MeasurementError
-from nvlib.presets import G_MAX_US, LOWEST, SOURCES, pcm_moments, preset_table, spread_us
+from nvlib.presets import pcm_moments
 
 #: Copied from the sources' tables by hand: (share of the highest conductance, spread in uS).
 KNOWN = {"PCM": [(0.5, 0.952725), (1.0, 1.0554)], "RRAM": [(0.0, 0.348), (1.0, 1.103)],
