@@ -20,7 +20,6 @@ from artifact.claims import (
     line,
     paper,
 )
-from artifact.statistics import mean_interval
 from artifact.studies import compromise, decomposition, one_hardware
 from artifact.studies.readings import PRECISIONS
 
@@ -153,16 +152,16 @@ def judge_savings(
     """C5 and C6 from `artifact.studies.decomposition`: gross, with what speaks for and against.
 
     The verdict is on the default reading, whose laws were chosen in the knowledge of the paper.
-    The interval is over training seeds; the note has what is net of detection, the other recipe
-    and schemes, and the share of laws and constants of the literature that give the number.
+    The interval is over training seeds and test images; the note has what is net of detection, the
+    other recipe and schemes, and the share of laws and constants of the literature that give it.
     """
     judged = []
-    gross, net = (_by_seed(table, training, kind) for kind in ("gross", "net"))
+    seeds = table.loc[table["training"] == training, "seed"].nunique()
     for name in PRECISIONS:
+        measured = decomposition.intervals(table, name, training)
         for what in ("saving", "gain"):
-            key, values = f"{CLAIM_OF[what]}_{name}", gross[f"{what}_{name}"]
-            mean = float(values.mean())
-            lower, upper = mean_interval(values) if len(values) > 1 else (None, None)
+            key = f"{CLAIM_OF[what]}_{name}"
+            mean, lower, upper = measured[what]
             near = np.abs(draws[f"{what}_{name}"] - paper(key)) <= expected()[key]["tolerance"]
             word = "gives" if near.mean() > 0.5 else "does not give"
             note = (
@@ -170,14 +169,13 @@ def judge_savings(
                 f"literature give it, so the literature as a whole {word} it"
             )
             if what == "saving":
-                left = float(net[f"saving_{name}"].mean())
-                verdict = _within(key, left)
-                note += f"; net of detection {left:.1%}: {verdict}"
+                left = measured["net"][0]
+                note += f"; net of detection {left:.1%}: {_within(key, left)}"
             others = singles.set_index("choice")[f"{what}_{name}"]
             told = [f"{_shown(what, others[choice])} with {choice}" for choice in OTHERS]
             note += f"; {', '.join(told)}"
             dataset = str(table["dataset"].iloc[0])
-            interval = f"95 % of the mean of {len(values)} training seeds (t)"
+            interval = f"95 % over {seeds} training seeds and blocks of test images (bootstrap)"
             judged.append(
                 line(key, dataset, mean, _within(key, mean), lower, upper, interval,
                       _sentence(note))
@@ -188,18 +186,6 @@ def judge_savings(
 
 def _shown(what: str, value: float) -> str:
     return f"{value:.1%}" if what == "saving" else f"{value:.2f} x"
-
-
-def _by_seed(table: pd.DataFrame, training: str, kind: str) -> dict[str, np.ndarray]:
-    rows = table[table["training"] == training]
-    found = {}
-    for name in PRECISIONS:
-        part = rows[rows["precision"] == name].set_index(["mechanism", "seed"])
-        base, mine = part.loc["nothing"], part.loc["all, sensed"]
-        spent = mine["adc_pj"] + (mine["detection_pj"] if kind == "net" else 0)
-        found[f"saving_{name}"] = (1 - spent / base["adc_pj"]).to_numpy()
-        found[f"gain_{name}"] = (base["total_pj"] / mine["total_pj"]).to_numpy()
-    return found
 
 
 def savings_sentence(steps: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,13 @@ from artifact.studies.readings import MECHANISMS, PRECISIONS, Reading
 from artifact.studies.region import RANGES, SOURCED_PARTIAL_LAWS
 from artifact.sweep import Point
 from nvlib.energy import DESIGN_LAWS, AdcLaw, EnergyTable, inference_energy
-from nvlib.sparsity import conversions
+from nvlib.events import LayerEvents
+from nvlib.sparsity import Policy, conversions
 
 FAIR = "column sums, digital zero skip"
 DRAWS = 200
+COSTS = ["adc_pj", "detection_pj", "total_pj", "cycles"]
+BLOCKS = 10  # of test images, whose spread goes into the intervals
 
 
 def points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
@@ -39,25 +43,31 @@ def point(
     """
     reading = Reading(training, seed)
     bits = reading.bits(precision)
-    events = reading.chip(dataset, precision, checkpoints).events(
-        common.test_images(dataset, images)[0]
-    )
+    chip = reading.chip(dataset, precision, checkpoints)
+    pixels, _ = common.test_images(dataset, images)
     results = []
-    for mechanism, policies in MECHANISMS.items():
-        energy = inference_energy(events, policies, bits, AdcLaw(), EnergyTable.load())
-        cycles = 0
-        for event in events:
-            counts = conversions(event, policies, bits)[1:]
-            cycles += int(counts @ np.arange(2, bits + 2))
-            if any(policy.senses for policy in policies):
-                rows = event.arrays.mapping.rows
-                sensed = min(rows.bit_length(), bits) + 1
-                cycles += event.accesses * event.column_tiles * sensed
-        results.append(
-            {"mechanism": mechanism, "adc_pj": energy["adc"], "detection_pj": energy["detection"],
-             "total_pj": sum(energy.values()), "cycles": cycles / images}
-        )  # fmt: skip
+    for block, part in enumerate(np.array_split(pixels, min(BLOCKS, images))):
+        events = chip.events(part)
+        for mechanism, policies in MECHANISMS.items():
+            energy = inference_energy(events, policies, bits, AdcLaw(), EnergyTable.load())
+            results.append(
+                {"block": block, "mechanism": mechanism, "adc_pj": energy["adc"],
+                 "detection_pj": energy["detection"], "total_pj": sum(energy.values()),
+                 "cycles": _cycles(events, policies, bits) / len(part)}
+            )  # fmt: skip
     return {"results": results}
+
+
+def _cycles(events: list[LayerEvents], policies: tuple[Policy, ...], bits: int) -> int:
+    """Cycles of the converters, all arrays' together."""
+    cycles = 0
+    for event in events:
+        counts = conversions(event, policies, bits)[1:]
+        cycles += int(counts @ np.arange(2, bits + 2))
+        if any(policy.senses for policy in policies):
+            sensed = min(event.arrays.mapping.rows.bit_length(), bits) + 1
+            cycles += event.accesses * event.column_tiles * sensed
+    return cycles
 
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
@@ -75,14 +85,16 @@ def steps(table: pd.DataFrame, training: str = "qat") -> pd.DataFrame:
     Means over training seeds: ADC saving gross and net of detection, gain, cycles relative to the
     baseline. The fair baseline sizes conversions to the column sums and skips zeros digitally.
     """
+    keys = ["precision", "mechanism", "seed"]
     table = table[table["training"] == training]
+    table = table.groupby(keys, sort=False)[COSTS].mean().reset_index()
     rows = []
     for (precision, mechanism), group in table.groupby(["precision", "mechanism"], sort=False):
         for against in ("nothing", FAIR):
             if mechanism == "nothing" or (against == FAIR and mechanism != "all, sensed"):
                 continue
-            keys = (table["precision"] == precision) & (table["mechanism"] == against)
-            base, mine = (part.set_index("seed") for part in (table[keys], group))
+            other = table[(table["precision"] == precision) & (table["mechanism"] == against)]
+            base, mine = (part.set_index("seed") for part in (other, group))
             values = {
                 "saving": 1 - mine["adc_pj"] / base["adc_pj"],
                 "net": 1 - (mine["adc_pj"] + mine["detection_pj"]) / base["adc_pj"],
@@ -94,6 +106,40 @@ def steps(table: pd.DataFrame, training: str = "qat") -> pd.DataFrame:
                  **{name: value.mean() for name, value in values.items()}}
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def intervals(
+    table: pd.DataFrame, precision: str, training: str = "qat", samples: int = 2000, seed: int = 0
+) -> dict[str, tuple[float, float, float]]:
+    """Saving, net saving and gain of everything against nothing: value and 95 % interval.
+
+    Of the mean over training seeds and test images; both, seeds and blocks of images, are drawn
+    with replacement (percentile bootstrap).
+    """
+    rows = table[(table["training"] == training) & (table["precision"] == precision)]
+    wide = rows.set_index(["mechanism", "seed", "block"])[COSTS].sort_index()
+
+    def cost(mechanism: str, name: str) -> np.ndarray:
+        return wide.loc[mechanism, name].unstack("block").to_numpy()  # (seeds, blocks)
+
+    adc, whole = (cost("nothing", name) for name in ("adc_pj", "total_pj"))
+    less, total = (cost("all, sensed", name) for name in ("adc_pj", "total_pj"))
+    spent = cost("all, sensed", "detection_pj")
+    generator = np.random.default_rng(seed)
+    s = generator.integers(len(adc), size=(samples, len(adc), 1))
+    b = generator.integers(adc.shape[1], size=(samples, 1, adc.shape[1]))
+
+    def both(values: Callable[..., np.ndarray]) -> tuple[float, float, float]:
+        drawn = values(*(part[s, b].mean(axis=(1, 2)) for part in (adc, whole, less, total, spent)))
+        value = float(values(*(part.mean() for part in (adc, whole, less, total, spent))))
+        lower, upper = np.quantile(drawn, (0.025, 0.975))
+        return value, float(lower), float(upper)
+
+    return {
+        "saving": both(lambda adc, whole, less, total, spent: 1 - less / adc),
+        "net": both(lambda adc, whole, less, total, spent: 1 - (less + spent) / adc),
+        "gain": both(lambda adc, whole, less, total, spent: whole / total),
+    }
 
 
 def draw_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:

@@ -29,15 +29,35 @@ def test_a_reading_counts_what_the_library_counts():
 def test_each_mechanism_saves_more_and_sensing_alone_costs():
     point = {"training": "ptq", "precision": "W8A8", "seed": 0} | EMBEDDED
     rows = decomposition.tidy(pd.DataFrame([point | decomposition.point(**point)]))
-    adc = rows["adc_pj"].tolist()
+    assert rows["block"].nunique() == 4
+    means = rows.groupby("mechanism", sort=False)[decomposition.COSTS].mean()
+    adc = means["adc_pj"].tolist()
     assert adc == sorted(adc, reverse=True)
-    assert (rows["detection_pj"] > 0).tolist() == [False, False, False, True]
+    assert (means["detection_pj"] > 0).tolist() == [False, False, False, True]
     steps = decomposition.steps(rows, "ptq").set_index(["mechanism", "against"])
     last = steps.loc[("all, sensed", "nothing")]
     assert last["saving"] == pytest.approx(1 - adc[3] / adc[0])
     fair = steps.loc[("all, sensed", decomposition.FAIR)]
     assert fair["saving"] == pytest.approx(1 - adc[3] / adc[2])
     assert 0 < fair["gain"] < last["gain"]
+
+
+def test_intervals_cover_seeds_and_images():
+    def rows(savings):
+        return pd.DataFrame([
+            {"training": "qat", "precision": "W8A8", "seed": seed, "block": block, "cycles": 1.0,
+             "mechanism": mechanism, "adc_pj": adc, "detection_pj": 0.0, "total_pj": adc + 50}
+            for seed, of_seed in enumerate(savings) for block, saving in enumerate(of_seed)
+            for mechanism, adc in (("nothing", 100.0), ("all, sensed", 100 * (1 - saving)))
+        ])  # fmt: skip
+
+    value, lower, upper = decomposition.intervals(rows([[0.8, 0.8], [0.8, 0.8]]), "W8A8")["saving"]
+    assert (value, lower, upper) == pytest.approx((0.8, 0.8, 0.8))
+    for spread in ([[0.7, 0.7], [0.9, 0.9]], [[0.7, 0.9], [0.7, 0.9]]):  # of seeds, of images
+        value, lower, upper = decomposition.intervals(rows(spread), "W8A8")["saving"]
+        assert (value, lower, upper) == pytest.approx((0.8, 0.7, 0.9))
+    gain = decomposition.intervals(rows([[0.8, 0.8], [0.8, 0.8]]), "W8A8")["gain"]
+    assert gain[0] == pytest.approx(150 / 70)
 
 
 def test_draws_are_the_same_for_every_network():

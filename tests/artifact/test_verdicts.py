@@ -57,8 +57,9 @@ def test_the_compromise_is_judged_by_the_stated_rule(right, verdict):
 
 def parts(saving, detection=0.0):
     rows = [
-        {"dataset": "mnist", "training": "qat", "precision": name, "seed": seed,
-         "mechanism": mechanism, "adc_pj": adc, "detection_pj": spent, "total_pj": adc + rest}
+        {"dataset": "mnist", "training": "qat", "precision": name, "seed": seed, "block": 0,
+         "cycles": 1.0, "mechanism": mechanism, "adc_pj": adc, "detection_pj": spent,
+         "total_pj": adc + rest}
         for name, rest in (("W8A8", 20.0), ("W4A3", 350.0)) for seed in (0, 1)
         for mechanism, adc, spent in (
             ("nothing", 100.0, 0.0), ("all, sensed", 100 * (1 - saving) + seed * 1e-3, detection))
