@@ -10,7 +10,7 @@ A network becomes a `Chip`; `report` says what it costs, `fine_tune` trains it f
 
 from nvlib.chip import Chip, calibrate
 from nvlib.converters import Adc, Dac, Nonlinearity
-from nvlib.cost import AreaTable, Converters, cost
+from nvlib.cost import AreaTable, Converters, cost, write_cost
 from nvlib.devices import (
     DeviceModel,
     EmpiricalVariation,
@@ -48,6 +48,7 @@ __all__ = [
     "WriteVerify", "ZeroSkip", "adc_saving", "calibrate", "cost", "efficiency_gain",
     "example_digits", "example_network", "fine_tune", "inference_energy", "phase_change",
     "preset", "quantize", "read_adc", "read_dac", "read_device", "report", "train",
+    "write_cost",
 ]  # fmt: skip
 
 

@@ -206,6 +206,8 @@ def write_layer(
     slow_seed = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, 4, access))
     slow = np.random.default_rng(slow_seed)
     written, reference, sense = _program(mapped, per_array, hardware, cells, extra, slow)
+    asked = float(mapped.levels.sum() + pedestal * mapped.levels.size)
+    correction = asked / written.sum() if hardware.compensated and written.any() else 1.0
     drive, drive_bits = _drive(hardware, precision, drivers)
     conductance = to_steps(written)
     tiles = [tile.start for tile in mapping.tiles(rows)]
@@ -254,23 +256,8 @@ def write_layer(
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
         on_conductance=on_conductance,
         pedestal=pedestal,
-        correction=_correction(layer.matrix, mapped, written - removed, reference, removed)
-        if hardware.compensated
-        else 1.0,
+        correction=correction,
     )
-
-
-def _correction(
-    matrix: np.ndarray, mapped: MappedLayer, cells: np.ndarray, reference: np.ndarray | None,
-    removed: float,
-) -> float:  # fmt: skip
-    """Factor that makes outputs with all rows driven those asked for, by least squares."""
-    asked = matrix.sum(axis=0, dtype=float)
-    held = np.einsum("kbm,b->m", cells, mapped.coefficients)
-    if reference is not None:
-        held = held - mapped.offset * (reference - removed).sum()
-    product = float(asked @ held)
-    return float(asked @ asked) / product if product > 0 else 1.0
 
 
 def _program(

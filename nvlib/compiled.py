@@ -48,9 +48,10 @@ if COMPILED:
         except RuntimeError:  # neither the package's folder nor the user's
             return numba.njit(nogil=True)(function)
 
-    #: Pasted into compiled callers: a call that passes arrays costs as much as a small read.
-    #: From Python it runs as it stands, on NumPy's arrays.
-    pasted = register_jitable(inline="always")
+    #: Pasted into its callers: a call that passes arrays costs as much as a small read.
+    pasted = numba.njit(inline="always")
+    #: Compiled with its callers, of numbers; from Python it runs as it stands, on NumPy's arrays.
+    shared = register_jitable
 
     @intrinsic  # type: ignore[misc]
     def add_lines(_context, table, starts, factors, count, sums):
@@ -128,7 +129,7 @@ else:
         """Leave `function` as it is."""
         return function
 
-    pasted = compiled  # type: ignore[assignment]
+    pasted = shared = compiled  # type: ignore[assignment]
 
     def add_lines(table, starts, factors, count, sums):  # type: ignore[misc]
         """sums[j] = sum over i < count of table[starts[i] + j] x factors[i]."""

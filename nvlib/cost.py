@@ -16,6 +16,7 @@ import pandas as pd
 
 from nvlib.checks import require, require_integer, require_number, settle
 from nvlib.chip import Chip
+from nvlib.devices import Cells, WriteVerify
 from nvlib.energy import EnergyTable, SourcedTable
 from nvlib.events import LayerEvents
 from nvlib.hardware import Hardware
@@ -184,3 +185,47 @@ def cost(
     layers.loc["network"] = layers.sum()
     layers["standby_pj"] = layers["arrays"] * areas.standby * layers["latency_us"].iloc[-1]
     return layers.astype(dict.fromkeys(("arrays", "adcs", "reads"), int)).reset_index()
+
+
+def write_cost(chip: Chip, pulse_s: float, pulse_j: float) -> pd.DataFrame:
+    """Pulses, time and energy that writing the weights takes, with `WriteVerify` among the effects.
+
+    Parameters
+    ----------
+    pulse_s, pulse_j : float
+        Time and energy of a pulse and the read that verifies it.
+
+    Returns
+    -------
+    DataFrame
+        Columns layer, cells, pulses and failed cells as expected, energy_uj, and time_s where each
+        array writes its cells one after the other and all arrays write at once.
+
+    Examples
+    --------
+    >>> verified = DeviceModel(effects=(WriteVerify(0.1, tolerance=0.05),))
+    >>> table = write_cost(Chip(network, Hardware(devices=verified)), 1e-6, 10e-12)
+    >>> round(float(table["pulses"].iloc[-1] / table["cells"].iloc[-1]), 2)  # 1 / 0.383
+    2.61
+    """
+    verified = [e for e in chip.hardware.devices.effects if isinstance(e, WriteVerify)]
+    require(len(verified) == 1, "effects", "one WriteVerify", chip.hardware.devices.effects,
+            "add it to the devices")  # fmt: skip
+    seconds = require_number("pulse_s", pulse_s, 0, 1)
+    joules = require_number("pulse_j", pulse_j, 0, 1)
+    rows = []
+    for name, arrays in zip(chip.layer_names, chip.arrays):
+        levels = arrays.mapped.levels
+        pulses, failed = verified[0].expected(Cells(levels, arrays.mapping.level_max, 0.0))
+        tiles = [tile.start for tile in arrays.mapping.tiles(len(levels))]
+        of_tile = np.add.reduceat(pulses, tiles, axis=0)  # (row tiles, B, M)
+        across = arrays.column_tile.ravel()
+        busiest = max(np.bincount(across, tile.ravel()).max() for tile in of_tile)
+        rows.append({"layer": name, "cells": levels.size, "pulses": pulses.sum(),
+                     "failed": failed.sum(), "time_s": busiest * seconds})  # fmt: skip
+    table = pd.DataFrame(rows)
+    how = dict.fromkeys(table.columns[1:], "sum") | {"time_s": "max"}
+    table = table.groupby("layer", sort=False).agg(how)
+    table.loc["network"] = table.agg(how)
+    table["energy_uj"] = table["pulses"] * joules * 1e6
+    return table.astype({"cells": int}).reset_index()

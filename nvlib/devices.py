@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from scipy.special import ndtr
 
 from nvlib.checks import (
     as_number,
@@ -239,22 +240,16 @@ class WriteVerify:
         Deviation that is accepted, as a share of G_on - G_off.
     most_pulses : int
         After so many the cell is left as it is: it failed.
-    pulse_s, pulse_j : float
-        Time and energy of a pulse and the read that verifies it.
     """
 
     sigma: float | tuple[float, ...]
     tolerance: float
     most_pulses: int = 100
-    pulse_s: float = 1e-6
-    pulse_j: float = 10e-12
 
     def __post_init__(self) -> None:
         settle(self, sigma=require_one_or_each("sigma", self.sigma, highest=LARGEST_SIGMA))
-        for name, least in (("tolerance", 1e-6), ("pulse_s", 0), ("pulse_j", 0)):
-            settle(self, **{name: require_number(name, getattr(self, name), least, 1)})
-        pulses = require_integer("most_pulses", self.most_pulses, 1, 10**4)
-        settle(self, most_pulses=pulses)
+        settle(self, tolerance=require_number("tolerance", self.tolerance, 1e-6, 1))
+        settle(self, most_pulses=require_integer("most_pulses", self.most_pulses, 1, 10**4))
 
     def write(
         self, conductance: np.ndarray, cells: Cells, generator: np.random.Generator
@@ -279,6 +274,14 @@ class WriteVerify:
 
     def apply(self, conductance, cells, generator):
         return self.write(conductance, cells, generator)[0]
+
+    def expected(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+        """Mean number of pulses of each cell, and the chance that it fails."""
+        spread = np.broadcast_to(cells.of_level("sigma", self.sigma), cells.levels.shape)
+        sigmas = self.tolerance / np.maximum(spread, 1e-12)
+        right = 2 * ndtr(sigmas) - 1  # share of the pulses that are
+        failed = (1 - right) ** self.most_pulses
+        return (1 - failed) / right, failed
 
 
 @dataclass(frozen=True)

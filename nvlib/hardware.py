@@ -47,8 +47,9 @@ class Hardware:
         Where given, voltage is lost along the lines of every array.
     compensated : bool
         Whether each layer's outputs are multiplied by one digital number, which makes up for what
-        its cells lost on the average: global drift compensation (Joshi et al. 2020). It comes from
-        a read with all rows driven, as the mean of many, set against what was asked.
+        its cells lost on the average: global drift compensation (Le Gallo et al., Adv. Electron.
+        Mater. 4, 2018). It is the current of all columns with all rows driven that was asked for,
+        over the one that is read, as the mean of many reads.
     """
 
     mapping: ArrayMapping = ArrayMapping()

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from nvlib.checks import require
-from nvlib.compiled import pasted
+from nvlib.compiled import shared
 
 #: Odd coefficients of the polynomial in `normal`: least squares over the distribution of the sum,
 #: of unit variance.
 A1, A3, A5, A7, A9 = (np.float32(a) for a in (1.666835, 0.04817, 0.027934, -0.016923, 0.005338))
 
 
-@pasted
+@shared
 def hash64(key, counter):
     """A 64-bit hash of a key and a counter (splitmix64; Steele et al. 2014).
 
@@ -31,7 +31,7 @@ def hash64(key, counter):
     return z ^ (z >> np.uint64(31))
 
 
-@pasted
+@shared
 def hash32(word):
     """A 32-bit hash of a 32-bit word (Wellons 2018, "lowbias32"); scalars or arrays."""
     word = np.uint32((word ^ (word >> np.uint32(16))) * np.uint32(0x7FEB352D))
@@ -39,7 +39,7 @@ def hash32(word):
     return word ^ (word >> np.uint32(16))
 
 
-@pasted
+@shared
 def normal(low, high, column):
     """A normal value, float32, for a read (two halves of its hash) and a column, all uint32.
 

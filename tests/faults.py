@@ -72,7 +72,7 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "sensed += np.rint(spread * normal(low, high, numbers[sense]))", "pass"),
     ("columns that share their noise", "noise", "normal", "np.uint32(high ^ step)",
      "np.uint32(high)"),
-    ("an ignored chip seed", "chip", "Chip.__init__", "np.random.SeedSequence(seed)",
+    ("an ignored chip seed", "chip", "Chip._write", "np.random.SeedSequence(self.seed)",
      "np.random.SeedSequence(0)"),
     ("noise that ignores the chip", "noise", "ReadKeys.of", "self.seed", "0"),
     ("two phases that share their noise", "chip", "ArrayLayer.read",
@@ -150,7 +150,7 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "len(part) / count / len(order)", "1 / images"),
     ("looks that cost nothing", "artifact/studies/trends", "_judged",
      "sequential_p(pooled.p_value(), LOOKS)", "pooled.p_value()"),
-    ("a verdict without a tolerance", "artifact/claims", "_within",
+    ("a verdict without a tolerance", "artifact/verdicts", "_within",
      'abs(measured - entry["paper"]) <= entry["tolerance"]', 'abs(measured - entry["paper"]) <= 1'),
 ))  # fmt: skip
 #: Modules that Numba compiles: kernels kept of one must not serve another.

@@ -351,7 +351,6 @@ def test_compensation_is_one_number_for_a_layer(network, digits):
         for one, other in zip(fast.arrays, plain.arrays, strict=True):
             np.testing.assert_array_equal(one.conductance, other.conductance)
             assert (other.correction, other.unit) == (1.0, other.lsb)
-            if scheme == "differential":
-                assert one.correction == pytest.approx((1e6 / 20) ** 0.05, rel=0.06)
+            assert one.correction == pytest.approx((1e6 / 20) ** 0.05, rel=0.02)
     ideal = Chip(network("W4A3"), Hardware(compensated=True))
     assert {arrays.correction for arrays in ideal.arrays} == {1.0}

@@ -12,8 +12,18 @@ import pytest
 import torch
 from torch import nn
 
-from nvlib import ALL_POLICIES, Adc, ArrayMapping, Chip, Hardware, SenseColumn
-from nvlib.cost import FASTEST, AreaTable, Converters, adc_um2, cost
+from nvlib import (
+    ALL_POLICIES,
+    Adc,
+    ArrayMapping,
+    Chip,
+    DeviceModel,
+    Hardware,
+    SenseColumn,
+    WriteVerify,
+)
+from nvlib.cost import FASTEST, AreaTable, Converters, adc_um2, cost, write_cost
+from nvlib.devices import Cells
 from nvlib.energy import EnergyTable
 from tests.conftest import model_of
 
@@ -135,3 +145,20 @@ def test_the_fastest_converters_are_those_of_the_survey():
         limit = max(rate for enob, rate in FASTEST if enob >= bits - 1)
         real = max(rate for enob, rate in known if enob >= bits - 1)
         assert limit == pytest.approx(real, rel=0.03), bits
+
+
+def test_writing_takes_the_pulses_that_cells_are_given():
+    verified = WriteVerify((0.05, 0.2), tolerance=0.05, most_pulses=4)
+    chip, _ = small(devices=DeviceModel(effects=(verified,)))
+    found = write_cost(chip, 2e-6, 5e-12).iloc[0]
+    levels = chip.arrays[0].mapped.levels
+    cells = Cells(np.tile(levels, (200, 1, 1)), 1, 0.0)
+    _, pulses = verified.write(cells.levels.astype(float), cells, np.random.default_rng(0))
+    assert found["cells"] == levels.size == 40 * 24
+    assert found["pulses"] == pytest.approx(np.minimum(pulses, 4).sum() / 200, rel=0.01)
+    assert found["failed"] == pytest.approx((pulses > 4).sum() / 200, rel=0.02)
+    assert found["energy_uj"] == pytest.approx(found["pulses"] * 5e-6)
+    # Of 2 x 2 arrays the upper two hold 32 of 40 rows.
+    assert 0.32 < found["time_s"] / (found["pulses"] * 2e-6) < 0.5
+    with pytest.raises(ValueError, match="effects: expected one WriteVerify"):
+        write_cost(small()[0], 1e-6, 1e-12)
