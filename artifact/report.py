@@ -204,7 +204,8 @@ def _figure(origin: story.Origin, recorded: bool, deep: bool) -> str:
     link, module = f"figures/{quote(origin.name)}", origin.function.rpartition(".")[0]
     name = origin.function.rpartition(".")[2]
     api = f"api/{module.replace('.', '/')}.html#{name}"
-    table = f'<a href="tables/{quote(origin.table)}.csv">table</a>, ' if origin.table else ""
+    there = (REPORT / "tables" / f"{origin.table}.csv").is_file()  # made, or recorded
+    table = f'<a href="tables/{quote(origin.table)}.csv">table</a>, ' if there else ""
     whose = "As recorded. " if recorded else ""
     more = (
         f'<p>{whose}From its {table}<a href="{quote(origin.notebook)}.html#cell-id={origin.cell}">'
