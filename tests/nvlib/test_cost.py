@@ -24,7 +24,7 @@ from nvlib import (
 )
 from nvlib.cost import FASTEST, AreaTable, Converters, adc_um2, cost, write_cost
 from nvlib.devices import Cells
-from nvlib.energy import EnergyTable
+from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from tests.conftest import model_of
 
 SURVEY = Path(os.environ.get("NVLIB_DATA_DIR", "")) / "adc_survey.csv"
@@ -99,6 +99,12 @@ def test_drivers_of_more_bits_are_more_unit_drivers():
         / cost(chip, events)["drivers_mm2"]
     )
     assert ratio.tolist() == [3, 3]
+    full = torch.ones(1, 40)  # the highest code: two reads of 1 bit, or one of 2 bits
+    serial, at_once = (
+        inference_energy(c.events(full), (), 6, AdcLaw(), EnergyTable.load())["row drivers"]
+        for c in (chip, other)
+    )
+    assert at_once / serial == pytest.approx(3 / 2)
 
 
 def test_converters_nobody_has_are_refused():

@@ -25,6 +25,7 @@ from nvlib import (
     SenseColumn,
     StuckCells,
     Wires,
+    WriteVerify,
 )
 from nvlib.kernel import CompiledReader
 from nvlib.mapping import SCHEMES
@@ -71,6 +72,12 @@ CHIPS = {
     "drivers with an error of gain": Hardware(
         devices=DeviceModel(effects=(RangeVariation(0.08),), read_noise=ReadNoise(0.1)),
         adc=Adc(6), dac=Dac(Nonlinearity(gain_error=0.07)),
+    ),
+    "slow noise, compensated": Hardware(
+        devices=DeviceModel(
+            20.0, (WriteVerify(0.1, 0.05), RetentionDrift(1e5, 0.05, 0.02)),
+            slow_noise=RangeVariation(0.03),
+        ), adc=Adc(6), compensated=True,
     ),
     "wires": Hardware(devices=VARIED, wires=Wires(50.0), sense=SenseColumn()),
 }  # fmt: skip
