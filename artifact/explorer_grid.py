@@ -14,7 +14,7 @@ from tqdm import tqdm
 from artifact.explorer import Setting, Subject, evaluate, shipped
 from artifact.paths import ROOT
 from artifact.studies.common import PRECISIONS
-from nvlib.energy import COMPONENTS, DESIGN_LAWS, PARTIAL_LAWS
+from nvlib.energy import COMPONENTS
 from nvlib.quantizers import Precision
 from nvlib.storage import write_text
 
@@ -25,8 +25,8 @@ AXES: dict[str, tuple[Any, ...]] = {
     "cell_bits": (1, 2),
     "adc_bits": (3, 4, 5, 6, 8),
     "variation": (0.0, 0.05, 0.1, 0.15, 0.2),
-    "design": tuple(DESIGN_LAWS),
-    "partial": tuple(PARTIAL_LAWS),
+    "design": ("walden", "neurosim", "isaac-saberi", "survey"),
+    "partial": ("sar-cycles", "linear", "half-fixed", "fixed-cdac", "cdac", "whole"),
 }
 
 

@@ -304,7 +304,7 @@ _EXPLORER = """<h1>What would another chip do?</h1>
 <p id="said" aria-live="polite"></p>
 <div class="explorer" id="controls"></div>
 <svg id="drawn" viewBox="0 0 360 190" role="img" aria-label="Energy of an inference by component,
-without and with sparsity" style="width:100%;max-width:44rem"></svg>
+without and with sparsity" style="width:100%;max-width:28rem"></svg>
 <p>LeNet-5 on 128 × 128 arrays with bit-serial inputs, evaluated beforehand at every setting of
 these sliders. In JupyterLab <a href="07_explorer.html">notebook 07</a> evaluates any setting, and a
 network of your own.</p>
