@@ -54,10 +54,10 @@ def line(
 def judge_trend(claim: str, table: pd.DataFrame, delta: float) -> list[dict[str, Any]]:
     """C3a or C3b: by which mapping of weights the higher precision is stricter.
 
-    The abstract names no mapping. Reproduced as trend if W8A8 is stricter than W4A3 under at least
-    one scheme, with quantization-aware training; not reproduced if every scheme decides against
-    it; else undecided. The measured text says which, and what the other recipes say stands in the
-    note.
+    The abstract names no mapping. With quantization-aware training: reproduced as trend if W8A8 is
+    stricter than W4A3 under at least one scheme and looser under none; not reproduced if every
+    scheme decides against it; else undecided, also where schemes contradict each other, since
+    which of them the paper speaks of is not known. What the other recipes say stands in the note.
 
     Parameters
     ----------
@@ -69,8 +69,9 @@ def judge_trend(claim: str, table: pd.DataFrame, delta: float) -> list[dict[str,
     found = trends.verdicts(ratios)
     today = found[found["training"] == "qat"]
     said = list(today["verdict"])
-    verdict = TREND if trends.STRICTER in said else UNDECIDED
-    if said and set(said) <= {trends.LOOSER, trends.MIXED}:
+    against = {trends.LOOSER, trends.MIXED}
+    verdict = TREND if trends.STRICTER in said and not against & set(said) else UNDECIDED
+    if said and set(said) <= against:
         verdict = FAILED
     measured = "; ".join(_scheme_told(row) for row in today.itertuples())
     notes = [
@@ -91,10 +92,16 @@ def judge_trend(claim: str, table: pd.DataFrame, delta: float) -> list[dict[str,
 
 
 def headline(table: pd.DataFrame, claim: str, delta: float) -> str:
-    """What each scheme says of a trend, in the few words of a figure's title."""
+    """What the schemes say of a trend, in the few words of a figure's title."""
     found = trends.verdicts(trends.ratios(table, (delta,)))
     today = found[(found["training"] == "qat") & (found["family"] == FAMILIES[claim])]
-    return "; ".join(f"{row.verdict} with {SCHEMES[row.scheme]}" for row in today.itertuples())
+    told = {
+        verdict: " and ".join(SCHEMES[scheme] for scheme in group["scheme"])
+        for verdict, group in today.groupby("verdict", sort=False)
+    }
+    if len(told) == 1:
+        return f"{next(iter(told))} with every mapping of weights"
+    return "; ".join(f"{verdict} with {schemes}" for verdict, schemes in told.items())
 
 
 def _scheme_told(row: Any) -> str:

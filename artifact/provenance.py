@@ -23,7 +23,8 @@ from artifact.paths import CHECKPOINTS, ROOT
 _WITHOUT_NUMBERS = {
     f"artifact/{name}.py"
     for name in ("claims", "cluster", "compare", "drawings", "explorer", "explorer_grid",
-                 "notebook", "provenance", "publish", "record", "report", "reproduce", "story")
+                 "notebook", "provenance", "publish", "record", "report", "reproduce", "story",
+                 "verdicts")
 }  # fmt: skip
 #: What all tables of one run have in common.
 COMMON = ("code", "profile", "checkpoints", "data")

@@ -73,8 +73,8 @@ def accuracy_title(explained: pd.DataFrame) -> str:
 def judge_compromise(chips: pd.DataFrame, certain: pd.DataFrame) -> list[dict[str, Any]]:
     """C2: the cheapest within 0.5 points of float, on one chip, with differential pairs.
 
-    Reproduced if W4A3 is picked under a recipe and in 95 % of the bootstrap's samples; undecided
-    if it is picked under one, but less surely; not reproduced if under none.
+    Reproduced if the bootstrap picks W4A3 in 95 % of its samples under a recipe; not reproduced if
+    it does so in at most 5 % under each; else these images and seeds are too few to say.
     """
     mine = certain[(certain["scheme"] == "differential") & (certain["tolerance"] == JUDGED)]
     told, shares = [], {}
@@ -83,14 +83,17 @@ def judge_compromise(chips: pd.DataFrame, certain: pd.DataFrame) -> list[dict[st
         pick = compromise.cheapest(
             compromise.choices(chips, training, "differential"), JUDGED, most
         )
-        share = float(group.loc[group["precision"] == pick, "share"].sum())
-        shares[training] = share if pick == paper("C2") else 0.0
-        told.append(f"{pick} ({share:.0%}) {RECIPES[training]}".replace("%", " %"))
+        share = group.groupby("precision")["share"].sum()
+        shares[training] = float(share.get(paper("C2"), 0.0))
+        certainty = f"{share.get(pick, 0.0):.0%}".replace("%", " %")
+        told.append(f"{pick} ({certainty}) {RECIPES[training]}")
     best = max(shares.values())
-    verdict = REPRODUCED if best >= CERTAIN else UNDECIDED if best > 0 else FAILED
+    verdict = REPRODUCED if best >= CERTAIN else FAILED if best <= 1 - CERTAIN else UNDECIDED
     dataset = str(chips["dataset"].iloc[0])
     interval = "share of bootstrap samples over training seeds and test images"
-    note = compromise_sentence(compromise.rules(chips))
+    picked = "; ".join(f"{share:.0%} {RECIPES[name]}" for name, share in shares.items())
+    note = f"W4A3 in this share of the samples: {picked}. ".replace("%", " %")
+    note += compromise_sentence(compromise.rules(chips))
     return [line("C2", dataset, "; ".join(told), verdict, interval=interval, note=note)]
 
 

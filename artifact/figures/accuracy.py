@@ -102,6 +102,7 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
         Recipe -> accuracy (%) that the stated rule asks for.
     """
     figure, panels = new_figure(PAGE, 2.8, 1, len(tables), title=title, sharey=True, squeeze=False)
+    highest = max(table["accuracy"].max() for table in tables.values())
     for axes, (training, table) in zip(panels[0], tables.items(), strict=True):
         ordered = table.sort_values(["energy_nj", "accuracy"], ascending=[True, False])
         best = ordered["accuracy"].cummax().shift(fill_value=-np.inf)
@@ -115,7 +116,7 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
                               va="top", annotation_clip=True)  # fmt: skip
         axes.axhline(floors[training], ls=":", color="black", lw=0.8, label="asked for")
         axes.set(xscale="log", xlabel="energy per inference (nJ)", title=claims.RECIPES[training],
-                 ylim=(LOWEST, 99.6))  # fmt: skip
+                 ylim=(LOWEST, highest + 0.1))  # fmt: skip
     panels[0, 0].set(ylabel="accuracy on that chip (%)")
     panels[0, -1].legend(loc="lower right")
     return figure

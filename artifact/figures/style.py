@@ -7,6 +7,7 @@ of them is its supplement, named ``supplement("x")``.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,9 @@ _TYPESET = (
 )  # fmt: skip
 
 
+LETTERS_PER_INCH = 14.5  # of an answer's type
+
+
 def new_figure(
     width: float, height: float, *shape: int, title: str = "", **options: Any
 ) -> tuple[Figure, Any]:
@@ -76,8 +80,9 @@ def new_figure(
 
 
 def answer(figure: Figure, title: str) -> None:
-    """State the answer above the figure."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=8.5, fontweight="bold", color=INK)
+    """State the answer above the figure, on as many lines as its width asks for."""
+    lines = textwrap.wrap(title, width=round(LETTERS_PER_INCH * figure.get_figwidth()))
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8.5, fontweight="bold", color=INK)
 
 
 def note(figure: Figure, text: str) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from artifact.figures.style import COLOURS, MARKERS, PAGE, log_ticks, new_figure
+from artifact.claims import RECIPES, SCHEMES
+from artifact.figures.style import (
+    COLOURS,
+    INK,
+    MARKERS,
+    PAGE,
+    legend,
+    log_ticks,
+    new_figure,
+    typeset,
+)
 
 
 def requirements(
@@ -23,7 +31,8 @@ def requirements(
     losses, limits = _default(losses, precisions), _default(limits, precisions)
     kinds = list(dict.fromkeys(losses["nonideality"]))
     lines = -(-len(kinds) // 3)
-    figure, panels = new_figure(PAGE, 1.95 * lines + 0.3, lines, 3, squeeze=False)
+    size = PAGE, 1.95 * lines + 0.3
+    figure, panels = new_figure(*size, lines, 3, title=answer, squeeze=False)
     for axes in panels.ravel()[len(kinds) :]:
         axes.axis("off")
     for place, kind in enumerate(kinds):
@@ -57,23 +66,8 @@ def requirements(
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks([0, 1, 10], ["0", "1", "10"])
-    handles, names = panels[0, 0].get_legend_handles_labels()
-    figure.suptitle(answer, fontsize=8, x=0.01, ha="left")
-    figure.legend(handles, names, loc="outside lower center", ncols=6)
+    legend(figure, panels[0, 0], "below", ncols=6)
     return figure
-
-
-def typeset(unit: str) -> str:
-    """A unit with its symbols.
-
-    Examples
-    --------
-    >>> typeset("sigma / (G_on - G_off)")
-    'σ / ($G_{on}$ − $G_{off}$)'
-    """
-    for plain, symbol in (("sigma", "σ"), (" - ", " − ")):
-        unit = unit.replace(plain, symbol)
-    return re.sub(r"G_(on|off)", r"$G_{\1}$", unit)
 
 
 def _default(table: pd.DataFrame, precisions: tuple[str, ...]) -> pd.DataFrame:
@@ -86,8 +80,9 @@ def trend(ratios: pd.DataFrame, answer: str) -> Figure:
     schemes, recipes = (list(dict.fromkeys(ratios[name])) for name in ("scheme", "training"))
     kinds = list(dict.fromkeys(ratios["nonideality"]))
     figure, panels = new_figure(
-        PAGE, 0.2 * len(kinds) * len(recipes) + 1.0, 1, len(schemes), sharey=True, squeeze=False
-    )
+        PAGE, 0.2 * len(kinds) * len(recipes) + 1.2, 1, len(schemes),
+        title=answer, sharey=True, squeeze=False,
+    )  # fmt: skip
     colours = {"stricter": "#D55E00", "looser": "#0072B2", "undecided": "#999999"}
     for axes, scheme in zip(panels[0], schemes, strict=True):
         for row in ratios[ratios["scheme"] == scheme].itertuples():
@@ -98,8 +93,15 @@ def trend(ratios: pd.DataFrame, answer: str) -> Figure:
                 mfc=None if row.nonideality == "pooled" else "white",
             )  # fmt: skip
         axes.axvline(1, color="black", lw=0.8)
-        axes.set(xscale="log", title=scheme, xlabel="limit of W8A8 / limit of W4A3", xlim=(0.05, 5))
+        axes.set(
+            xscale="log", title=SCHEMES[scheme], xlabel="limit of W8A8 / limit of W4A3",
+            xlim=(0.05, 5),
+        )  # fmt: skip
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panels[0, 0].set_yticks(-np.arange(len(kinds)) - 0.15 * (len(recipes) - 1), kinds)
-    figure.suptitle(answer, fontsize=8, x=0.01, ha="left")
+    for recipe, marker in zip(recipes, "os^", strict=False):
+        panels[0, 0].plot([], [], marker, color=INK, mfc="white", label=RECIPES[recipe])
+    for order, colour in colours.items():
+        panels[0, 0].plot([], [], "-", color=colour, label=order)
+    legend(figure, panels[0, 0], "below", ncols=6)
     return figure

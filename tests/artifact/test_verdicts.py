@@ -55,6 +55,20 @@ def test_the_compromise_is_judged_by_the_stated_rule(right, verdict):
     assert ("W4A3" if right == 99 else "W8A8") in judged["measured"]
 
 
+def test_a_choice_that_samples_disagree_on_is_undecided_whatever_the_whole_picks():
+    chips = chips_of(
+        ("W8A8", 8, 9.0, 100, 99), ("W4A3", 8, 2.0, 100, 98), ("W2A2", 8, 1.0, 100, 80),
+        ("float", 0, float("nan"), float("nan"), 99),
+    )  # fmt: skip
+    shares = {"W4A3": 0.4, "W8A8": 0.6}
+    rows = [{"training": "ptq", "scheme": "differential", "tolerance": verdicts.JUDGED,
+             "precision": name, "share": share} for name, share in shares.items()]  # fmt: skip
+    judged = verdicts.judge_compromise(chips, pd.DataFrame(rows))[0]
+    assert judged["verdict"] == claims.UNDECIDED
+    assert judged["measured"].startswith("W8A8 (60 %)")
+    assert "W4A3 in this share of the samples: 40 % quantization after training" in judged["note"]
+
+
 def parts(saving, detection=0.0):
     rows = [
         {"dataset": "mnist", "training": "qat", "precision": name, "seed": seed, "block": 0,

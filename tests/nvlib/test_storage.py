@@ -12,7 +12,17 @@ from safetensors.numpy import load
 
 from nvlib import DeviceModel, Hardware, LevelMeans, QuantizedNetwork, RangeVariation, StuckMap
 from nvlib.chip import STORABLE
-from nvlib.storage import pack_codes, plain, read, read_metadata, restored, unpack_codes, write
+from nvlib.storage import (
+    pack_codes,
+    plain,
+    read,
+    read_metadata,
+    restored,
+    unpack_codes,
+    write,
+    write_text,
+    write_whole,
+)
 
 
 @given(st.integers(1, 8), st.integers(0, 2**32 - 1))
@@ -58,3 +68,23 @@ def test_what_lacks_a_part_or_is_something_else_is_a_value_error(tmp_path):
         QuantizedNetwork.load(b"garbage that is no file")
     with pytest.raises(FileNotFoundError):
         QuantizedNetwork.load(tmp_path / "nowhere")
+
+
+def test_a_full_disk_is_one_clear_message_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    write_text(path, "old")
+
+    def full(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"expected to write .*table.csv, received: No space left"):
+        write_whole(path, full)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_message(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="make the folder writable, and start again"):
+        write_text(tmp_path / "file" / "table.csv", "text")
