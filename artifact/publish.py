@@ -122,6 +122,8 @@ _MARKS = {
     claims.REPRODUCED: ("✓", "yes"),
     claims.TREND: ("≈", "partly"),
     claims.FAILED: ("✗", "no"),
+    claims.UNDECIDED: ("?", "open"),
+    claims.INCOMPARABLE: ("○", "open"),
 }
 _SHORT = {
     "C1": "W4A3 accuracy on MNIST", "C2": "W4A3 is the best compromise",
@@ -140,7 +142,7 @@ def mark(claim: dict[str, Any]) -> tuple[str, str]:
     >>> mark({"verdict": "not reproduced"}), mark({"verdict": "undecided"})
     (('✗', 'no'), ('?', 'open'))
     """
-    return _MARKS.get(claim["verdict"], ("?", "open"))
+    return _MARKS[claim["verdict"]]
 
 
 def short(claim: str) -> str:
@@ -151,7 +153,7 @@ def short(claim: str) -> str:
     >>> short("C2")
     'W4A3 is the best compromise'
     """
-    return _SHORT.get(claim) or claims.expected()[claim]["sentence"].split(":")[0]
+    return _SHORT[claim]
 
 
 def answer(judged: list[dict[str, Any]]) -> str:
@@ -184,10 +186,10 @@ def answer_markdown() -> str:
 
 
 def _beside(claim: dict[str, Any]) -> str:
-    if isinstance(claim["measured"], str) and claim["id"] != "C2":
+    if claim["id"] in ("C3a", "C3b", "C4"):  # words of the claim itself
         return ""
     shown = [claims.show(claim[side], claim["id"]) for side in ("measured", "paper")]
-    return f"{shown[0]}, paper {shown[1]}"
+    return ", paper ".join(shown).replace("; ", ", ").replace("+-", "±")
 
 
 def claims_markdown() -> str:

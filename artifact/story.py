@@ -51,7 +51,7 @@ def titles() -> dict[str, str]:
     Examples
     --------
     >>> titles()["05_adc_reduction"]
-    'What do the zeros save?'
+    'What do the zeros save, and what is it worth?'
     """
     found = {}
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):

@@ -1,7 +1,7 @@
 """Which codes of a converter occur, and how nonlinear it is among those alone.
 
-The INL of a converter is its largest anywhere; what a network meets is the part of the curve that
-its column sums reach. A limit in LSB, times the share of the largest INL that is met there, is the
+The INL of a converter is its largest anywhere; a network sees only the part of the curve that its
+column sums reach. A limit in LSB, times the share of the largest INL that occurs there, is the
 limit referred to the input over the codes that occur.
 """
 

@@ -35,6 +35,13 @@ def test_the_readme_table_is_that_of_the_results():
     assert ids == list(claims.expected())
 
 
+def test_every_claim_has_a_short_name_and_every_verdict_a_mark():
+    for name in claims.expected():
+        assert len(publish.short(name)) < 40
+    words = (claims.REPRODUCED, claims.TREND, claims.FAILED, claims.UNDECIDED, claims.INCOMPARABLE)
+    assert len({publish.mark({"verdict": word})[0] for word in words}) == len(words)
+
+
 def test_a_promoted_run_is_the_record_and_nothing_older_stays(tmp_path):
     run, known = made(tmp_path / "run"), made(tmp_path / "known", FULL | {"code": "old"})
     known.write_table("gone", GRID, FULL | {"code": "old"})
