@@ -119,15 +119,13 @@ def drives(codes, dac_bits, drive, out):
 
 
 @pasted
-def _choose_groups(patterns, base, sources, first, last, line_step, columns, chosen):
+def _choose_groups(patterns, base, sources, lines, first, last, columns, chosen):
     """Offsets of the table lines of the groups with an active row; how many there are."""
     count = np.uint64(0)  # unsigned indices spare the check for negative ones
-    offset = first * line_step
     for g in range(np.uint64(first), np.uint64(last)):
         pattern = np.int64(patterns[sources[g] + np.uint64(base)])
-        chosen[count] = offset + pattern * columns
+        chosen[count] = lines[g] + pattern * columns
         count += np.uint64(pattern != 0)
-        offset += line_step
     return np.int64(count)
 
 
@@ -178,6 +176,74 @@ def _add_noise(current, spread, low, high, columns):
 
 
 @compiled
+def _read_tile(
+    inputs, key, block, tile, layout, converter, curves, noise, extra, factors, chosen, current,
+    entries, totals,
+):  # fmt: skip
+    """Add the weighted codes of one tile for one image to totals (positions, columns).
+
+    Called, not pasted: within the loops around it, its variables would not stay in registers.
+    """
+    planes, length = inputs.shape
+    columns = len(current)
+    tiles, positions = len(layout.tile_starts) - 1, len(layout.bases)
+    # Members of tuples are taken out of the loops: each look at one counts its references.
+    bases, sources, lines, weights = layout.bases, layout.sources, layout.lines, layout.weights
+    half, reciprocal, highest_code = converter.half, converter.reciprocal, converter.top
+    sense, driven = extra.sense, extra.driven
+    limits, sense_lsb = extra.limits, extra.sense_lsb
+    first, last = layout.tile_starts[tile], layout.tile_starts[tile + 1]
+    silent = extra.silent[tile]
+    if curves is not None:
+        codes, starts = curves.codes[tile], curves.starts[block]
+    if noise is not None:
+        cell_variance, adc_variance = noise.cell**2, noise.adc**2
+        sense_variance = noise.sense**2
+        numbers = noise.columns[block]
+    flat, table = inputs.reshape(-1), layout.tables[block].reshape(-1)
+    for plane in range(planes):
+        for position in range(positions):
+            base = plane * length + bases[position]
+            if factors is None:
+                count = _choose_groups(flat, base, sources, lines, first, last, columns, chosen)
+            else:
+                count = _choose_rows(flat, base, sources, first, last, columns, chosen, factors)
+            if count == 0 and silent:
+                continue
+            add_lines(table, chosen, factors, count, current)  # type: ignore[call-arg]
+            if noise is not None:
+                squared = np.float64(0)
+                if factors is None:
+                    squared = np.float64(current[driven])
+                else:
+                    for i in range(count):
+                        squared += np.float64(factors[i]) ** 2
+                variance = cell_variance * squared
+                read = (position * planes + plane) * tiles + tile
+                bits = hash64(key, np.uint64(read))
+                low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
+                if sense >= 0:
+                    sensed = current[sense]
+                    spread = np.float32(np.sqrt(variance + sense_variance))
+                    sensed += np.rint(spread * normal(low, high, numbers[sense]))
+                spread = np.float32(np.sqrt(variance + adc_variance))
+                _add_noise(current, spread, low, high, numbers)
+                if sense >= 0:
+                    current[sense] = sensed
+            top = highest_code
+            if sense >= 0:
+                counted = (np.int64(current[sense]) + sense_lsb // 2) // sense_lsb
+                top = limits[min(max(counted, 0), len(limits) - 1)]
+            if curves is None:
+                _convert(current, half, reciprocal, top, weights, plane, totals, position)
+            else:
+                _look_up(
+                    current, codes, starts, curves, weights, plane, entries, totals,
+                    position,
+                )  # fmt: skip
+
+
+@compiled
 def read_arrays(
     inputs, keys, layout, converter, curves, noise, extra, factors, current, out
 ):  # fmt: skip
@@ -187,78 +253,19 @@ def read_arrays(
     to which products are added. What is None is compiled away: `curves` for ideal converters,
     `noise` for none, and `factors` (groups,) where inputs enter bit by bit.
     """
-    images, planes, length = inputs.shape
-    blocks, groups, patterns, columns = layout.tables.shape
-    tiles, width, positions = len(layout.tile_starts) - 1, out.shape[3], len(layout.bases)
+    _, positions, blocks, width = out.shape
+    columns, groups, reference = len(current), len(layout.sources), extra.reference
     totals, sums = np.empty((positions, columns), np.int32), np.empty(width, np.int32)
     entries, chosen = np.empty(columns, np.uint32), np.empty(groups, np.int64)
-    # Members of tuples are taken out of the loops: each look at one counts its references.
-    bases, sources, weights, slices = layout.bases, layout.sources, layout.weights, layout.slices
-    half, reciprocal, highest_code = converter.half, converter.reciprocal, converter.top
-    reference, sense, driven = extra.reference, extra.sense, extra.driven
-    limits, sense_lsb, line_step = extra.limits, extra.sense_lsb, patterns * columns
-    if noise is not None:
-        cell_variance, adc_variance = noise.cell**2, noise.adc**2
-        sense_variance = noise.sense**2
-    flat = inputs.reshape(-1)
+    slices = layout.slices
     for block in range(blocks):
-        table = layout.tables[block].reshape(-1)
-        for tile in range(tiles):
-            first, last = layout.tile_starts[tile], layout.tile_starts[tile + 1]
-            silent = extra.silent[tile]
-            if curves is not None:
-                codes, starts = curves.codes[tile], curves.starts[block]
-            if noise is not None:
-                numbers = noise.columns[block]
-            for n in range(images):
+        for tile in range(len(layout.tile_starts) - 1):
+            for n in range(len(inputs)):
                 totals[:] = 0
-                for plane in range(planes):
-                    start = (n * planes + plane) * length
-                    for position in range(positions):
-                        base = start + bases[position]
-                        if factors is None:
-                            count = _choose_groups(
-                                flat, base, sources, first, last, line_step, columns, chosen
-                            )
-                        else:
-                            count = _choose_rows(
-                                flat, base, sources, first, last, columns, chosen, factors
-                            )
-                        if count == 0 and silent:
-                            continue
-                        add_lines(table, chosen, factors, count, current)  # type: ignore[call-arg]
-                        if noise is not None:
-                            squared = np.float64(0)
-                            if factors is None:
-                                squared = np.float64(current[driven])
-                            else:
-                                for i in range(count):
-                                    squared += np.float64(factors[i]) ** 2
-                            variance = cell_variance * squared
-                            read = (position * planes + plane) * tiles + tile
-                            bits = hash64(keys[n], np.uint64(read))
-                            low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
-                            if sense >= 0:
-                                sensed = current[sense]
-                                spread = np.float32(np.sqrt(variance + sense_variance))
-                                sensed += np.rint(spread * normal(low, high, numbers[sense]))
-                            spread = np.float32(np.sqrt(variance + adc_variance))
-                            _add_noise(current, spread, low, high, numbers)
-                            if sense >= 0:
-                                current[sense] = sensed
-                        top = highest_code
-                        if sense >= 0:
-                            counted = (np.int64(current[sense]) + sense_lsb // 2) // sense_lsb
-                            top = limits[min(max(counted, 0), len(limits) - 1)]
-                        if curves is None:
-                            _convert(
-                                current, half, reciprocal, top, weights, plane, totals, position
-                            )
-                        else:
-                            _look_up(
-                                current, codes, starts, curves, weights, plane, entries, totals,
-                                position,
-                            )  # fmt: skip
+                _read_tile(
+                    inputs[n], keys[n], block, tile, layout, converter, curves, noise, extra,
+                    factors, chosen, current, entries, totals,
+                )  # fmt: skip
                 for position in range(positions):
                     add_lines(totals[position], slices, None, len(slices), sums)  # type: ignore[call-arg]
                     beside = totals[position, reference] if reference >= 0 else 0

@@ -38,6 +38,7 @@ class Layout(NamedTuple):
     bases: np.ndarray  # int64 (positions,): flat padded-input offset of each output position
     #: uint64 (groups,): flat padded-input offset of each group from an output position
     sources: np.ndarray
+    lines: np.ndarray  # int64 (groups,): offset of each group in the table of a block
     tile_starts: np.ndarray  # int64 (tiles + 1,): first group of each tile
     #: float (blocks, groups, patterns, columns): currents of each bit pattern of a group, or of a
     #: row where several bits enter at once; float32 where that is exact
@@ -150,11 +151,13 @@ def lay_out(arrays: LayerArrays) -> Tables:
     float_type = _float_type(arrays)
     steps = steps.astype(float_type)
     plane_shifts = arrays.mapping.dac_bits * np.arange(arrays.planes)
+    tables = _pattern_sums(steps, groups, group) if arrays.serial else steps[:, :, None]
     layout = Layout(
         bases=bases,
         sources=np.array([offset[row] for row, _, _ in groups], np.uint64),
+        lines=np.arange(len(groups)) * tables[0, 0].size,
         tile_starts=np.searchsorted(tile_of_group, np.arange(tile_of_group[-1] + 2)),
-        tables=_pattern_sums(steps, groups, group) if arrays.serial else steps[:, :, None],
+        tables=tables,
         width=width,
         slices=width * np.arange(per_output),
         weights=(coefficients << plane_shifts[:, None]).astype(np.int32),
