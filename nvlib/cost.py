@@ -108,7 +108,7 @@ def adc_um2(bits: int) -> float:
     Examples
     --------
     >>> adc_um2(8), round(adc_um2(3))
-    (1200.0, 224)
+    (1200.0, 233)
     """
     slope = np.polyfit(list(ADC_UM2), np.log(list(ADC_UM2.values())), 1)
     return ADC_UM2.get(bits, float(np.exp(np.polyval(slope, bits))))

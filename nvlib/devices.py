@@ -259,7 +259,7 @@ class WriteVerify:
         >>> cells = Cells(np.ones(10_000, int), level_max=1, pedestal=0.0)
         >>> generator = np.random.default_rng(0)
         >>> held, pulses = WriteVerify(0.1, 0.05).write(np.ones(10_000), cells, generator)
-        >>> bool(abs(held - 1).max() <= 0.05), round(pulses.mean(), 1)  # 1 / 0.383
+        >>> bool(abs(held - 1).max() <= 0.05), round(float(pulses.mean()), 1)  # 1 / 0.383
         (True, 2.6)
         """
         spread = np.broadcast_to(cells.of_level("sigma", self.sigma), conductance.shape)

@@ -119,7 +119,7 @@ def effective(cells_s: np.ndarray, wires: Wires) -> np.ndarray:
     --------
     >>> cells = np.full((128, 128), 10e-6)
     >>> read = effective(cells, Wires(ohm_per_segment=1.0))
-    >>> round(1 - read.sum() / cells.sum(), 3)  # share of the current that is lost
+    >>> round(float(1 - read.sum() / cells.sum()), 3)  # share of the current that is lost
     0.099
     """
     _check(cells_s)

@@ -36,6 +36,8 @@ from nvlib import (
     calibrate,
     fine_tune,
     measured,
+    phase_change,
+    preset,
     quantize,
     report,
     train,
@@ -52,6 +54,7 @@ from nvlib.devices import (
     RetentionDrift,
     StuckCells,
     StuckMap,
+    WriteVerify,
 )
 from nvlib.energy import AdcLaw, EnergyTable
 from tests.fuzzing import FUZZ, fuzz
@@ -100,6 +103,9 @@ CONSTRUCTORS = [
     (RetentionDrift, {"seconds": 100.0, "nu": (0.1,) * 4, "nu_sigma": 0.01,
                       "reference_seconds": 20.0}, program),
     (ReadNoise, {"sigma": 0.1}, nothing),
+    (WriteVerify, {"sigma": (0.1,) * 4, "tolerance": 0.1, "most_pulses": 20}, program),
+    (preset, {"name": "PCM"}, nothing),
+    (phase_change, {"cell_bits": 2, "seconds": 100.0}, nothing),
     (DeviceModel, {"on_off_ratio": 8.0, "effects": (RangeVariation(0.1),),
                    "read_noise": ReadNoise(), "pedestal_removed": True},
      lambda model: model.program(LEVELS, 3, np.random.default_rng(0))),
@@ -159,6 +165,7 @@ CONSTRUCTORS += [
 ELSEWHERE = {
     "ALL_POLICIES", "ActiveRowBound", "ColumnBound", "SignSkip", "ZeroSkip", "adc_saving",
     "cost", "efficiency_gain", "example_digits", "example_network", "inference_energy",
+    "write_cost",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -69,6 +69,9 @@ def test_any_convolution_is_computed(data):
     trained = FakeQuantized(nn.Sequential(conv), images, precision)
     mapping = ArrayMapping(rows=draw(st.integers(3, 128)), cell_bits=draw(st.integers(1, 3)))
     chip = Chip(trained.freeze(), Hardware(mapping))
+    # Training rounds by a scale in single precision: on a tie the two may go different ways.
+    steps = images.double() / chip.network.layers[0].input_scale
+    assume(bool(((steps.abs() % 1 - 0.5).abs() > 1e-6).all()))
     wanted = computed(trained, images)
     np.testing.assert_allclose(chip.logits(images), wanted, rtol=1e-5, atol=1e-6)
 
