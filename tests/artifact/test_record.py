@@ -45,7 +45,6 @@ def test_an_altered_or_unlisted_file_is_not_read(tmp_path):
         place.read_table("none")
 
 
-@pytest.mark.xfail(strict=True, reason="until the full recording of this version")
 def test_the_record_is_of_one_run_of_the_full_profile():
     origin = publish.one_origin(record.committed())
     assert origin["profile"] == "full"
