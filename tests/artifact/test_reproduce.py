@@ -241,7 +241,7 @@ def test_a_run_leaves_the_tree_clean_and_the_tests_of_the_record_pass_after_it(
     assert "table guard_rows" in done.stdout
     assert "agrees?" in done.stdout
     assert " 0 do NOT" in done.stdout
-    page = (copy / "build" / "report" / "index.html").read_text(encoding="utf-8")
+    page = (copy / "build" / "report" / "beside.html").read_text(encoding="utf-8")
     assert "<td>table guard_rows</td>" in page
     again = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
