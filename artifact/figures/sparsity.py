@@ -44,8 +44,11 @@ def zeros(table: pd.DataFrame) -> Figure:
     for row in table.itertuples():
         for layer, line in zip(row.layers, LINES, strict=False):
             shares = 100 * np.array(layer["zero bits by plane"])
-            last.plot(shares, MARKERS[row.precision], ls=line, color=COLOURS[row.precision],
-                      label=f"{row.precision} {layer['layer']}")  # fmt: skip
+            last.plot(shares, MARKERS[row.precision], ls=line, color=COLOURS[row.precision])
+    for layer, line in zip(table["layers"].iloc[0], LINES, strict=False):
+        last.plot([], [], ls=line, color=INK, label=layer["layer"])
+    for name in table["precision"]:
+        last.plot([], [], MARKERS[name], color=COLOURS[name], label=name)
     last.axhline(50, color=INK, lw=0.8, ls="-.")
     last.text(0, 52, "as many ones as zeros", fontsize=6.5)
     last.set(title="the first three layers", xlabel="bit plane of the input (0 least)",
