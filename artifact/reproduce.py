@@ -329,10 +329,10 @@ def minutes_left(expected: list[float], taken: list[float], pace: float) -> floa
 
     Examples
     --------
-    >>> minutes_left([1.0, 3.0, 6.0], [], pace=2.0)
-    20.0
-    >>> minutes_left([1.0, 3.0, 6.0], [0.5, 1.5], pace=2.0)  # 4 minutes in 2, and 1 in 2
-    4.8
+    >>> minutes_left([1.0, 3.0, 5.0], [], pace=2.0)
+    18.0
+    >>> minutes_left([1.0, 3.0, 5.0], [0.5, 1.5], pace=2.0)  # 4 minutes took 2, and 1 takes 2
+    4.0
     """
     known = expected[: len(taken)]
     return (pace + sum(taken)) / (1 + sum(known)) * sum(expected[len(known) :])
