@@ -219,10 +219,11 @@ def summary(mine: Record, recorded: Record, beside: pd.DataFrame) -> str:
     from artifact import claims, compare
 
     judged = claims.table(claims.read(mine))
-    text = judged.to_string(index=False, max_colwidth=60) if len(judged) else "no claim was judged"
+    text = compare.as_text(judged.drop(columns="what")) if len(judged) else "no claim was judged"
     if len(beside):
         missing = len(set(recorded.tables()) - set(mine.tables()))
-        text += f"\n\n{compare.as_text(beside)}\n\n{compare.counted(beside)}"
+        compared = beside[~beside["agrees?"].str.startswith("not comparable: ")]
+        text += f"\n\n{compare.as_text(compared)}\n\n{compare.counted(beside)}"
         text += f"; {missing} recorded tables are not of this run" if missing else ""
     return text
 
