@@ -261,12 +261,9 @@ class Chip:
         self._forward(images, observe=lambda number, codes: met[number].append(codes))
         return [np.concatenate(codes) for codes in met]
 
-    def events(
-        self, images: Any, orders: Sequence[np.ndarray] | None = None, column_sums: bool = False
-    ) -> list[LayerEvents]:
+    def events(self, images: Any, column_sums: bool = False) -> list[LayerEvents]:
         """Pass images (N, ...) through the chip and count what each of its arrays does.
 
-        `orders` are row orders (K,) of each layer, as from `sparsity.active_rows_first`;
         `column_sums` counts the ideal sums of the columns too.
 
         Examples
@@ -281,9 +278,8 @@ class Chip:
         total: dict[int, LayerEvents] = {}
 
         def observe(number: int, codes: np.ndarray) -> None:
-            order = None if orders is None else orders[number]
             followed = self.layer_names[number] in relu
-            found = count(self.arrays[number], codes, followed, order, column_sums)
+            found = count(self.arrays[number], codes, followed, column_sums)
             total[number] = total[number] + found if number in total else found
 
         for start in range(0, len(images), EVENT_BLOCK):

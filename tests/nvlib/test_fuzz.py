@@ -275,8 +275,8 @@ def test_no_table_of_measurements_does_harm(tmp_path, name):
     def read(content):
         path.write_bytes(content)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", measured.MeasurementWarning)
+            warnings.simplefilter("ignore", UserWarning)
             getattr(measured, f"read_{name}")(path)
 
     read(valid)
-    fuzz(name, valid, read, measured.MeasurementError)
+    fuzz(name, valid, read, ValueError)
