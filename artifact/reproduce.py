@@ -66,8 +66,8 @@ CATALOGUE = (
         "01_precision_sweep", "precision_sweep, compromise, certainty, converters; claims C1, C2",
         (1.7, 2.2, 7.0),
         {"images": (100, 500, 10_000), "chip_images": (50, 100, 1000),
-         "compromise_images": (40, 100, 500), "bits_images": (40, 100, 300),
-         "cost_images": (2, 5, 10), "seeds": (1, 1, 2)},
+         "compromise_images": (1000, 10_000, 10_000), "read_images": (60, 300, 1500),
+         "bits_images": (40, 100, 500), "cost_images": (2, 5, 10), "seeds": (1, 1, 5)},
     ),
     Notebook(
         "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",

@@ -320,7 +320,7 @@ def pool_and_quantize(products, breadth, pool, gain, bias, scale, most, pads, st
             for m in range(outputs):
                 place = m * plane + (y + pads[0]) * stride + pads[1]
                 for x in range(width):  # side by side, so that divisions go several at a time
-                    value = (best[x, m] * gain + bias[m]) / scale
+                    value = (best[x, m] * gain[m] + bias[m]) / scale
                     value = value if value > 0 else 0.0
                     value = value if value < most else most
                     out[n, place + x] = np.uint8(np.rint(value))
