@@ -34,7 +34,7 @@ from nvlib import Chip, QuantizedNetwork, chip
 STUDIES = (
     (precision.quantized_point, precision.seed_points("embedded", 100)),
     (precision.chip_point, precision.seed_points("embedded", 30)),
-    (compromise.point, compromise.points("embedded", 20, 20, 2)),
+    (compromise.point, compromise.points("embedded", 200, 60, 20, 2)),
     (decomposition.point, decomposition.points("embedded", 4)),
     (decomposition.draw_point, decomposition.draw_points("embedded", 4)),
     (decomposition.single_point, decomposition.single_points("embedded", 4)),

@@ -70,15 +70,6 @@ def _cycles(events: list[LayerEvents], policies: tuple[Policy, ...], bits: int) 
     return cycles
 
 
-def tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each network and mechanism, or draw."""
-    keys = [name for name in table.columns if name not in ("results", "checkpoints")]
-    return pd.DataFrame(
-        [{key: row[key] for key in keys} | result
-         for row in table.to_dict("records") for result in row["results"]]
-    )  # fmt: skip
-
-
 def steps(table: pd.DataFrame, training: str = "qat") -> pd.DataFrame:
     """Saving and gain of each mechanism against nothing, and of the last against the fair one.
 

@@ -49,7 +49,7 @@ def test_the_compromise_is_judged_by_the_stated_rule(right, verdict):
         ("W8A8", 8, 9.0, 100, 99), ("W4A3", 8, 2.0, 100, right), ("W2A2", 8, 1.0, 100, 80),
         ("float", 0, float("nan"), float("nan"), 99),
     )  # fmt: skip
-    certain = compromise.certainty(chips, samples=20)
+    certain = compromise.certainty(chips, draws=20)
     judged = verdicts.judge_compromise(chips, certain)[0]
     assert judged["verdict"] == verdict
     assert ("W4A3" if right == 99 else "W8A8") in judged["measured"]
