@@ -132,12 +132,14 @@ def parts_of(
             place = slice(g * outputs, (g + 1) * outputs), slice(g * inputs, (g + 1) * inputs)
             block[place] = layer.codes[(first + g) * outputs : (first + g + 1) * outputs]
         channels = slice(first * inputs, (first + count) * inputs)
+        columns = slice(first * outputs, (first + count) * outputs)
         name = spec.name if count == groups else f"{spec.name}[{first}:{first + count}]"
         part = replace(
             layer,
             spec=replace(spec, name=name, inputs=count * inputs, outputs=count * outputs, groups=1),
             codes=block,
-            bias=layer.bias[first * outputs : (first + count) * outputs],
+            weight_scale=np.broadcast_to(layer.weight_scale, spec.outputs)[columns],
+            bias=layer.bias[columns],
             input_shape=(count * inputs, *layer.input_shape[1:]),
         )
         found.append((channels, count, part))

@@ -182,7 +182,7 @@ def cost(
     found = pd.DataFrame([{"layer": name} | costs(e) for name, e in zip(chip.layer_names, events)])
     how = dict.fromkeys(found.columns[1:], "sum") | {"reads": "max", "latency_us": "max"}
     layers = found.groupby("layer", sort=False).agg(how)  # groups of a layer work at once
-    layers.loc["network"] = layers.sum()
+    layers = pd.concat([layers, layers.sum().to_frame("network").T]).rename_axis("layer")
     layers["standby_pj"] = layers["arrays"] * areas.standby * layers["latency_us"].iloc[-1]
     return layers.astype(dict.fromkeys(("arrays", "adcs", "reads"), int)).reset_index()
 
@@ -226,6 +226,6 @@ def write_cost(chip: Chip, pulse_s: float, pulse_j: float) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     how = dict.fromkeys(table.columns[1:], "sum") | {"time_s": "max"}
     table = table.groupby("layer", sort=False).agg(how)
-    table.loc["network"] = table.agg(how)
+    table = pd.concat([table, table.agg(how).to_frame("network").T]).rename_axis("layer")
     table["energy_uj"] = table["pulses"] * joules * 1e6
     return table.astype({"cells": int}).reset_index()

@@ -297,7 +297,7 @@ def pool_and_quantize(products, breadth, pool, gain, bias, scale, most, pads, st
                             best[m] = max(best[m], line[m])
                 place = (y + pads[0]) * stride + x + pads[1]
                 for m in range(outputs):
-                    value = (best[m] * gain + bias[m]) / scale
+                    value = (best[m] * gain[m] + bias[m]) / scale
                     value = value if value > 0 else 0.0
                     value = value if value < most else most
                     out[n, m * plane + place] = np.uint8(np.rint(value))

@@ -96,15 +96,18 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "np.maximum(nu, 0)"),
     ("a pedestal off by one level", "devices", "DeviceModel.pedestal",
      "level_max / (self.on_off_ratio - 1)", "level_max / self.on_off_ratio"),
-    ("INL of twice the size", "converters", "_error_curve", "inl * course", "2 * inl * course"),
+    ("INL of twice the size", "converters", "_curve", "inl * course", "2 * inl * course"),
     ("a gain error of the wrong sign", "converters", "adc_transitions",
      "curve / (1 + nonlinearity.gain_error)", "curve * (1 + nonlinearity.gain_error)"),
     ("activations of one code too many", "quantizers", "Precision.activation_max",
      "2**self.activation_bits - 1", "2**self.activation_bits"),
     ("a bias that is forgotten", "network", "QuantizedLayer.real",
-     "products * (self.gain * lsb) + bias", "products * (self.gain * lsb)"),
+     "products * (gain * lsb) + bias", "products * (gain * lsb)"),
     ("a bias that is forgotten in a chain", "kernel", "pool_and_quantize",
-     "best[m] * gain + bias[m]", "best[m] * gain"),
+     "best[m] * gain[m] + bias[m]", "best[m] * gain[m]"),
+    ("another channel's scale in a chain", "kernel", "pool_and_quantize", "gain[m]", "gain[0]"),
+    ("another group's scales", "arrays", "parts_of", "spec.outputs)[columns]",
+     "spec.outputs)[:count * outputs]"),
     ("truncation between the layers", "quantizers", "to_codes",
      "(values / scale).clamp(lower, upper).round()",
      "(values / scale).clamp(lower, upper).floor()"),
@@ -156,7 +159,7 @@ FAULTS = tuple(Fault(*fault) for fault in (
 #: Modules that Numba compiles: kernels kept of one must not serve another.
 COMPILED = {"compiled", "kernel", "layout", "noise"}
 #: Modules that have no tests of their own, and whose tests see them first.
-TESTED_BY = {"nvlib/layout": "nvlib/kernel", "nvlib/noise": "nvlib/chip"}
+TESTED_BY = {"nvlib/layout": "nvlib/kernel"}
 LONGEST_S = 1800
 
 

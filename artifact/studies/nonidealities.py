@@ -27,6 +27,7 @@ from nvlib.devices import (
 from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping
 from nvlib.network import QuantizedNetwork
+from nvlib.wires import Wires
 
 #: G_on / G_off of all cells here: published devices reach 10 to 50, so cells that are off
 #: conduct, and err. The nominal G_off of active rows is subtracted before conversion.
@@ -56,8 +57,8 @@ class Nonideality:
     rungs : tuple of float
         In place of the geometric ladder, sizes in order of severity.
     counted : bool
-        Whether C3 rests on it: variants of what is counted already are not, nor is drift, no
-        variation, whose limit in time is that in conductance to the power 1/nu.
+        Whether C3 rests on it: variants of what is counted already are not, nor are drift, whose
+        limit in time is that in conductance to the power 1/nu, and wires, for neither is variation.
     against_size_0 : bool
         Losses count against the chip of size 0, which is not lossless, instead of the integer
         network.
@@ -116,6 +117,10 @@ def _window(size: float, _, scheme: str, __) -> Hardware:
 
 def _noise(size: float, _, scheme: str, __) -> Hardware:
     return Hardware(ArrayMapping(scheme=scheme), cells(noise=size), Adc(bits=8))
+
+
+def _wired(size: float, _, scheme: str, __) -> Hardware:
+    return Hardware(ArrayMapping(scheme=scheme), cells(), Adc(bits=8), wires=Wires(size))
 
 
 def _nonlinear(error: str, size: float, devices: DeviceModel, scheme: str) -> Hardware:
@@ -180,6 +185,8 @@ NONIDEALITIES: dict[str, Nonideality] = {
     "drift, nu = 0.031": Nonideality(
         "device", "days after programming",
         partial(_written, lambda days: RetentionDrift(86400 * days)), 1.0, 16.0, farthest=3),
+    "wire resistance": Nonideality(
+        "device", "ohm per segment, G_on of 10 uS", _wired, 10.0, 10 ** (1 / 3), farthest=3),
     "ADC INL": Nonideality("nonlinearity", _LSB, _inl, 4.0, counted=True),
     "ADC DNL": Nonideality(
         "nonlinearity", _LSB, _dnl, 4.0, 1.5, counted=True, against_size_0=True),

@@ -81,14 +81,15 @@ def test_errors_of_a_step_are_those_of_freshly_written_cells():
     assert (first != second).all()
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("scheme", ["differential", "offset"])
-def test_training_meets_the_errors_of_the_chip_in_grouped_layers_too(scheme):
+def test_training_meets_the_errors_of_the_chip_in_grouped_layers_too(scheme, per_channel):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(24, 24, 3, groups=24, bias=False))
     images = torch.rand(64, 24, 5, 5)
     devices = DeviceModel(effects=(RangeVariation(0.1),))
     hardware = Hardware(ArrayMapping(scheme=scheme), devices, Adc(12, full_scale=256.0))
-    trained = FakeQuantized(model, images, "W4A4")
+    trained = FakeQuantized(model, images, "W4A4", per_channel=per_channel)
     ideal, network = trained(images).detach().numpy(), trained.freeze()
     for layer in trained.layers.values():
         layer.disturb = WriteErrors(hardware, seed=0)
