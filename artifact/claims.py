@@ -22,7 +22,8 @@ UNDECIDED = "undecided"
 INCOMPARABLE = "not comparable"
 FAMILIES = {"C3a": "device", "C3b": "nonlinearity"}
 SCHEMES = {"differential": "differential pairs", "offset": "offset columns",
-           "twos-complement": "two's-complement slices"}  # fmt: skip
+           "twos-complement": "two's-complement slices",
+           "signed-digit": "signed digits"}  # fmt: skip
 RECIPES = {"qat": "quantization-aware training", "ptq": "quantization after training",
            "plain": "plain training"}  # fmt: skip
 
