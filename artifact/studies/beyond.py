@@ -47,7 +47,7 @@ def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:
     spec, codes = LayerSpec(arrays.layer.spec.name, *matrix.shape), np.ascontiguousarray(matrix.T)
     cells: dict[str, Any] = {
         name: None if getattr(arrays, name) is None else getattr(arrays, name)[order]
-        for name in ("conductance", "reference", "sense", "on_conductance")
+        for name in ("conductance", "reference", "sense", "on_conductance", "noise_weights")
     }
     return replace(
         arrays, **cells, mapped=replace(arrays.mapped, levels=arrays.mapped.levels[order]),
