@@ -131,7 +131,6 @@ def mark_region(region: pd.DataFrame) -> pd.DataFrame:
     default = (
         (region["network"] == "lenet5") & (region["cell_bits"] == 1)
         & (region["inputs"] == "bit-serial") & (region["adc_rule"] == "B = W")
-        & (region["rest"] == 1.0)
         & (region["design"] == law.design) & (region["partial"] == law.partial)
         & (region["mechanism"] == "all")
     )  # fmt: skip
