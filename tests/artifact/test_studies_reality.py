@@ -28,7 +28,7 @@ def test_cells_of_one_bit_are_the_ends_of_the_preset(name):
 
 def test_each_step_adds_its_effect_and_keeps_the_others():
     pcm = reality.ladder("PCM")
-    assert list(pcm)[0] == reality.IDEAL
+    assert next(iter(pcm)) == reality.IDEAL
     assert list(pcm)[-3:] == [reality.CONVERTERS, reality.COMPENSATED, reality.TUNED]
     assert set(real_devices.EFFECTS) < set(pcm)
     assert not {"noise", "ageing"} & set(reality.ladder("RRAM"))  # nobody has published them
