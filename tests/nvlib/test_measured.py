@@ -319,7 +319,7 @@ def test_zeros_are_left_out_of_the_drift_and_named(tmp_path):
 
 
 def test_a_drift_that_no_power_law_has_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"device.csv: nu: expected .* 0 to 1, received 1.5"):
+    with pytest.raises(ValueError, match=r"device.csv: nu: expected .* 0 to 0.2, received 1.5"):
         measured(tmp_path, drifting((1.5, 1.5), (0.0, 0.0)))
 
 
