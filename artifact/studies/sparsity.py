@@ -259,7 +259,7 @@ def guard_point(
     dataset: str, precision: str, sigma: float, guard_rows: int, images: int, chips: int,
     checkpoints: str,
 ) -> Point:  # fmt: skip
-    """Images that a chip loses, on average, to stopping at what an imperfect sense column measures.
+    """Images that chips lose (least, mean, most) to stopping at an imperfect sense column's count.
 
     Lossless 8-bit converters; the same chips without a sense column are the reference.
     """
@@ -277,4 +277,5 @@ def guard_point(
     policies = (ZeroSkip(), ActiveRowBound(guard_rows), ColumnBound())
     law, table = AdcLaw(), EnergyTable.load()
     before, after = (inference_energy(events, p, 8, law, table) for p in ((), policies))
-    return {"lost": float(np.mean(lost)), "adc_saving": adc_saving(before, after)}
+    found = {"lost_least": min(lost), "lost_mean": float(np.mean(lost)), "lost_most": max(lost)}
+    return found | {"adc_saving": adc_saving(before, after)}
