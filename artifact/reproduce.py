@@ -107,8 +107,8 @@ CATALOGUE = (
     Notebook(
         "09_reality", "reality, conclusions: which of them survive a real device",
         (0.5, 1.5, 4.0),
-        {"images": (50, 100, 200), "chips": (2, 4, 10), "train_images": (640, 4000, 8000),
-         "cost_images": (4, 20, 100)},
+        {"images": (40, 100, 150), "chips": (2, 3, 8), "train_images": (256, 2000, 6400),
+         "cost_images": (4, 20, 60)},
     ),
 )  # fmt: skip
 

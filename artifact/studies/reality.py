@@ -268,24 +268,19 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             mean = group["accuracy"].mean()
             rows.append(
                 {"preset": preset, "precision": precision, "step": step, "accuracy": mean,
-                 "lower": lower, "upper": upper, "lost": ideal - mean}
+                 "lower": lower, "upper": min(upper, 100.0), "lost": ideal - mean}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def title(told: pd.DataFrame) -> str:
-    """What is lost at worst with everything at once, and what the ways back leave of it."""
-    worst = {
-        step: told[told["step"] == step].sort_values("lost").iloc[-1]
-        for step in (CONVERTERS, COMPENSATED, TUNED)
-    }
-    parts = [
-        f"{row['lost']:.1f} points ({row['precision']}, {row['preset']})" for row in worst.values()
+    """What is lost at worst with everything at once, and with compensation."""
+    worst = [
+        told[told["step"] == step].sort_values("lost").iloc[-1]
+        for step in (CONVERTERS, COMPENSATED)
     ]
-    return (
-        f"Everything at once costs up to {parts[0]}; with compensation {parts[1]}, "
-        f"with noise-aware training too {parts[2]}"
-    )
+    parts = [f"{row['lost']:.1f} points ({row['precision']}, {row['preset']})" for row in worst]
+    return f"All at once costs up to {parts[0]}; compensation leaves {parts[1]}"
 
 
 def picked(accuracies: pd.DataFrame, costs: pd.DataFrame, preset: str, step: str) -> pd.Series:
@@ -354,7 +349,7 @@ def _trends(trials: pd.DataFrame, known: pd.DataFrame) -> list[tuple[str, str, s
         open_ = trends.UNDECIDED in (before["verdict"], after["verdict"])
         word = OPEN if open_ else YES if before["verdict"] == after["verdict"] else NO
         one, other = (
-            f"{row['verdict']} ({row['pooled']:.2f} [{row['lower']:.2f}, {row['upper']:.2f}])"
+            f"{row['verdict']} ({row['pooled']:.2f} [{row['lower']:.2g}, {row['upper']:.2g}])"
             for row in (before, after)
         )
         rows.append((f"{claim}: W8A8 against W4A3, {what}", one, other, word))
