@@ -11,6 +11,7 @@ device: 2^-14 to 2^-11 of a level on 128 rows of cells of 1 to 3 bits.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class LayerArrays:
         """Planes that an activation enters in."""
         return len(self.drive)
 
-    @property
+    @cached_property
     def serial(self) -> bool:
         """Whether inputs enter bit by bit, each an ideal step of drive."""
         return self.drive.shape[1] == 2 and bool((self.drive[:, 1] == 1).all())
