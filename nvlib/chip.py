@@ -260,8 +260,6 @@ class Chip:
 
         `column_sums` counts the ideal sums of the columns too.
 
-        Examples
-        --------
         >>> events = chip.events(images[:2])
         >>> events[0].accesses, events[0].images  # 784 positions x 3 planes x 1 tile, of 2 images
         (4704, 2)
@@ -312,8 +310,6 @@ class Chip:
 
         Hardware with an effect of the user's own class is refused; pickle the chip then.
 
-        Examples
-        --------
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     chip.save(f"{folder}/chip.safetensors")
@@ -352,8 +348,6 @@ def calibrate(network: QuantizedNetwork, hardware: Hardware, images: Any) -> Har
     searched over whole-unit steps on ideal column sums; a few dozen images do. Converters without
     a fixed resolution are refused.
 
-    Examples
-    --------
     >>> scales = calibrate(network, Hardware(adc=Adc(bits=4)), images[:8]).adc.full_scale
     >>> len(scales), all(15 <= scale <= 128 for scale in scales)
     (5, True)

@@ -62,6 +62,8 @@ class FakeQuantizedLayer(nn.Module):
         self.input_shape: tuple[int, ...] = ()
         #: (codes, precision, groups) -> errors of the codes, where training meets devices.
         self.disturb: Callable | None = None
+        #: (layer, inputs) -> outputs of a chip, where training reads one.
+        self.read: Callable | None = None
 
     @torch.no_grad()
     def calibrate(self, path: str, x: torch.Tensor, method: str) -> None:
@@ -84,10 +86,14 @@ class FakeQuantizedLayer(nn.Module):
             errors = self.disturb(codes, bits, self.window.get("groups", 1))
             weight = weight + errors * scale.detach()
         input_scale = self.log_input_scale.exp()
-        x = fake_quantize_activation(x, input_scale, bits.activation_bits, self.signed)
+        rounded = fake_quantize_activation(x, input_scale, bits.activation_bits, self.signed)
         if isinstance(module, nn.Conv2d):
-            return F.conv2d(x, weight, module.bias, **self.window)
-        return F.linear(x, weight, module.bias)
+            outputs = F.conv2d(rounded, weight, module.bias, **self.window)
+        else:
+            outputs = F.linear(rounded, weight, module.bias)
+        if self.read is not None:  # the chip's numbers, and the gradients of the ideal product
+            outputs = outputs + (self.read(self, x.detach()) - outputs).detach()
+        return outputs
 
     @torch.no_grad()
     def freeze(self, path: str) -> QuantizedLayer:

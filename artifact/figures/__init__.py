@@ -16,6 +16,7 @@ from artifact.figures.energy import (
     zeros,
 )
 from artifact.figures.own import layer_costs, measured_device, pipeline
+from artifact.figures.reality import real_devices
 from artifact.figures.style import COLOURS, MAIN, note, save, supplement
 from artifact.figures.tolerance import requirements, trend
 
@@ -23,6 +24,6 @@ __all__ = [
     "COLOURS", "MAIN", "adc_reduction", "beyond", "certainty", "compromise",
     "converters", "draws", "efficiency",
     "energy_breakdown", "guard_rows", "layer_costs", "measured_device", "note", "one_image",
-    "parts", "pipeline", "planes", "precision_sweep", "region", "requirements", "resolved_bits",
-    "save", "supplement", "tornado", "trend", "zeros",
+    "parts", "pipeline", "planes", "precision_sweep", "real_devices", "region",
+    "requirements", "resolved_bits", "save", "supplement", "tornado", "trend", "zeros",
 ]  # fmt: skip

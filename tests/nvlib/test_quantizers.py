@@ -40,6 +40,11 @@ def test_codes_stay_in_range_and_are_the_nearest(numbers, scale, bits):
     assert torch.equal(codes * s, fake_quantize_weight(x, s, bits))
 
 
+def test_largest_codes_by_hand():
+    most = [(Precision(b, b).weight_max, Precision(b, b).activation_max) for b in (1, 2, 3, 8)]
+    assert most == [(1, 1), (1, 3), (3, 7), (127, 255)]
+
+
 def test_straight_through_gradients_by_hand():
     x = torch.tensor([-3.0, 0.26, 0.6, 9.0], requires_grad=True)
     scale = torch.tensor(0.5, requires_grad=True)
