@@ -190,7 +190,7 @@ PARTIAL_LAWS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "constant-power": lambda b, bits: (b + 1) / (bits + 1),  # so many cycles, sampling is one
     "linear": lambda b, bits: b / bits,  # comparator and logic only: each bit the same
     "half-fixed": lambda b, bits: 0.5 + 0.5 * b / bits,  # half for sampling and reference
-    # Fixed part and capacitor array, 8 + 2^b / 16 (the fitted law of the early estimate).
+    # Fixed part and capacitor array, 8 + 2^b / 16.
     "fixed-cdac": lambda b, bits: (8 + 2.0**b / 16) / (8 + 2.0**bits / 16),
     "cdac": lambda b, bits: 2.0 ** (b - bits),  # capacitor array alone
     "whole": lambda b, bits: np.ones_like(b),  # the converter cannot stop

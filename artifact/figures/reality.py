@@ -36,5 +36,5 @@ def real_devices(told: pd.DataFrame, answer: str) -> Figure:
     panels[0, 0].set_yticks(range(len(steps)), labels)
     for name in names:
         panels[0, 0].plot([], [], _MARKERS[name], color=_COLOURS[name], label=name)
-    legend(figure, panels[0, 0], "below", ncols=4)
+    legend(figure, panels[0, 0], "below")
     return figure

@@ -17,11 +17,19 @@ from artifact.paths import ROOT
 from artifact.statistics import mean_interval, redrawn
 from artifact.studies import common, limits, real_devices, sampling, trends
 from artifact.studies.nonidealities import of_family, random_walk
+from artifact.studies.sparsity import macros
 from artifact.sweep import Point
 from nvlib import Chip, EnergyTable, Hardware, QuantizedNetwork, SenseColumn, fine_tune
 from nvlib.converters import Adc
 from nvlib.cost import cost
-from nvlib.energy import AdcLaw, adc_saving, efficiency_gain, inference_energy
+from nvlib.energy import (
+    AdcLaw,
+    adc_saving,
+    efficiency_gain,
+    inference_energy,
+    operations,
+    tops_per_watt,
+)
 from nvlib.presets import NAMES
 from nvlib.sparsity import ActiveRowBound, ColumnBound, ZeroSkip
 from nvlib.training import Recipe
@@ -195,11 +203,20 @@ def cost_point(
     policies = (ZeroSkip(), ActiveRowBound(guard), ColumnBound())
     whole = sum(inference_energy(events, (), real_devices.FINE.bits or 8, law, table).values())
     before, after = (inference_energy(events, p, bits, law, table) for p in ((), policies))
-    saving = adc_saving(before, after)
-    if preset != IDEAL:
-        for energy, spared in ((before, ()), (after, policies)):
-            energy["standby"] = float(cost(chip, events, policies=spared)["standby_pj"].iloc[-1])
-    found = {"energy_nj": whole / 1000, "saving": saving, "gain": efficiency_gain(before, after)}
+    saving, tables = adc_saving(before, after), []
+    for energy, spared in ((before, ()), (after, policies)):
+        tables.append(cost(chip, events, policies=spared))
+        if preset != IDEAL:
+            energy["standby"] = float(tables[-1]["standby_pj"].iloc[-1])
+    layers, network = tables[-1].iloc[:-1], tables[-1].iloc[-1]
+    spent, interval = sum(after.values()), float(layers["latency_us"].max())
+    found = {
+        "energy_nj": whole / 1000, "saving": saving, "gain": efficiency_gain(before, after),
+        "tops_per_watt": tops_per_watt(events, after),
+        # Layers are pipelined: an image every `interval`.
+        "tops_per_mm2": operations(events) / 1e6 / interval / float(network["area_mm2"]),
+        "energy_delay_nj_us": spent / 1000 * float(network["latency_us"]),
+    }  # fmt: skip
     if precision in trends.PAIR and preset != IDEAL:
         found["guarded_loss"] = _guarded_loss(
             dataset, preset, precision, images, chips, checkpoints
@@ -220,6 +237,19 @@ def _guarded_loss(
         right = [Chip(net, h, trial).predict(pixels, threads=1) == labels for h in (plain, sensed)]
         lost.append(100 * sample.weights @ (right[0].astype(float) - right[1]))
     return round(float(np.mean(lost)), 6)
+
+
+def beside(costs: pd.DataFrame) -> pd.DataFrame:
+    """Efficiency of our chips, sparsity-aware, beside published macros and systems.
+
+    Ours are systems by what is counted: arrays, converters, buffers and interconnect, layers
+    pipelined; no host, no links between chips.
+    """
+    ours = costs[costs["precision"].isin(trends.PAIR)]
+    names = [f"{row.precision}, {row.preset} cells" for row in ours.itertuples()]
+    ours = ours.assign(name=names, kind="system (ours, counted)", source="reality_costs.csv")
+    columns = ["name", "kind", "tops_per_watt", "tops_per_mm2", "energy_delay_nj_us", "source"]
+    return pd.concat([ours, macros()], ignore_index=True)[columns]
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
