@@ -84,11 +84,12 @@ CATALOGUE = (
     ),
     Notebook(
         "05_adc_reduction",
-        "adc_reduction, parts, draws, energy, efficiency, region, one hardware; claims C5, C6",
+        "adc_reduction, parts, draws, schemes, efficiency, region, one hardware; claims C5, C6",
         (1.5, 2.5, 5.0),
         {"images": (50, 500, 2000), "part_images": (20, 100, 500),
          "region_images": (4, 40, 60), "search_images": (20, 60, 200),
-         "whole_images": (100, 500, 5000), "chips": (2, 2, 3), "seeds": (1, 1, 2)},
+         "whole_images": (100, 500, 5000), "bits_images": (40, 100, 500), "chips": (2, 2, 3),
+         "seeds": (1, 1, 2)},
     ),
     Notebook(
         "06_your_network", "own_network, own_layers, own_device: your network, your device",

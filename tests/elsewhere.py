@@ -26,6 +26,7 @@ from artifact.studies import (
     requirements,
     residual,
     sampling,
+    schemes,
     sparsity,
 )
 from artifact.studies.nonidealities import NONIDEALITIES
@@ -38,6 +39,7 @@ STUDIES = (
     (compromise.point, compromise.points("embedded", 200, 60, 20, 2)),
     (decomposition.point, decomposition.points("embedded", 4)),
     (decomposition.draw_point, decomposition.draw_points("embedded", 4)),
+    (schemes.point, schemes.points("embedded", 4, 20)),
     (decomposition.single_point, decomposition.single_points("embedded", 4)),
     (one_hardware.point, one_hardware.points("embedded", 10, 20, 2, 1)),
     (requirements.trial_loss, [
