@@ -31,11 +31,12 @@ from nvlib.checks import (
 from nvlib.events import LayerEvents
 from nvlib.sparsity import Policy, SignSkip, conversions
 
-UNITS = {"read_voltage": "V", "on_conductance": "S", "read_time": "s"} | dict.fromkeys(
+UNITS = dict.fromkeys(
     ("row_driver", "sample_hold", "shift_add", "data_movement", "comparator", "walden_step"), "pJ"
-)
+) | {"read_voltage": "V", "on_conductance": "S", "read_time": "s", "buffer_share": "share"}
 #: Largest value of each unit: beyond it, a unit was mistaken.
-HIGHEST = {"V": 10.0, "S": 0.1, "s": 1.0, "pJ": 1e6, "F2": 1e4, "um": 10.0, "um2": 1e6, "uW": 1e6}
+HIGHEST = {"V": 10.0, "S": 0.1, "s": 1.0, "pJ": 1e6, "share": 1.0, "F2": 1e4, "um": 10.0,
+           "um2": 1e6, "uW": 1e6}  # fmt: skip
 LARGEST_FILE = 2**16  # characters
 #: Numbers as they stand in a table: no octal 010, no sexagesimal 1:30, no 1_000.
 NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -116,6 +117,7 @@ class EnergyTable(SourcedTable):
     sample_hold: float
     shift_add: float
     data_movement: float
+    buffer_share: float
     comparator: float
     walden_step: float
 
