@@ -83,12 +83,12 @@ _OF_SHAPES = (
     "contiguous dim double expand expand_as float masked_fill new_full new_ones new_zeros numel "
     "repeat reshape_as size to type_as unflatten unfold view view_as"
 )
+_METHODS = (getattr(method, "__name__", "") for method in _OVERRIDABLE[torch.Tensor])
 #: Methods of a tensor: those that are functions of torch too, arithmetic, and what gives a shape.
 METHODS = frozenset(
     name
-    for name in (getattr(method, "__name__", "") for method in _OVERRIDABLE[torch.Tensor])
-    if name in _IN_TORCH
-    or name.removesuffix("_") in {*_IN_TORCH, *_OF_SHAPES.split()}
+    for name in (*_METHODS, *_OF_SHAPES.split())
+    if name.removesuffix("_") in {*_IN_TORCH, *_OF_SHAPES.split()}
     or re.fullmatch("__i?r?(add|sub|mul|div|truediv|pow|matmul|getitem)__", name)
 )
 #: Modules.
