@@ -7,7 +7,7 @@ products written as functions, padding that no array has, convolutions of one di
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -117,11 +117,18 @@ class Attention(nn.Module):
 
 
 def open_attention(model: nn.Module, digital: Sequence[str]) -> None:
-    """Put `Attention` in place of torch's, but in what stays digital."""
+    """Put `Attention` in place of torch's, but of kinds it has no form for and that are digital."""
     for path, module in list(model.named_modules()):
-        inside = any(f"{path}.".startswith(f"{kept}.") for kept in digital)
-        if path and type(module) is nn.MultiheadAttention and not inside:
+        plain = getattr(module, "bias_k", None) is None and not getattr(
+            module, "add_zero_attn", False
+        )
+        if path and type(module) is nn.MultiheadAttention and (plain or not stays(path, digital)):
             model.set_submodule(path, Attention(path, module).eval())
+
+
+def stays(path: str, digital: Collection[str]) -> bool:
+    """Whether a module stays digital: named itself, or a part of what is."""
+    return any(f"{path}.".startswith(f"{named}.") for named in digital)
 
 
 def linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
@@ -187,7 +194,8 @@ def calls_of(
     """Nodes that call modules of these kinds which go onto arrays, and the modules."""
     called = [node for node in traced.graph.nodes if node.op == "call_module"]
     found = [(node, traced.get_submodule(str(node.target))) for node in called]
-    return [(n, module) for n, module in found if type(module) in kinds and n.target not in digital]
+    found = [(node, module) for node, module in found if type(module) in kinds]
+    return [(node, module) for node, module in found if not stays(str(node.target), digital)]
 
 
 def pad_digitally(traced: fx.GraphModule, digital: Sequence[str]) -> None:

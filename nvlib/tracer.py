@@ -80,7 +80,8 @@ class Tracer(fx.Tracer):
     def _constant(self, tensor: torch.Tensor) -> fx.Proxy:
         """A symbol of a parameter, of a buffer, or of what is computed of them alone."""
         node: Any = self.create_arg(tensor)
-        self.values[node] = (tensor,) * len(self._batches)
+        if self._batches:
+            self.values[node] = (tensor, tensor)
         return self.proxy(node)
 
     def call_module(self, m: Any, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -92,7 +93,7 @@ class Tracer(fx.Tracer):
                      **others: Any) -> Any:  # fmt: skip
         found = super().create_proxy(kind, target, args, kwargs, *more, **others)
         node = found.node
-        if kind == "placeholder":
+        if kind == "placeholder" and self._batches:
             self.values[node] = tuple(batch.clone() for batch in self._batches)
         elif self._batches:
             self._evaluate(node)

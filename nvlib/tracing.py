@@ -19,6 +19,7 @@ from torch.fx.experimental.optimization import fuse
 
 from nvlib.checks import require, require_instance, shown
 from nvlib.rewrites import (
+    Attention,
     attribute,
     calls_of,
     floating,
@@ -26,6 +27,7 @@ from nvlib.rewrites import (
     open_attention,
     pad_digitally,
     products_as_modules,
+    stays,
     tokens_as_positions,
     write_shared_modules_twice,
 )
@@ -111,7 +113,8 @@ def _is_leaf(digital: Sequence[str], module: nn.Module, path: str) -> bool:
     """Whether a module is one step: torch's own that hold no layers, and those left digital."""
     own = type(module).__module__.startswith("torch.nn.") and not isinstance(module, nn.Sequential)
     held = [one for one in module.modules() if one is not module]
-    return path in digital or (own and not any(isinstance(one, ARRAY_MODULES) for one in held))
+    left = path in digital and not isinstance(module, Attention)
+    return left or (own and not any(isinstance(one, ARRAY_MODULES) for one in held))
 
 
 def _batches(images: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
@@ -158,7 +161,7 @@ def _is_known(node: fx.Node, traced: fx.GraphModule, digital: Sequence[str]) -> 
         module = traced.get_submodule(target)
         # A subclass may compute something else.
         listed = type(module) in MODULES.values() and not isinstance(module, MATRICES)
-        return target in digital or type(module) in ARRAY_MODULES or listed
+        return stays(target, digital) or type(module) in ARRAY_MODULES or listed
     if target is getattr:
         return node.args[1] in ATTRIBUTES
     return (
@@ -274,7 +277,7 @@ def array_paths(traced: fx.GraphModule, digital: Sequence[str] = ()) -> tuple[st
     """Paths of the modules that go onto arrays, in order."""
     called = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
     on_arrays = [path for path in called if isinstance(traced.get_submodule(path), ARRAY_MODULES)]
-    return tuple(path for path in on_arrays if path not in digital)
+    return tuple(path for path in on_arrays if not stays(path, digital))
 
 
 def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, ...]:

@@ -85,8 +85,9 @@ def test_a_module_that_its_arguments_do_not_tell_is_not_written():
 def test_a_file_names_no_function_method_or_module_of_its_choice():
     sound = written((STEPS["keywords"], STEPS["method"], STEPS["relu"]))[0]
     for number, target in (
-        (0, "os.system"), (0, "eval"), (1, "__reduce__"), (2, {"Own": {}}), (0, "torch.load"),
-        (1, "numpy"), (0, "getattr"), (0, "operator.call"), (2, {"DataParallel": {}}),
+        (0, "os.system"), (0, "eval"), (0, "torch.load"), (0, "getattr"), (0, "operator.call"),
+        (1, "__reduce__"), (1, "numpy"), (2, {"Own": {"dict": {}}}),
+        (2, {"DataParallel": {"dict": {}}}),
     ):  # fmt: skip
         facts = json.loads(json.dumps(sound))
         facts[number]["target"] = target
