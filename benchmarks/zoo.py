@@ -1,7 +1,7 @@
 """Networks written by others, as they are: what runs on arrays, what stays digital.
 
-`pip install .[zoo]`, then `python benchmarks/zoo.py [NETWORK ...]` writes all, or those networks, to
-`zoo.csv`. Weights are random, statistics of normalization too.
+`pip install .[zoo]`, then `python benchmarks/zoo.py [NETWORK ...]` writes `zoo.csv`: all networks, or
+those. Weights are random, statistics of normalization too.
 """
 
 from __future__ import annotations
