@@ -10,6 +10,7 @@ import json
 import pkgutil
 import re
 import shutil
+import warnings
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
@@ -134,7 +135,9 @@ def _write_api() -> str:
     )  # fmt: skip
     modules = [f"nvlib.{info.name}" for info in pkgutil.iter_modules(nvlib.__path__)]
     drawing = [f"artifact.figures.{info.name}" for info in pkgutil.iter_modules(figures.__path__)]
-    pdoc.pdoc("nvlib", *modules, *drawing, output_directory=REPORT / "api")
+    with warnings.catch_warnings():  # pdoc's, of names that only type checkers import
+        warnings.simplefilter("ignore", UserWarning)
+        pdoc.pdoc("nvlib", *modules, *drawing, output_directory=REPORT / "api")
     parts = []
     for title, names in (("The simulator", ["nvlib", *modules]), ("Figures", drawing)):
         rows = "".join(

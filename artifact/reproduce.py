@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # --list, --help and wrong options answer at once.
 
 PROFILES = ("quick", "standard", "full")
+#: Reading 200 digits of the example network on the machine of `CATALOGUE`, one thread.
+PROBE_SECONDS = 0.0175
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ CATALOGUE = (
         "01_precision_sweep", "precision_sweep, compromise, certainty, converters; claims C1, C2",
         (1.7, 2.2, 7.0),
         {"images": (100, 500, 10_000), "chip_images": (50, 100, 1000),
-         "compromise_images": (40, 100, 500), "bits_images": (40, 100, 300),
-         "cost_images": (2, 5, 10), "seeds": (1, 1, 2)},
+         "compromise_images": (1000, 10_000, 10_000), "read_images": (60, 300, 1500),
+         "bits_images": (40, 100, 500), "cost_images": (2, 5, 10), "seeds": (1, 1, 5)},
     ),
     Notebook(
         "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",
@@ -82,11 +84,12 @@ CATALOGUE = (
     ),
     Notebook(
         "05_adc_reduction",
-        "adc_reduction, parts, draws, energy, efficiency, region, one hardware; claims C5, C6",
+        "adc_reduction, parts, draws, schemes, efficiency, region, one hardware; claims C5, C6",
         (1.5, 2.5, 5.0),
         {"images": (50, 500, 2000), "part_images": (20, 100, 500),
          "region_images": (4, 40, 60), "search_images": (20, 60, 200),
-         "whole_images": (100, 500, 5000), "chips": (2, 2, 3), "seeds": (1, 1, 2)},
+         "whole_images": (100, 500, 5000), "bits_images": (40, 100, 500), "chips": (2, 2, 3),
+         "seeds": (1, 1, 2)},
     ),
     Notebook(
         "06_your_network", "own_network, own_layers, own_device: your network, your device",
@@ -100,6 +103,12 @@ CATALOGUE = (
     Notebook(
         "08_beyond", "beyond: lossless savings that the paper does not have", (0.2, 0.4, 0.8),
         {"images": (50, 500, 3000)},
+    ),
+    Notebook(
+        "09_reality", "reality, conclusions: which of them survive a real device",
+        (0.5, 1.5, 4.0),
+        {"images": (40, 100, 150), "chips": (2, 3, 8), "train_images": (256, 2000, 6400),
+         "cost_images": (4, 20, 60)},
     ),
 )  # fmt: skip
 
@@ -217,10 +226,11 @@ def summary(mine: Record, recorded: Record, beside: pd.DataFrame) -> str:
     from artifact import claims, compare
 
     judged = claims.table(claims.read(mine))
-    text = judged.to_string(index=False, max_colwidth=60) if len(judged) else "no claim was judged"
+    text = compare.as_text(judged.drop(columns="what")) if len(judged) else "no claim was judged"
     if len(beside):
         missing = len(set(recorded.tables()) - set(mine.tables()))
-        text += f"\n\n{compare.as_text(beside)}\n\n{compare.counted(beside)}"
+        compared = beside[~beside["agrees?"].str.startswith("not comparable: ")]
+        text += f"\n\n{compare.as_text(compared)}\n\n{compare.counted(beside)}"
         text += f"; {missing} recorded tables are not of this run" if missing else ""
     return text
 
@@ -276,10 +286,10 @@ def main(arguments: list[str] | None = None) -> int:
         parameters.get("minutes") or notebook.minutes[PROFILES.index(options.profile)]
         for notebook, parameters in plans
     ]
-    failures, begun = [], time.monotonic()
+    failures, begun, pace = [], time.monotonic(), measured_pace(options.jobs)
     times: dict[str, float] = {}
     for number, (notebook, parameters) in enumerate(plans):
-        left = minutes_left(expected, list(times.values()), options.jobs)
+        left = minutes_left(expected, list(times.values()), pace)
         print(f"[{number + 1}/{len(plans)}] {notebook.name}: {notebook.yields}")
         print(f"      about {left:.1f} min left")
         started = time.monotonic()
@@ -319,20 +329,34 @@ def limit(plans: list[tuple[Notebook, dict[str, Any]]], minutes: float) -> bool:
     return bool(limited)
 
 
-def minutes_left(expected: list[float], taken: list[float], jobs: int) -> float:
-    """Time that the notebooks after those `taken` will need, at the pace of those.
+def minutes_left(expected: list[float], taken: list[float], pace: float) -> float:
+    """Time that the notebooks after those `taken` will need.
 
-    Before any is done, the pace is that of 2 cores, for which `expected` holds.
+    `pace` is believed as much as one expected minute of work, so a first short notebook, which is
+    mostly start-up, does not upset the estimate.
 
     Examples
     --------
-    >>> minutes_left([1.0, 3.0, 6.0], [], jobs=1)
-    20.0
-    >>> minutes_left([1.0, 3.0, 6.0], [0.5, 1.5], jobs=1)
-    3.0
+    >>> minutes_left([1.0, 3.0, 5.0], [], pace=2.0)
+    18.0
+    >>> minutes_left([1.0, 3.0, 5.0], [0.5, 1.5], pace=2.0)  # 4 minutes took 2, and 1 takes 2
+    4.0
     """
-    pace = sum(taken) / sum(expected[: len(taken)]) if taken else 2 / min(jobs, os.cpu_count() or 1)
-    return pace * sum(expected[len(taken) :])
+    known = expected[: len(taken)]
+    return (pace + sum(taken)) / (1 + sum(known)) * sum(expected[len(known) :])
+
+
+def measured_pace(jobs: int) -> float:
+    """Minutes that a minute of `CATALOGUE` takes here: chips are read once to see."""
+    from nvlib import Chip, Hardware, example_digits, example_network
+
+    chip, images = Chip(example_network(), Hardware()), example_digits().repeat(20, axis=0)
+    times = []
+    for _ in range(6):  # the first compiles
+        begun = time.perf_counter()
+        chip.predict(images, threads=1)
+        times.append(time.perf_counter() - begun)
+    return min(times) / PROBE_SECONDS * 2 / min(jobs, os.cpu_count() or 1)
 
 
 def _short(path: Path) -> Path:

@@ -47,6 +47,27 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def redrawn(position: np.ndarray, among: int) -> np.ndarray:
+    """Bootstrap draws of n - 1 of n things with replacement, at least one.
+
+    Of n, the variance of a mean would come out too small by (n - 1) / n, a half for two things;
+    of n - 1 it does not (Rao and Wu 1988).
+
+    Parameters
+    ----------
+    position : ndarray, shape (draws, at least n - 1)
+        Even in [0, 1); things as many in number are drawn alike by the same positions.
+    among : int
+        n
+
+    Examples
+    --------
+    >>> redrawn(np.array([[0.1, 0.5, 0.9], [0.0, 0.3, 0.7]]), 3).tolist()
+    [[0, 1], [0, 0]]
+    """
+    return (position[:, : max(among - 1, 1)] * among).astype(int)
+
+
 @dataclass(frozen=True, eq=False)
 class Estimate:
     """A number, and how much each of the trials it was estimated from pulls at it.

@@ -16,6 +16,7 @@ from nvlib.devices import (
     EmpiricalVariation,
     LevelMeans,
     LognormalVariation,
+    ProportionalReadNoise,
     ProportionalVariation,
     RangeVariation,
     ReadNoise,
@@ -27,7 +28,7 @@ from nvlib.devices import (
 from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
 from nvlib.hardware import Hardware, SenseColumn
 from nvlib.mapping import ArrayMapping
-from nvlib.measured import read_adc, read_dac, read_device
+from nvlib.measured import read_adc, read_adc_energies, read_dac, read_device
 from nvlib.network import QuantizedNetwork, example_digits, example_network
 from nvlib.presets import phase_change, preset
 from nvlib.quantization import FakeQuantized, quantize
@@ -43,12 +44,13 @@ __all__ = [
     "ALL_POLICIES", "ActiveRowBound", "Adc", "AdcLaw", "AreaTable", "ArrayMapping", "Chip",
     "ColumnBound", "Converters", "Dac", "DeviceModel", "EmpiricalVariation", "EnergyTable",
     "FakeQuantized", "Hardware", "LevelMeans", "LognormalVariation", "Nonlinearity",
-    "Precision", "ProportionalVariation", "QuantizedNetwork", "RangeVariation", "ReadNoise",
-    "Recipe", "RetentionDrift", "SenseColumn", "SignSkip", "StuckCells", "StuckMap", "Wires",
-    "WriteVerify", "ZeroSkip", "adc_saving", "calibrate", "cost", "efficiency_gain",
+    "Precision", "ProportionalReadNoise", "ProportionalVariation", "QuantizedNetwork",
+    "RangeVariation", "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip",
+    "StuckCells", "StuckMap", "Wires", "WriteVerify", "ZeroSkip", "adc_saving", "calibrate",
+    "cost", "efficiency_gain",
     "example_digits", "example_network", "fine_tune", "inference_energy", "phase_change",
-    "preset", "quantize", "read_adc", "read_dac", "read_device", "report", "train",
-    "write_cost",
+    "preset", "quantize", "read_adc", "read_adc_energies", "read_dac", "read_device", "report",
+    "train", "write_cost",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nvlib.checks import require
+from nvlib.devices import Cells
 from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping, MappedLayer, count_arrays, map_weights
 from nvlib.network import QuantizedLayer
@@ -24,6 +25,7 @@ from nvlib.wires import effective_layer
 SUM_BITS = 21  # ideal column sums stay below 2^21, so float32 holds them, and halves of them
 FINEST_GRID_BITS = 16
 NONIDEAL_DRIVE_BITS = 8
+NOISE_BITS = 16  # variances of cells that differ are told apart to 2^-16 of the largest
 #: A converter's input is tabled this finely (in steps per LSB, at least) where it is nonlinear.
 TABLE_STEPS_PER_LSB = 128
 
@@ -53,9 +55,12 @@ class LayerArrays:
     curves: np.ndarray | None
     curve_shift: int  # Curves are multiples of 2^`curve_shift`
     column_tile: np.ndarray  # int64 (B, M): which array across holds a column
-    #: Standard deviations, of one cell for each drive step and of a conversion
+    #: Standard deviations, of one cell of weight 1 for each drive step and of a conversion
     cell_noise_steps: float
     adc_noise_steps: float
+    #: int64 (K, B x M and beside): weights of the cells' variances, those of `reference` and
+    #: `sense` last; None where all are 1
+    noise_weights: np.ndarray | None
     #: int64 (rows x digit_max + 1,): highest code that a conversion can give when the sense column
     #: counts so many rows
     limits: np.ndarray | None
@@ -132,12 +137,14 @@ def parts_of(
             place = slice(g * outputs, (g + 1) * outputs), slice(g * inputs, (g + 1) * inputs)
             block[place] = layer.codes[(first + g) * outputs : (first + g + 1) * outputs]
         channels = slice(first * inputs, (first + count) * inputs)
+        columns = slice(first * outputs, (first + count) * outputs)
         name = spec.name if count == groups else f"{spec.name}[{first}:{first + count}]"
         part = replace(
             layer,
             spec=replace(spec, name=name, inputs=count * inputs, outputs=count * outputs, groups=1),
             codes=block,
-            bias=layer.bias[first * outputs : (first + count) * outputs],
+            weight_scale=np.broadcast_to(layer.weight_scale, spec.outputs)[columns],
+            bias=layer.bias[columns],
             input_shape=(count * inputs, *layer.input_shape[1:]),
         )
         found.append((channels, count, part))
@@ -235,6 +242,8 @@ def write_layer(
         ]
         curves = np.rint(np.array(drawn) * lsb_steps / 2.0**shift).astype(np.int64) << shift
     step = 2.0 ** (grid_bits + drive_bits)
+    beside = [column for column in (reference, sense) if column is not None]
+    cell_noise, noise_weights = _read_noise(hardware, mapped, written, beside, int(drive.max()))
     return LayerArrays(
         layer=layer,
         mapping=mapping,
@@ -251,8 +260,9 @@ def write_layer(
         curves=curves,
         curve_shift=shift,
         column_tile=order,
-        cell_noise_steps=devices.read_noise.sigma * mapping.level_max * 2.0**grid_bits,
+        cell_noise_steps=cell_noise * 2.0**grid_bits,
         adc_noise_steps=adc.noise_lsb * lsb_steps,
+        noise_weights=noise_weights,
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
         on_conductance=on_conductance,
         pedestal=pedestal,
@@ -271,8 +281,7 @@ def _program(
     """
     devices, mapping, wires = hardware.devices, hardware.mapping, hardware.wires
     rows, per_output, outputs = mapped.levels.shape
-    asked = [np.ones(rows, int)] * bool(mapped.offset)
-    asked += [np.full(rows, mapping.level_max)] * (hardware.sense is not None)
+    asked = _asked_beside(mapped, hardware)
     written = devices.program(mapped.levels, mapping.level_max, cells, slow)
     beside = [devices.program(levels, mapping.level_max, extra, slow) for levels in asked]
     if wires is not None:
@@ -289,6 +298,35 @@ def _program(
         beside = list(columns.T / step_s)
     sense = beside.pop() if hardware.sense is not None else None
     return written, beside.pop() if mapped.offset else None, sense
+
+
+def _asked_beside(mapped: MappedLayer, hardware: Hardware) -> list[np.ndarray]:
+    """Levels (K,) of the cells of the reference column and of the sense column, where there are."""
+    rows = len(mapped.levels)
+    asked = [np.ones(rows, int)] * bool(mapped.offset)
+    return asked + [np.full(rows, hardware.mapping.level_max)] * (hardware.sense is not None)
+
+
+def _read_noise(
+    hardware: Hardware, mapped: MappedLayer, written: np.ndarray, beside: list[np.ndarray],
+    drive: int,
+) -> tuple[float, np.ndarray | None]:  # fmt: skip
+    """Standard deviation of a cell of weight 1, in level steps, and the weights of the variances.
+
+    Weights are whole numbers, so that those of a column, times the squares of drives up to
+    `drive`, add up to the same in any order.
+    """
+    level_max, rows = hardware.mapping.level_max, len(written)
+    levels = np.column_stack([mapped.levels.reshape(rows, -1), *_asked_beside(mapped, hardware)])
+    cells = Cells(levels, level_max, hardware.devices.pedestal(level_max))
+    conductance = np.column_stack([written.reshape(rows, -1), *beside])
+    spread = hardware.devices.read_noise.spread(conductance, cells)
+    largest = float(spread.max(initial=0))
+    if (spread == largest).all():
+        return largest, None
+    bits = min(NOISE_BITS, 53 - (hardware.mapping.rows * drive**2).bit_length())
+    weights = np.rint((spread / largest) ** 2 * 2.0**bits).astype(np.int64)
+    return largest * 2.0 ** (-bits / 2), weights
 
 
 def held_codes(

@@ -116,31 +116,27 @@ class Chip:
         self.network = require_instance("network", network, QuantizedNetwork, mend)
         hardware = Hardware() if hardware is None else hardware
         self.hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
-        self.seed = seed = require_integer("seed", seed, 0, 2**63)
-        device = require_instance("device", device, str, "write 'cpu' or 'cuda'")
-        self._compiled, self._device = (
-            require_flag("compiled", compiled) and device == "cpu",
-            device,
-        )
-        parts = [
+        self.seed = require_integer("seed", seed, 0, 2**63)
+        self._device = require_instance("device", device, str, "write 'cpu' or 'cuda'")
+        self._compiled = require_flag("compiled", compiled) and device == "cpu"
+        self._parts = [
             (layer.spec.name, *part)
             for layer in network.layers
             for part in parts_of(layer, hardware.mapping)
         ]
-        hardware.adc.check_layers(len(parts))
-        self._parts, self._others = parts, dict[int, Chip]()
+        hardware.adc.check_layers(len(self._parts))
+        self._others: dict[int, Chip] = {}
         #: What was written, in the order of the layers.
         self.arrays = self._write(access=0)
         #: Layer that each of the arrays belongs to.
-        self.layer_names = tuple(name for name, *_ in parts)
-        self._channels = [channels for _, channels, *_ in parts]
+        self.layer_names = tuple(name for name, *_ in self._parts)
 
     @classmethod
     def from_torch(
         cls, model: nn.Module, images: Any, hardware: Hardware | None = None,
-        precision: Precision | str | None = None, *, seed: int = 0, **choices: Any,
+        precision: Precision | str = "W8A8", *, seed: int = 0, **choices: Any,
     ) -> Chip:  # fmt: skip
-        """Write any torch network onto arrays, quantized after training, to W8A8 by default.
+        """Write any torch network onto arrays, quantized after training.
 
         What no array and no digital step can do is refused, named by its path. For converters of
         fewer bits, choose their full scale with `nvlib.calibrate`.
@@ -164,10 +160,8 @@ class Chip:
         >>> [arrays.layer.spec.name for arrays in small.arrays], small(pixels).shape
         (['0', '3'], (32, 10))
         """
-        hardware = Hardware() if hardware is None else hardware
         mend = "write Hardware(...), and precision='W4A3' by its name"
-        require_instance("hardware", hardware, Hardware, mend)
-        precision = "W8A8" if precision is None else precision
+        require_instance("hardware", hardware or Hardware(), Hardware, mend)
         return cls(quantize(model, images, precision, **choices), hardware, seed)
 
     def _write(self, access: int) -> tuple[LayerArrays, ...]:
@@ -199,8 +193,8 @@ class Chip:
     def _program(self) -> tuple:
         """Steps, and layers on their arrays by name; chains of layers fused where compiled."""
         parts: dict[str, list[tuple[slice, int, Reader]]] = {}
-        for number, (name, reader) in enumerate(zip(self.layer_names, self.readers)):
-            parts.setdefault(name, []).append((self._channels[number], number, reader))
+        for number, (name, channels, *_) in enumerate(self._parts):
+            parts.setdefault(name, []).append((channels, number, self.readers[number]))
         steps, layers = self.network.steps, self.network.layers
         on_arrays = {layer.spec.name: ArrayLayer(layer, parts[layer.spec.name]) for layer in layers}
         return fuse(steps, on_arrays) if self._compiled else (steps, on_arrays)
@@ -231,14 +225,16 @@ class Chip:
         are as many as there are cores by default; the result does not depend on them.
         """
         images = self.network.check(images)
-        threads = threads if threads is None else require_integer("threads", threads, 1, 4096)
+        threads = (os.cpu_count() or 1) if threads is None else threads
+        threads = require_integer("threads", threads, 1, 4096)
         chip = self.at(access)
         assert chip._program  # laid out before threads need them
         if not len(images):  # the shape of nothing is that of something
             return chip._forward(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
-        threads = threads or os.cpu_count() or 1
         size = min(IMAGE_BLOCK, -(-len(images) // threads))  # few images use all threads too
         blocks = [images[i : i + size] for i in range(0, len(images), size)]
+        if len(blocks) == 1:  # starting a thread takes as long as reading a small image
+            return chip._forward(images, access)
         with ThreadPoolExecutor(threads) as pool:
             outputs = pool.map(lambda block: chip._forward(block, access), blocks)
             return np.concatenate(list(outputs))
@@ -259,16 +255,11 @@ class Chip:
         self._forward(images, observe=lambda number, codes: met[number].append(codes))
         return [np.concatenate(codes) for codes in met]
 
-    def events(
-        self, images: Any, orders: Sequence[np.ndarray] | None = None, column_sums: bool = False
-    ) -> list[LayerEvents]:
+    def events(self, images: Any, column_sums: bool = False) -> list[LayerEvents]:
         """Pass images (N, ...) through the chip and count what each of its arrays does.
 
-        `orders` are row orders (K,) of each layer, as from `sparsity.active_rows_first`;
         `column_sums` counts the ideal sums of the columns too.
 
-        Examples
-        --------
         >>> events = chip.events(images[:2])
         >>> events[0].accesses, events[0].images  # 784 positions x 3 planes x 1 tile, of 2 images
         (4704, 2)
@@ -279,9 +270,8 @@ class Chip:
         total: dict[int, LayerEvents] = {}
 
         def observe(number: int, codes: np.ndarray) -> None:
-            order = None if orders is None else orders[number]
             followed = self.layer_names[number] in relu
-            found = count(self.arrays[number], codes, followed, order, column_sums)
+            found = count(self.arrays[number], codes, followed, column_sums)
             total[number] = total[number] + found if number in total else found
 
         for start in range(0, len(images), EVENT_BLOCK):
@@ -320,8 +310,6 @@ class Chip:
 
         Hardware with an effect of the user's own class is refused; pickle the chip then.
 
-        Examples
-        --------
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     chip.save(f"{folder}/chip.safetensors")
@@ -360,17 +348,14 @@ def calibrate(network: QuantizedNetwork, hardware: Hardware, images: Any) -> Har
     searched over whole-unit steps on ideal column sums; a few dozen images do. Converters without
     a fixed resolution are refused.
 
-    Examples
-    --------
     >>> scales = calibrate(network, Hardware(adc=Adc(bits=4)), images[:8]).adc.full_scale
     >>> len(scales), all(15 <= scale <= 128 for scale in scales)
     (5, True)
     """
     hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
-    bits, mend = hardware.adc.bits, "a lossless converter needs no calibration"
-    require(bits is not None, "adc", "converters of a fixed resolution", hardware.adc, mend)
-    assert bits is not None
-    top = 2**bits - 1
+    mend = "a lossless converter needs no calibration"
+    top = 2 ** (hardware.adc.bits or 0) - 1
+    require(top > 0, "adc", "converters of a fixed resolution", hardware.adc, mend)
     # Quarter steps, and a hundred wider ones: fine enough, and the search stays short.
     coarsest = max(hardware.mapping.largest_sum / top, 1.0)
     wide = np.geomspace(16, max(coarsest, 16), 100)

@@ -89,50 +89,43 @@ def _inl_course(shape: str, points: int, generator: Generator) -> np.ndarray:
 
 
 def _curve(bits: int, first: float, nonlinearity: Nonlinearity, generator: Generator) -> np.ndarray:
-    """The ideal line from `first` to the last code, bent by the INL and DNL asked for, in LSB."""
+    """Levels in LSB from `first` to the last code: the ideal line and its error.
+
+    The error is the course of the INL, scaled. Where a DNL is asked too, single points are moved up
+    or down by random amounts, and both parts are scaled until both measurements are as asked.
+    """
     bits = require_integer("bits", bits, 1, MAX_ADC_BITS)
     most = 2.0 ** (bits + 1)  # twice the range
     for name in ("inl_lsb", "dnl_lsb", "offset_lsb"):
         require_number(name, getattr(nonlinearity, name), -most, most)
     ideal = np.arange(first, 2**bits - first)
-    return ideal + _error_curve(nonlinearity, len(ideal), generator)
-
-
-def _error_curve(nonlinearity: Nonlinearity, points: int, generator: Generator) -> np.ndarray:
-    """Deviation from the ideal line, in LSB: the course of the INL, scaled.
-
-    Where a DNL is asked too, single points are moved up or down by random amounts, and both parts
-    are scaled until both measurements agree with what was asked.
-    """
     inl, dnl = nonlinearity.inl_lsb, nonlinearity.dnl_lsb
-    course = _inl_course(nonlinearity.shape, points, generator)
-    if dnl == 0 or points < 3:
-        return inl * course
+    course = _inl_course(nonlinearity.shape, len(ideal), generator)
+    if dnl == 0 or len(ideal) < 3:
+        return ideal + inl * course
     # Isolated bumps: each widens one step and narrows the next by the same amount.
-    bumps = np.zeros(points)
+    bumps = np.zeros(len(ideal))
     heights = generator.uniform(0.2, 1.0, len(bumps[1:-1:2]))
     bumps[1:-1:2] = heights * generator.choice((-1.0, 1.0), len(heights))
     bumps /= np.abs(np.diff(bumps)).max()
     if inl == 0:
-        return dnl * bumps
+        return ideal + dnl * bumps
     scale_inl, scale_dnl = inl, dnl
     for _ in range(200):
-        curve = scale_inl * course + scale_dnl * bumps
-        got_inl, got_dnl = np.abs(curve).max(), np.abs(np.diff(curve)).max()
+        error = scale_inl * course + scale_dnl * bumps
+        got_inl, got_dnl = np.abs(error).max(), np.abs(np.diff(error)).max()
         scale_inl = max(scale_inl + 0.5 * (inl - got_inl), 0.0)
         scale_dnl = max(scale_dnl + 0.5 * (dnl - got_dnl), 0.0)
     reached = abs(got_dnl - dnl) < 0.005 and abs(got_inl - inl) < 0.005
     require(reached, "inl_lsb and dnl_lsb", "a pair that one curve can have", (inl, dnl),
             f"the nearest {nonlinearity.shape} curve has ({got_inl:.3f}, {got_dnl:.3f}); "
             "ask for those, or for one of the two alone")  # fmt: skip
-    return curve
+    return ideal + error
 
 
 def adc_transitions(bits: int, nonlinearity: Nonlinearity, generator: Generator) -> np.ndarray:
     """Code transition levels T[1] .. T[2^bits - 1] of one ADC, in LSB, ascending.
 
-    Examples
-    --------
     >>> adc_transitions(2, Nonlinearity(), np.random.default_rng(0))
     array([0.5, 1.5, 2.5])
     """
@@ -144,8 +137,6 @@ def adc_transitions(bits: int, nonlinearity: Nonlinearity, generator: Generator)
 def dac_levels(bits: int, nonlinearity: Nonlinearity, generator: Generator) -> np.ndarray:
     """Outputs of one DAC for codes 0 .. 2^bits - 1, in LSB.
 
-    Examples
-    --------
     >>> dac_levels(2, Nonlinearity(offset_lsb=0.5), np.random.default_rng(0))
     array([0.5, 1.5, 2.5, 3.5])
     """
@@ -167,8 +158,12 @@ class Measurement:
 
 def _measure(values: object, first: float) -> Measurement:
     curve = np.array(checks.require_numbers("curve", values, -np.inf), float)
-    require(len(curve) > 1 and curve[-1] > curve[0], "curve", "two values or more, the last above "
-            "the first", values, "give those of every code in order")  # fmt: skip
+    rises = len(curve) > 1 and curve[-1] > curve[0]
+    wanted, mend = (
+        "two values or more, the last above the first",
+        "give those of all codes in order",
+    )
+    require(rises, "curve", wanted, values, mend)
     width = (curve[-1] - curve[0]) / (len(curve) - 1)
     line = curve[0] + width * np.arange(len(curve))
     inl, dnl = (curve - line) / width, np.diff(curve) / width - 1
@@ -179,8 +174,6 @@ def _measure(values: object, first: float) -> Measurement:
 def measure_adc(transitions: np.ndarray) -> Measurement:
     """INL and DNL of an ADC from its transition levels (IEEE 1241-2010, 8.2 and 9.2).
 
-    Examples
-    --------
     >>> asked = Nonlinearity(inl_lsb=0.5, shape="s-shape")
     >>> curve = adc_transitions(8, asked, np.random.default_rng(0))
     >>> round(measure_adc(curve).inl_lsb, 2)
@@ -192,8 +185,6 @@ def measure_adc(transitions: np.ndarray) -> Measurement:
 def measure_dac(levels: np.ndarray) -> Measurement:
     """INL and DNL of a DAC from its output levels (IEEE 1658-2011).
 
-    Examples
-    --------
     >>> round(measure_dac(np.array([0.0, 1.1, 2.0, 3.0])).inl_lsb, 3)
     0.1
     """
@@ -278,16 +269,10 @@ class Adc:
     def lsb(self, largest_sum: int, layer: int) -> float:
         """Input of one LSB, in level x digit units; one unit where the codes reach beyond the sums.
 
-        Examples
-        --------
         >>> Adc(8).lsb(128, 0), Adc(4, full_scale=30.0).lsb(128, 0), Adc(8, 63.75).lsb(128, 0)
         (1.0, 2.0, 0.25)
         """
-        scale = self.full_scale
-        if isinstance(scale, tuple):
-            mend = "calibrate it for this network"
-            require(layer < len(scale), "full_scale", f"a value for layer {layer} too", scale, mend)
-            scale = scale[layer]
+        scale = self.full_scale[layer] if isinstance(self.full_scale, tuple) else self.full_scale
         codes = 2 ** self.resolution(largest_sum) - 1
         if scale is None:
             return max(largest_sum / codes, 1.0)

@@ -30,6 +30,9 @@ from nvlib.checks import (
 LARGEST_SIGMA = 2.0
 #: Times after programming that a power law is asked for: a nanosecond to 30,000 years.
 SECONDS = (1e-9, 1e12)
+#: Mean exponent of drift and its spread: of a million cells they reach 0.1 and 0.045 (fits of
+#: aihwkit, `nvlib.presets.pcm_moments`); more than twice that is no phase-change cell's.
+NU, NU_SIGMA = 0.2, 0.1
 #: Conductances of memory cells that are taken for siemens.
 PLAUSIBLE_S = (1e-9, 1e-1)
 
@@ -193,8 +196,9 @@ class RetentionDrift:
     seconds, reference_seconds : float
         t since programming, and t_0, when the conductance was verified; t is at least t_0.
     nu, nu_sigma : float or tuple of float
-        Mean and standard deviation of the cells' exponents, for all levels or for each; 0.031 is
-        the median of a doped-GST mushroom cell (Joshi 2020, doi:10.1038/s41467-020-16108-9).
+        Mean and standard deviation of the cells' exponents, for all levels or for each, at most
+        0.2 and 0.1; 0.031 is the median of a doped-GST mushroom cell (Joshi et al. 2020,
+        doi:10.1038/s41467-020-16108-9).
     """
 
     seconds: float
@@ -206,8 +210,8 @@ class RetentionDrift:
         first = require_number("reference_seconds", self.reference_seconds, *SECONDS)
         seconds = require_number("seconds", self.seconds, first, SECONDS[1])
         settle(self, seconds=seconds, reference_seconds=first)
-        for name in ("nu", "nu_sigma"):
-            settle(self, **{name: require_one_or_each(name, getattr(self, name), highest=1)})
+        for name, highest in (("nu", NU), ("nu_sigma", NU_SIGMA)):
+            settle(self, **{name: require_one_or_each(name, getattr(self, name), highest=highest)})
 
     def apply(self, conductance, cells, generator):
         spread = cells.of_level("nu_sigma", self.nu_sigma)
@@ -219,13 +223,35 @@ class RetentionDrift:
 class ReadNoise:
     """Fluctuation of every active cell at every access.
 
-    `sigma` is that of one cell's current, as a share of the current of G_on - G_off.
+    `sigma` is that of one cell's current, as a share of the current of G_on - G_off: one for all
+    cells, or one for each level that was asked for.
     """
 
-    sigma: float = 0.0
+    sigma: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
-        settle(self, sigma=require_number("sigma", self.sigma, highest=LARGEST_SIGMA))
+        settle(self, sigma=require_one_or_each("sigma", self.sigma, highest=LARGEST_SIGMA))
+
+    def spread(self, conductance: np.ndarray, cells: Cells) -> np.ndarray:
+        """Standard deviation of each cell in level steps, the shape of `conductance`."""
+        sigma = cells.of_level("sigma", self.sigma) * cells.level_max
+        return np.broadcast_to(sigma, conductance.shape)
+
+
+class ProportionalReadNoise(ReadNoise):
+    """Fluctuation whose spread grows with what the cell conducts, G_off and errors included.
+
+    `sigma` is a share of that current. It stands for the factor exp(N(0, sigma)) of MemIntelli
+    (arXiv:2511.17418) to first order, 1 + sigma N(0, 1), as the current of a column is a sum of
+    many; at 0.05 the factor's mean is 0.13 % above 1, and its spread 0.2 % above sigma.
+
+    >>> cells = Cells(np.array([0, 3]), level_max=3, pedestal=0.1)
+    >>> ProportionalReadNoise(0.05).spread(np.array([0.1, 3.1]), cells).round(4)
+    array([0.005, 0.155])
+    """
+
+    def spread(self, conductance: np.ndarray, cells: Cells) -> np.ndarray:
+        return conductance * cells.of_level("sigma", self.sigma)
 
 
 @dataclass(frozen=True)

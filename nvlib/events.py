@@ -12,7 +12,6 @@ import torch
 from torch.nn import functional as F
 
 from nvlib.arrays import LayerArrays
-from nvlib.network import LayerSpec
 
 
 class Read(NamedTuple):
@@ -103,20 +102,16 @@ class LayerEvents:
 
 
 def count(
-    arrays: LayerArrays, codes: np.ndarray, relu: bool = False, order: np.ndarray | None = None,
-    column_sums: bool = False,
-) -> LayerEvents:  # fmt: skip
+    arrays: LayerArrays, codes: np.ndarray, relu: bool = False, column_sums: bool = False
+) -> LayerEvents:
     """What one layer does when it reads `codes` (N, inputs[, H, W]); `relu` tells if one follows.
 
-    `order` (K,) is that in which rows of the matrix are written to the arrays; `column_sums`
-    counts the ideal sums of the columns too.
+    `column_sums` counts the ideal sums of the columns too.
 
     >>> count(chip.arrays[-1], np.ones((1, 84), np.uint8)).digit_sums.argmax(axis=-1)
     array([[84,  0,  0]])
     """
     inputs = unfold(codes, arrays)  # (N, P, K)
-    if order is not None:
-        inputs, arrays = inputs[..., order], reordered(arrays, order)
     mapping = arrays.mapping
     tiles, most = len(mapping.tiles(inputs.shape[-1])), mapping.rows * mapping.digit_max
     sums = np.zeros((tiles, arrays.planes, most + 1), np.int64)
@@ -140,26 +135,6 @@ def count(
     zeros = _zero_outputs(arrays, inputs) if relu and one_pair and one_read else None
     images, positions = inputs.shape[:2]
     return LayerEvents(arrays, images, positions, sums, driven, squared, zeros, histogram)
-
-
-def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:
-    """The same arrays with their rows in another order: row i holds what row order[i] held.
-
-    >>> last = chip.arrays[-1]
-    >>> turned = reordered(last, np.arange(84)[::-1])
-    >>> bool((turned.conductance[0] == last.conductance[83]).all())
-    True
-    """
-    matrix = arrays.layer.matrix[order]
-    spec, codes = LayerSpec(arrays.layer.spec.name, *matrix.shape), np.ascontiguousarray(matrix.T)
-    cells: dict[str, Any] = {
-        name: None if getattr(arrays, name) is None else getattr(arrays, name)[order]
-        for name in ("conductance", "reference", "sense", "on_conductance")
-    }
-    return replace(
-        arrays, **cells, mapped=replace(arrays.mapped, levels=arrays.mapped.levels[order]),
-        layer=replace(arrays.layer, spec=spec, codes=codes, input_shape=matrix.shape[:1]),
-    )  # fmt: skip
 
 
 def _zero_outputs(arrays: LayerArrays, inputs: np.ndarray) -> np.ndarray:

@@ -62,27 +62,18 @@ class Hardware:
     compensated: bool = False
 
     def __post_init__(self) -> None:
-        require_instance("mapping", self.mapping, ArrayMapping, "write ArrayMapping(...)")
-        require_instance(
-            "devices",
-            self.devices,
-            DeviceModel,
-            "write DeviceModel(effects=(RangeVariation(0.1),))",
-        )
-        require_instance("adc", self.adc, Adc, "write Adc(bits=8)")
-        require_instance("dac", self.dac, Dac, "write Dac(...)")
-        if self.sense is not None:
-            require_instance("sense", self.sense, SenseColumn, "write SenseColumn()")
-        if self.wires is not None:
-            require_instance("wires", self.wires, Wires, "write Wires(ohm_per_segment=1.0)")
+        for name, kind, example in (
+            ("mapping", ArrayMapping, "rows=128"), ("adc", Adc, "bits=8"), ("dac", Dac, "..."),
+            ("devices", DeviceModel, "effects=(RangeVariation(0.1),)"),
+            ("sense", SenseColumn, ""), ("wires", Wires, "ohm_per_segment=1.0"),
+        ):  # fmt: skip
+            part = getattr(self, name)
+            if part is not None or name not in ("sense", "wires"):
+                require_instance(name, part, kind, f"write {kind.__name__}({example})")
         settle(self, compensated=require_flag("compensated", self.compensated))
-        removed = self.devices.pedestal_removed or self.mapping.paired
-        require(
-            removed, "pedestal_removed", f"True with {self.mapping.scheme} columns", False,
-            "only a pair of columns cancels the pedestal digitally",
-        )  # fmt: skip
-        require(
-            self.sense is None or (self.adc.linear and self.adc.full_scale is None),
-            "sense", "linear converters of full scale", self.adc,
-            "a bound on the sum bounds the code only where the code is the sum over the LSB",
-        )  # fmt: skip
+        removed, scheme = self.devices.pedestal_removed or self.mapping.paired, self.mapping.scheme
+        mend = "only a pair of columns cancels the pedestal digitally"
+        require(removed, "pedestal_removed", f"True with {scheme} columns", False, mend)
+        bounded = self.sense is None or (self.adc.linear and self.adc.full_scale is None)
+        mend = "a bound on the sum bounds the code only where the code is the sum over the LSB"
+        require(bounded, "sense", "linear converters of full scale", self.adc, mend)

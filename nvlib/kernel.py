@@ -64,20 +64,25 @@ class CompiledReader:
                 f"(N, {self.padded_size}) and N keys, received {padded.dtype} {padded.shape} and "
                 f"{keys.shape}; pad the codes, and make a key for each row"
             )
-        arrays, (layout, converter, curves, noise, extra, group) = self.arrays, self.tables
+        arrays = self.arrays
+        layout, converter, curves, noise, variances, extra, group = self.tables
         blocks, groups, _, columns = layout.tables.shape
         shape, kind = (images, arrays.planes, length), layout.tables.dtype
-        factors = None
+        factors = squares = None
         if arrays.serial:
             inputs = np.empty(shape, np.uint8)
             pattern_bytes(padded, group, inputs)
         else:
             inputs, factors = np.empty(shape, kind), np.empty(groups, kind)
+            squares = np.empty(groups)
             drives(padded, arrays.mapping.dac_bits, arrays.drive, inputs)
         current = aligned((columns,), kind)
         filled = -(-layout.width // LANES) * LANES
-        out = np.zeros((images, len(layout.bases), blocks, filled), np.int32)
-        read_arrays(inputs, keys, layout, converter, curves, noise, extra, factors, current, out)
+        out = np.empty((images, len(layout.bases), blocks, filled), np.int32)
+        read_arrays(
+            inputs, keys, layout, converter, curves, noise, variances, extra, factors, squares,
+            current, out,
+        )  # fmt: skip
         if blocks == 1:  # what lies beyond the outputs harms none
             return out[:, :, 0]
         return out[..., : layout.width].reshape(*out.shape[:2], -1)
@@ -89,22 +94,21 @@ def pattern_bytes(codes, group, out):
 
     Eight codes are handled at a time, as the bytes of a 64-bit word; F is a multiple of 8.
     """
-    images, planes, _ = out.shape
-    ones = np.uint64(0x0101010101010101)
+    images, planes, length = out.shape
+    ones, last = np.uint64(0x0101010101010101), length // 8 - 1
+    bits = np.empty(last + 1, np.uint64)
     for n in range(images):
         eight = codes[n].view(np.uint64)
         for plane in range(planes):
             line = out[n, plane].view(np.uint64)
-            bit = np.uint64(plane)
-            for w in range(len(line) - 1):
-                here, ahead = (eight[w] >> bit) & ones, (eight[w + 1] >> bit) & ones
-                pattern = here
-                for i in range(1, group):  # neighbour i moves to this byte, and to bit i
-                    byte = np.uint64(8 * i)
-                    moved = (here >> byte) | (ahead << (np.uint64(64) - byte))
-                    pattern |= moved << np.uint64(i)
-                line[w] = pattern
-            line[len(line) - 1] = 0
+            for w in range(last + 1):
+                line[w] = bits[w] = (eight[w] >> np.uint64(plane)) & ones
+            for i in range(1, group):  # neighbour i moves to this byte, and to bit i
+                byte, place = np.uint64(8 * i), np.uint64(i)
+                for w in range(last):
+                    moved = (bits[w] >> byte) | (bits[w + 1] << (np.uint64(64) - byte))
+                    line[w] |= moved << place
+            line[last] = 0
 
 
 @compiled
@@ -177,8 +181,8 @@ def _add_noise(current, spread, low, high, columns):
 
 @compiled
 def _read_tile(
-    inputs, key, block, tile, layout, converter, curves, noise, extra, factors, chosen, current,
-    entries, totals,
+    inputs, key, block, tile, layout, converter, curves, noise, variances, extra, factors, squares,
+    chosen, current, spreads, entries, totals,
 ):  # fmt: skip
     """Add the weighted codes of one tile for one image to totals (positions, columns).
 
@@ -200,6 +204,8 @@ def _read_tile(
         cell_variance, adc_variance = noise.cell**2, noise.adc**2
         sense_variance = noise.sense**2
         numbers = noise.columns[block]
+    if variances is not None:
+        weights_of_variance = variances[block].reshape(-1)
     flat, table = inputs.reshape(-1), layout.tables[block].reshape(-1)
     for plane in range(planes):
         for position in range(positions):
@@ -212,6 +218,19 @@ def _read_tile(
                 continue
             add_lines(table, chosen, factors, count, current)  # type: ignore[call-arg]
             if noise is not None:
+                read = (position * planes + plane) * tiles + tile
+                bits = hash64(key, np.uint64(read))
+                low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
+            if variances is not None:
+                if factors is not None:
+                    for i in range(count):
+                        squares[i] = np.float64(factors[i]) ** 2
+                add_lines(weights_of_variance, chosen, squares, count, spreads)  # type: ignore[call-arg]
+                for j in range(columns):
+                    own = sense_variance if j == sense else adc_variance
+                    spread = np.float32(np.sqrt(cell_variance * spreads[j] + own))
+                    current[j] += np.rint(spread * normal(low, high, numbers[j]))
+            elif noise is not None:
                 squared = np.float64(0)
                 if factors is None:
                     squared = np.float64(current[driven])
@@ -219,9 +238,6 @@ def _read_tile(
                     for i in range(count):
                         squared += np.float64(factors[i]) ** 2
                 variance = cell_variance * squared
-                read = (position * planes + plane) * tiles + tile
-                bits = hash64(key, np.uint64(read))
-                low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
                 if sense >= 0:
                     sensed = current[sense]
                     spread = np.float32(np.sqrt(variance + sense_variance))
@@ -245,32 +261,38 @@ def _read_tile(
 
 @compiled
 def read_arrays(
-    inputs, keys, layout, converter, curves, noise, extra, factors, current, out
+    inputs, keys, layout, converter, curves, noise, variances, extra, factors, squares, current, out
 ):  # fmt: skip
     """Read every array for a block of images; see `nvlib.layout` for the tables.
 
-    inputs (N, planes, F), patterns or drives, and keys (N,) -> out (N, positions, blocks, width),
-    to which products are added. What is None is compiled away: `curves` for ideal converters,
-    `noise` for none, and `factors` (groups,) where inputs enter bit by bit.
+    inputs (N, planes, F), patterns or drives, and keys (N,) -> out (N, positions, blocks, width):
+    products. What is None is compiled away: `curves` for ideal converters,
+    `noise` for none, `variances` where cells fluctuate alike, `factors` and `squares` (groups,)
+    where inputs enter bit by bit.
     """
     _, positions, blocks, width = out.shape
     columns, groups, reference = len(current), len(layout.sources), extra.reference
     totals, sums = np.empty((positions, columns), np.int32), np.empty(width, np.int32)
     entries, chosen = np.empty(columns, np.uint32), np.empty(groups, np.int64)
+    spreads = np.empty(columns)
     slices = layout.slices
     for block in range(blocks):
         for tile in range(len(layout.tile_starts) - 1):
             for n in range(len(inputs)):
                 totals[:] = 0
                 _read_tile(
-                    inputs[n], keys[n], block, tile, layout, converter, curves, noise, extra,
-                    factors, chosen, current, entries, totals,
+                    inputs[n], keys[n], block, tile, layout, converter, curves, noise, variances,
+                    extra, factors, squares, chosen, current, spreads, entries, totals,
                 )  # fmt: skip
                 for position in range(positions):
                     add_lines(totals[position], slices, None, len(slices), sums)  # type: ignore[call-arg]
                     beside = totals[position, reference] if reference >= 0 else 0
-                    for m in range(width):
-                        out[n, position, block, m] += sums[m] + beside
+                    if tile > 0:
+                        for m in range(width):
+                            out[n, position, block, m] += sums[m] + beside
+                    else:
+                        for m in range(width):
+                            out[n, position, block, m] = sums[m] + beside
 
 
 @compiled
@@ -285,19 +307,20 @@ def pool_and_quantize(products, breadth, pool, gain, bias, scale, most, pads, st
     outputs = len(bias)
     height, width = positions // breadth // pool, breadth // pool
     plane = (height + 2 * pads[0]) * stride
-    best = np.empty(products.shape[2], np.int32)
+    best = np.empty((width, products.shape[2]), np.int32)
     for n in range(images):
         for y in range(height):
             for x in range(width):
-                best[:] = products[n, y * pool * breadth + x * pool]
+                best[x] = products[n, y * pool * breadth + x * pool]
                 for dy in range(pool):
                     for dx in range(pool):
                         line = products[n, (y * pool + dy) * breadth + x * pool + dx]
-                        for m in range(len(best)):
-                            best[m] = max(best[m], line[m])
-                place = (y + pads[0]) * stride + x + pads[1]
-                for m in range(outputs):
-                    value = (best[m] * gain + bias[m]) / scale
+                        for m in range(len(line)):
+                            best[x, m] = max(best[x, m], line[m])
+            for m in range(outputs):
+                place = m * plane + (y + pads[0]) * stride + pads[1]
+                for x in range(width):  # side by side, so that divisions go several at a time
+                    value = (best[x, m] * gain[m] + bias[m]) / scale
                     value = value if value > 0 else 0.0
                     value = value if value < most else most
-                    out[n, m * plane + place] = np.uint8(np.rint(value))
+                    out[n, place + x] = np.uint8(np.rint(value))

@@ -70,7 +70,7 @@ class Curves(NamedTuple):
 class Noise(NamedTuple):
     """Noise of a read, keyed by image, read and column."""
 
-    cell: float  # standard deviation in steps, of one cell for each drive step
+    cell: float  # standard deviation in steps, of one cell of weight 1 for each drive step
     adc: float  # of a conversion
     sense: float  # of the sense column's conversion
     columns: np.ndarray  # uint32 (blocks, columns): number of each column in its layer
@@ -94,6 +94,8 @@ class Tables(NamedTuple):
     converter: Converter
     curves: Curves | None
     noise: Noise | None
+    #: float64, like the layout's tables: sums of the weights of variances, where cells differ
+    variances: np.ndarray | None
     extra: Extra
     group: int
 
@@ -127,11 +129,11 @@ def lay_out(arrays: LayerArrays) -> Tables:
     groups = _groups(arrays, row_length, group)
     tile_of_group = np.array([tile for _, _, tile in groups])
     # Extra columns: their cells, and what their codes weigh in an output.
-    last, ones = per_output * outputs, np.ones(rows, int)
+    last, ones, alike = per_output * outputs, np.ones(rows, int), arrays.noise_weights is None
     possible = {
         "reference": (arrays.reference, -arrays.mapped.offset),
         "sense": (arrays.sense, 0),
-        "driven": (ones if arrays.noisy and arrays.serial else None, 0),
+        "driven": (ones if arrays.noisy and arrays.serial and alike else None, 0),
     }
     extra = {name: column for name, column in possible.items() if column[0] is not None}
     most = max((BLOCK_COLUMNS - len(extra)) // per_output, 1)
@@ -149,9 +151,13 @@ def lay_out(arrays: LayerArrays) -> Tables:
         steps[..., place[name]], numbers[..., place[name]] = cells, number
         coefficients[place[name]] = coefficient
     float_type = _float_type(arrays)
-    steps = steps.astype(float_type)
+
+    def tabled(cells: np.ndarray, kind: type[np.floating]) -> np.ndarray:
+        cells = cells.astype(kind)
+        return _pattern_sums(cells, groups, group) if arrays.serial else cells[:, :, None]
+
     plane_shifts = arrays.mapping.dac_bits * np.arange(arrays.planes)
-    tables = _pattern_sums(steps, groups, group) if arrays.serial else steps[:, :, None]
+    tables = tabled(steps, float_type)
     layout = Layout(
         bases=bases,
         sources=np.array([offset[row] for row, _, _ in groups], np.uint64),
@@ -163,7 +169,7 @@ def lay_out(arrays: LayerArrays) -> Tables:
         weights=(coefficients << plane_shifts[:, None]).astype(np.int32),
     )
     silent = np.full(len(layout.tile_starts) - 1, arrays.adc_noise_steps == 0)
-    curves = noise = None
+    curves = noise = variances = None
     if arrays.curves is not None:
         curves, zeros = _curves(arrays, _in_blocks(arrays.column_tile[None], width, columns))
         silent &= zeros
@@ -172,13 +178,18 @@ def lay_out(arrays: LayerArrays) -> Tables:
             float(arrays.cell_noise_steps), float(arrays.adc_noise_steps),
             arrays.sense_noise_steps, numbers[:, 0].astype(np.uint32),
         )  # fmt: skip
+    if arrays.noise_weights is not None:
+        within = arrays.noise_weights[:, :last].reshape(arrays.conductance.shape)
+        weights = _in_blocks(within, width, columns)
+        weights[..., behind : behind + len(extra)] = arrays.noise_weights[:, last:]
+        variances = tabled(weights, np.float64)
     # Half a step more keeps exact ties exact.
     half, reciprocal = arrays.lsb_steps // 2 + 0.5, 1.0 / arrays.lsb_steps
     limits = np.zeros(0) if arrays.limits is None else arrays.limits
     at = [place.get(name, -1) for name in possible]
     beside = Extra(at[0], at[1], at[2], arrays.sense_lsb_steps, limits.astype(float_type), silent)
     converter = Converter(float_type(half), float_type(reciprocal), float_type(arrays.code_max))
-    return Tables(layout, converter, curves, noise, beside, group)
+    return Tables(layout, converter, curves, noise, variances, beside, group)
 
 
 def _filled(columns: int) -> int:
@@ -195,8 +206,9 @@ def _float_type(arrays: LayerArrays) -> type[np.floating]:
         for cells in (arrays.conductance, arrays.reference, arrays.sense)
         if cells is not None
     )
+    weight = 1 if arrays.noise_weights is None else int(arrays.noise_weights.max())
     spread = np.hypot(
-        arrays.cell_noise_steps * drive * np.sqrt(arrays.mapping.rows),
+        arrays.cell_noise_steps * drive * np.sqrt(arrays.mapping.rows * weight),
         max(arrays.adc_noise_steps, arrays.sense_noise_steps),
     )
     reach, half = largest + MOST_NOISE * spread, arrays.lsb_steps / 2 + 1

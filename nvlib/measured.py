@@ -8,19 +8,21 @@
 A device's model takes mean and spread of each level when first read, normal unless Shapiro and
 Wilk's test rejects that (Biometrika 52, 1965), else log-normal, else the measured quantiles; and a
 power law of drift, one for all levels unless they differ (F test of means, Levene's of spreads).
-Each decision is at `ALPHA`. What cannot be used raises `MeasurementError`.
+Each decision is at `ALPHA`. What cannot be used raises a ValueError that names file and row; a
+warning says what is doubtful or not used.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,11 +30,10 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from nvlib import devices
-from nvlib.checks import require_path
+from nvlib.checks import require, require_path
 from nvlib.converters import MAX_ADC_BITS, Adc, Dac
 from nvlib.quantizers import MAX_BITS
 
-LARGEST_FILE = 2**24  # characters
 FEWEST_SAMPLES, FEW_SAMPLES = 3, 10
 ALPHA = 0.01
 QUANTILES = 129  # that stand for a distribution
@@ -42,27 +43,14 @@ FINEST_NU = 1e-4
 MOST_STRAY = 0.05
 
 
-class MeasurementError(ValueError):
-    """A table of measurements cannot be used."""
-
-
-class MeasurementWarning(UserWarning):
-    """A table of measurements can be used, with care."""
-
-
 def _warn(text: str) -> None:
-    warnings.warn(text, MeasurementWarning, stacklevel=3)
+    warnings.warn(text, stacklevel=3)
 
 
-def _require(holds: bool, place: object, expected: str, found: object, mend: str) -> None:
-    if not holds:
-        raise MeasurementError(f"{place}: expected {expected}, found {found}; {mend}")
-
-
-def _require_each(path: Path | str, column: pd.Series, first: int, last: int) -> None:
-    absent = np.setdiff1d(np.arange(first, last + 1), column).tolist()
-    _require(not absent, path, f"every {column.name} from {first} to {last}",
-             f"none of {absent[:5]}", "measure them, or number without gaps")  # fmt: skip
+def _require_each(path: Path | str, name: str, numbers: Any, first: int, last: int) -> None:
+    absent = np.setdiff1d(np.arange(first, last + 1), numbers).tolist()
+    wanted, mend = f"every {name} from {first} to {last}", "number them without gaps"
+    require(not absent, f"{path}", wanted, f"none of {absent[:5]}", mend)
 
 
 @contextmanager
@@ -71,7 +59,7 @@ def _naming(path: Path | str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise MeasurementError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _finite(text: str) -> float:
@@ -87,22 +75,18 @@ def _read_columns(
     path = require_path("path", path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            text = file.read(LARGEST_FILE + 1)
-        lines = list(enumerate(csv.reader(io.StringIO(text), strict=True), start=1))
+            lines = list(enumerate(csv.reader(file, strict=True), start=1))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MeasurementError(f"{path}: expected a CSV file in UTF-8, received: {error}; check "
-                               "the path, or export it again") from error  # fmt: skip
-    most = f"at most {LARGEST_FILE} characters"
-    _require(len(text) <= LARGEST_FILE, path, most, "more", "thin the table out")
+        raise ValueError(f"{path}: expected a CSV file in UTF-8, received: {error}; check the "
+                         "path, or export it again") from error  # fmt: skip
     table = [line for line in lines if not "".join(line[1]).startswith("#")]
     (top, first), *rows = table or [(1, [])]
     header = [name.strip() for name in first]
     used = [name for name in header if name in (*required, *optional)]
-    _require(
-        set(required) <= set(used) and len(set(used)) == len(used), f"{path}, row {top}",
-        f"columns {', '.join(required)}" + "".join(f"[, {name}]" for name in optional),
-        ", ".join(header)[:80] or "none", "name the columns so, in these units",
-    )  # fmt: skip
+    wanted = f"columns {', '.join(required)}" + "".join(f"[, {name}]" for name in optional)
+    once = set(required) <= set(used) and len(set(used)) == len(used)
+    mend = "name the columns so, in these units"
+    require(once, f"{path}, row {top}", wanted, ", ".join(header), mend)
     if ignored := [name for name in header if name not in used]:
         _warn(f"{path}: columns {', '.join(ignored)[:80]} are not used; known are {used}")
     values = {}
@@ -112,11 +96,9 @@ def _read_columns(
                 cells = dict(zip(header, map(str.strip, row), strict=True))
                 values[line] = [cells[k] if k == "cell" else _finite(cells[k]) for k in used]
         except ValueError:
-            raise MeasurementError(
-                f"{path}, row {line}: expected {len(header)} values, finite numbers in "
-                f"{', '.join(used)}, found {','.join(row)[:60]!r}; correct or remove the row"
-            ) from None
-    _require(bool(values), path, "measurements", "none", "export it again")
+            wanted = f"{len(header)} values, finite numbers in {', '.join(used)}"
+            require(False, f"{path}, row {line}", wanted, ",".join(row), "correct or remove it")
+    require(len(values) > 0, f"{path}", "measurements", "none", "export it again")
     return pd.DataFrame(list(values.values()), index=list(values), columns=used)
 
 
@@ -191,7 +173,7 @@ class MeasuredDevice:
             effects.append(devices.EmpiricalVariation(tuple(deviations)))
         if self.drift is None:
             mend = "follow cells over time: columns time_s, and cycle or cell"
-            _require(seconds is None, "seconds", "none without measured drift", seconds, mend)
+            require(seconds is None, "seconds", "none without measured drift", seconds, mend)
         elif seconds is not None:
             effects.append(self.drift.effect(seconds, levels))
         ratio = round(high / low, 6) if low > 0 else math.inf
@@ -200,8 +182,6 @@ class MeasuredDevice:
 
 def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
     """A device, and the measurements it was made from.
-
-    A `MeasurementWarning` says what is doubtful or not used, and why.
 
     >>> from artifact.paths import EXAMPLES
     >>> device, table = read_device(EXAMPLES / "device.csv")
@@ -212,14 +192,14 @@ def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
     _check_device(path, table)
     timed = "time_s" in table
     first = table[table["time_s"] == table["time_s"].min()] if timed else table
-    enough = f"at least {FEWEST_SAMPLES} measurements{' at the first time' if timed else ''}"
+    enough = f"at least {FEWEST_SAMPLES} measurements{' at the first time' * timed}"
     samples, places, means, sigmas = [], [], [], []
     for level in range(int(table["level"].max()) + 1):
         rows = first[first["level"] == level]
         span = f" (rows {rows.index[0]} to {rows.index[-1]})" if len(rows) else ""
         places.append(f"{path}, level {level}{span}")
         samples.append(rows["conductance_s"].to_numpy())
-        _require(len(rows) >= FEWEST_SAMPLES, places[-1], enough, len(rows), "measure more")
+        require(len(rows) >= FEWEST_SAMPLES, places[-1], enough, len(rows), "measure more")
         if len(rows) < FEW_SAMPLES:
             _warn(f"{places[-1]}: a spread from {len(rows)} measurements is uncertain")
         if "cycle" in table:
@@ -229,10 +209,10 @@ def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
         if level:
             below, mean = means[-2:]
             wanted = f"a mean above that of level {level - 1}, {below:.4g} S"
-            _require(mean > below, places[-1], wanted, f"{mean:.4g} S", "number the levels upwards")
+            require(mean > below, places[-1], wanted, f"{mean:.4g} S", "number the levels upwards")
             if mean - below < sum(sigmas[-2:]):
-                _warn(f"{places[-1]}: overlaps level {level - 1}; their means are less than the "
-                      "sum of their spreads apart")  # fmt: skip
+                _warn(f"{places[-1]}: overlaps level {level - 1}; their spreads add up to more "
+                      "than lies between their means")  # fmt: skip
     logs, quantiles = _distributions(samples, places)
     with _naming(path):
         drift = _fit_drift(path, table) if timed else None
@@ -249,23 +229,21 @@ def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
 def _check_device(path: Path | str, table: pd.DataFrame) -> None:
     """Refuse values that are no levels, conductances in S or times."""
     (short, long), top, (least, most) = devices.SECONDS, 2**MAX_BITS - 1, devices.PLAUSIBLE_S
-    for name, low, high, wanted, mend in (
-        ("level", 0, top, f"a level from 0 to {top}", "number the levels from G_off upwards"),
-        ("conductance_s", 0, most, f"a conductance in S from 0 to {most:g}",
-         "convert the column (1 uS is 1e-6)"),
-        ("time_s", short, long, f"a time after programming from {short:g} to {long:g} s",
-         "a power law has no time 0"),
-    ):  # fmt: skip
+    for name, low, high, unit, mend in (
+        ("level", 0, top, "", "number the levels from G_off upwards"),
+        ("conductance_s", 0, most, " S", "convert the column (1 uS is 1e-6)"),
+        ("time_s", short, long, " s after programming", "a power law has no time 0"),
+    ):
         if name in table:
             column = table[name]
             valid = column.between(low, high) & ((name != "level") | (column % 1 == 0))
-            line = valid.idxmin()
-            _require(valid.all(), f"{path}, row {line}", wanted, f"{column[line]:g}", mend)
-    _require_each(path, table["level"], 0, max(int(table["level"].max()), 1))
-    largest = table["conductance_s"].max()
+            line, whole = valid.idxmin(), " whole" if name == "level" else ""
+            wanted = f"a{whole} number from {low:g} to {high:g}{unit}"
+            require(valid.all(), f"{path}, row {line}, {name}", wanted, float(column[line]), mend)
+    _require_each(path, "level", table["level"], 0, max(int(table["level"].max()), 1))
+    largest, mend = float(table["conductance_s"].max()), "convert the column to siemens"
     place = f"{path}, row {table['conductance_s'].idxmax()}"
-    wanted = f"a largest conductance of at least {least:g} S"
-    _require(largest >= least, place, wanted, f"{largest:g}", "convert the column to siemens")
+    require(largest >= least, place, f"a largest conductance of {least:g} S or more", largest, mend)
 
 
 def _check_endurance(place: str, rows: pd.DataFrame) -> None:
@@ -281,10 +259,9 @@ def _check_endurance(place: str, rows: pd.DataFrame) -> None:
     freedom = len(values) - 3
     p = stats.f.sf(explained / 2 / max(1 - explained, 1e-12) * freedom, 2, freedom)
     wears, ordered = explained > 0.25 and p < ALPHA / 10, rows.sort_values("cycle")["conductance_s"]
-    trend = f"a trend from {ordered.iloc[0]:.3g} to {ordered.iloc[-1]:.3g} S"
-    _require(not wears, place, "conductances that do not depend on the cycle",
-             f"{trend} that explains {explained:.0%} of their variance",
-             "keep the cycles of one age, endurance is not modelled")  # fmt: skip
+    trend = f"{ordered.iloc[0]:.3g} to {ordered.iloc[-1]:.3g} S, {explained:.0%} of the variance"
+    mend = "keep the cycles of one age, endurance is not modelled"
+    require(not wears, place, "conductances without a trend over the cycles", trend, mend)
 
 
 def _distributions(
@@ -382,19 +359,42 @@ def read_dac(path: Path | str) -> Dac:
         return Dac(outputs=outputs)
 
 
+def read_adc_energies(path: Path | str) -> Callable[[int], float]:
+    """Joules of a full conversion by bits, from a table: a design law for `nvlib.AdcLaw`.
+
+    Bits that are not listed are refused, for published energies do not grow steadily with them.
+
+    >>> from artifact.paths import EXAMPLES
+    >>> read_adc_energies(EXAMPLES / "adc_energy.csv")(8)
+    1.09e-12
+    """
+    return partial(_listed, str(path), _by_number(path, "bits", "energy_j", 1, MAX_ADC_BITS))
+
+
+def _listed(source: str, energies: dict[int, float], bits: int) -> float:
+    mend = "list every resolution that is used, the sense column's too"
+    require(bits in energies, f"bits of {source}", f"one of {sorted(energies)}", bits, mend)
+    return energies[bits]
+
+
+def _by_number(path: Path | str, name: str, column: str, first: int, last: int) -> dict[int, float]:
+    """Values by whole numbers from `first` to `last`, each listed once, in ascending order."""
+    table = _read_columns(path, (name, column))
+    number = table[name]
+    valid = number.between(first, last) & (number % 1 == 0) & ~number.duplicated()
+    line, wanted = valid.idxmin(), f"a number from {first} to {last} that is not there yet"
+    place = f"{path}, row {line}, {name}"
+    require(valid.all(), place, wanted, float(number[line]), "list each once")
+    return dict(sorted(zip(number.astype(int), table[column])))
+
+
 def _codes(path: Path | str, column: str, first: int) -> tuple[float, ...]:
     """Values by code, `first` to 2^bits - 1."""
-    table = _read_columns(path, ("code", column))
-    code, last = table["code"], 2**MAX_ADC_BITS - 1
-    valid = code.between(first, last) & (code % 1 == 0) & ~code.duplicated()
-    wanted = f"a code from {first} to {last} that is not there yet"
-    line, mend = valid.idxmin(), "list every code once"
-    _require(valid.all(), f"{path}, row {line}", wanted, f"{code[line]:g}", mend)
-    _require_each(path, code, first, 2 ** max(int(code.max()).bit_length(), 1) - 1)
-    values = table.sort_values("code")[column].to_list()
+    found = _by_number(path, "code", column, first, 2**MAX_ADC_BITS - 1)
+    _require_each(path, "code", list(found), first, 2 ** max(max(found).bit_length(), 1) - 1)
+    values = tuple(found.values())
     if len(values) > 1:
-        step = (values[-1] - values[0]) / (len(values) - 1)
-        _require(0.5 <= step <= 2, f"{path}, row {code.idxmax()}",
-                 "values in LSB, 0.5 to 2 from code to code", f"{step:.3g} on the average",
-                 "divide by the voltage of one LSB")  # fmt: skip
-    return tuple(values)
+        step, mend = (values[-1] - values[0]) / (len(values) - 1), "divide by the volts of one LSB"
+        wanted = "values in LSB, 0.5 to 2 from code to code in the mean"
+        require(0.5 <= step <= 2, f"{path}", wanted, f"{step:.3g}", mend)
+    return values

@@ -91,7 +91,7 @@ class QuantizedLayer:
     spec: LayerSpec
     precision: Precision
     codes: np.ndarray  # int8, spec.weight_shape
-    weight_scale: float  # real value of one step of a weight code
+    weight_scale: float | np.ndarray  # real value of a step of a code, or (outputs,): of each
     input_scale: float  # real value of one step of an input code
     bias: np.ndarray  # float64 (outputs,): digital, in units of the layer's real output
     input_shape: tuple[int, ...]  # (inputs, height, width), or (inputs,) of a linear layer
@@ -112,8 +112,12 @@ class QuantizedLayer:
         fit(largest <= most, wanted, largest, "the checkpoint belongs to another precision")
         finite = bias.shape == (spec.outputs,) and np.isfinite(bias).all()
         fit(finite, f"{spec.outputs} finite biases", f"shape {bias.shape}")
-        for scale in (self.weight_scale, self.input_scale):
+        scales = np.asarray(self.weight_scale, np.float64)
+        wanted = f"one weight scale, or one for each of {spec.outputs} outputs"
+        fit(scales.shape in ((), (spec.outputs,)), wanted, f"shape {scales.shape}")
+        for scale in (*scales.ravel().tolist(), self.input_scale):
             fit(np.isfinite(scale) and scale > 0, "positive finite scales", scale)
+        settle(self, weight_scale=scales if scales.ndim else float(scales))
         known = len(shape) == (3 if spec.kernel else 1) and shape[0] == spec.inputs
         fit(known, f"inputs of {spec.inputs} channels or features", shape)
 
@@ -123,9 +127,9 @@ class QuantizedLayer:
         return self.codes.reshape(self.spec.outputs, -1).T
 
     @property
-    def gain(self) -> float:
-        """Real output of one unit of the integer product."""
-        return self.weight_scale * self.input_scale
+    def gain(self) -> np.ndarray:
+        """Real output of one unit of the integer product, float64 (outputs,)."""
+        return np.full(self.spec.outputs, self.weight_scale) * self.input_scale
 
     def input_codes(self, values: torch.Tensor) -> torch.Tensor:
         """Integer codes of real inputs (N, *input_shape), in their dtype; negative where signed."""
@@ -136,8 +140,9 @@ class QuantizedLayer:
 
     def real(self, products: np.ndarray | torch.Tensor, lsb: float = 1.0) -> Any:
         """Real outputs of products (N, outputs[, H, W]), counted in multiples of `lsb`."""
-        bias = self.bias[:, None, None] if self.spec.kernel else self.bias
-        return products * (self.gain * lsb) + bias
+        sides = (1, 1) if self.spec.kernel else ()
+        gain, bias = (values.reshape(-1, *sides) for values in (self.gain, self.bias))
+        return products * (gain * lsb) + bias
 
     def multiply(self, values: torch.Tensor) -> torch.Tensor:
         """What ideal arrays give, in double precision, computed without any hardware."""
@@ -277,7 +282,8 @@ class QuantizedNetwork:
             tensors[f"{name}.bias"] = short if (short == layer.bias).all() else layer.bias
             layers.append(
                 {"spec": asdict(layer.spec), "precision": str(layer.precision),
-                 "weight_scale": layer.weight_scale, "input_scale": layer.input_scale,
+                 "weight_scale": np.asarray(layer.weight_scale).tolist(),
+                 "input_scale": layer.input_scale,
                  "input_shape": layer.input_shape, "signed": layer.signed}
             )  # fmt: skip
         whole = {"image_shape": self.image_shape, "image_range": self.image_range}

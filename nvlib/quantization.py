@@ -18,12 +18,14 @@ from torch.nn import functional as F
 from nvlib.checks import (
     require,
     require_choice,
+    require_flag,
     require_number,
     require_tuple,
     shown,
 )
 from nvlib.network import LayerSpec, QuantizedLayer, QuantizedNetwork, as_images
 from nvlib.quantizers import (
+    SMALLEST,
     Precision,
     fake_quantize_activation,
     fake_quantize_weight,
@@ -42,7 +44,9 @@ FITTED_VALUES = 2**14
 class FakeQuantizedLayer(nn.Module):
     """A convolution or linear layer that rounds its weights and inputs, straight through."""
 
-    def __init__(self, module: nn.Conv2d | nn.Linear, precision: Precision) -> None:
+    def __init__(
+        self, module: nn.Conv2d | nn.Linear, precision: Precision, per_channel: bool = False
+    ) -> None:
         super().__init__()
         self.module, self.precision = module, precision
         #: Of a convolution, for torch and for `LayerSpec`.
@@ -51,12 +55,15 @@ class FakeQuantizedLayer(nn.Module):
             self.window = {"padding": tuple(module.padding), "stride": tuple(module.stride),
                            "dilation": tuple(module.dilation), "groups": module.groups}  # fmt: skip
         # Logarithms keep the scales positive and make Adam's steps relative to them.
-        self.log_weight_scale = nn.Parameter(_weight_scale(module.weight, precision).log())
+        scale = _weight_scale(module.weight, precision, per_channel)  # () or (outputs, 1, ...)
+        self.log_weight_scale = nn.Parameter(scale.log())
         self.log_input_scale = nn.Parameter(torch.zeros(()))
         self.signed = False
         self.input_shape: tuple[int, ...] = ()
         #: (codes, precision, groups) -> errors of the codes, where training meets devices.
         self.disturb: Callable | None = None
+        #: (layer, inputs) -> outputs of a chip, where training reads one.
+        self.read: Callable | None = None
 
     @torch.no_grad()
     def calibrate(self, path: str, x: torch.Tensor, method: str) -> None:
@@ -79,10 +86,14 @@ class FakeQuantizedLayer(nn.Module):
             errors = self.disturb(codes, bits, self.window.get("groups", 1))
             weight = weight + errors * scale.detach()
         input_scale = self.log_input_scale.exp()
-        x = fake_quantize_activation(x, input_scale, bits.activation_bits, self.signed)
+        rounded = fake_quantize_activation(x, input_scale, bits.activation_bits, self.signed)
         if isinstance(module, nn.Conv2d):
-            return F.conv2d(x, weight, module.bias, **self.window)
-        return F.linear(x, weight, module.bias)
+            outputs = F.conv2d(rounded, weight, module.bias, **self.window)
+        else:
+            outputs = F.linear(rounded, weight, module.bias)
+        if self.read is not None:  # the chip's numbers, and the gradients of the ideal product
+            outputs = outputs + (self.read(self, x.detach()) - outputs).detach()
+        return outputs
 
     @torch.no_grad()
     def freeze(self, path: str) -> QuantizedLayer:
@@ -94,8 +105,9 @@ class FakeQuantizedLayer(nn.Module):
         inputs, kernel = self.input_shape[0], tuple(codes.shape[2:])
         return QuantizedLayer(
             LayerSpec(path, inputs, len(codes), kernel, **self.window), bits,
-            codes.numpy().astype(np.int8), float(scale), float(self.log_input_scale.exp()),
-            bias.astype(np.float64), self.input_shape, self.signed,
+            codes.numpy().astype(np.int8), scale.numpy().reshape(scale.shape[:1]),
+            float(self.log_input_scale.exp()), bias.astype(np.float64), self.input_shape,
+            self.signed,
         )  # fmt: skip
 
 
@@ -121,6 +133,10 @@ class FakeQuantized(nn.Module):
     input_max : float, optional
         Largest value that the first layer can meet, where that is known. Its largest code then
         stands for it, and is not trained.
+    per_channel : bool
+        A weight scale for each output of a layer instead of one for all. Where channels differ
+        much, as after depthwise convolutions, few bits are enough only so; digital logic then
+        multiplies each column's product by a factor of its own.
 
     Examples
     --------
@@ -133,10 +149,11 @@ class FakeQuantized(nn.Module):
     def __init__(
         self, model: nn.Module, images: Any, precision: Precision | str,
         overrides: Mapping[str, Precision | str] | None = None, method: str = "mse",
-        digital: Sequence[str] = (), input_max: float | None = None,
+        digital: Sequence[str] = (), input_max: float | None = None, per_channel: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         require_choice("method", method, METHODS)
+        require_flag("per_channel", per_channel)
         overrides = {} if overrides is None else overrides
         by_path, mend = isinstance(overrides, Mapping), "write {path: 'W8A8'}"
         require(by_path, "overrides", "precisions by path", overrides, mend)
@@ -158,10 +175,11 @@ class FakeQuantized(nn.Module):
         chosen = dict.fromkeys(paths, precision) | dict(overrides)
         self.image_shape = tuple(images.shape[1:])
         self.image_range = float(images.min()), float(images.max())
-        self.layers = {
-            path: FakeQuantizedLayer(traced.get_submodule(path), Precision.parse(chosen[path]))  # type: ignore[arg-type]
-            for path in paths
-        }
+        self.layers = {}
+        for path in paths:
+            module: Any = traced.get_submodule(path)
+            bits = Precision.parse(chosen[path])
+            self.layers[path] = FakeQuantizedLayer(module, bits, per_channel)
         hooks = [
             layer.module.register_forward_pre_hook(
                 lambda _, args, path=path, layer=layer: layer.calibrate(path, args[0], method)
@@ -197,8 +215,8 @@ def quantize(
 ) -> QuantizedNetwork:
     """Integer codes of a trained float network: post-training quantization.
 
-    Calibrated with some hundred training images. Choices are `overrides`, `method`, `digital` and
-    `input_max`; see `FakeQuantized`, also for errors.
+    Calibrated with some hundred training images. Choices are `overrides`, `method`, `digital`,
+    `input_max` and `per_channel`; see `FakeQuantized`, also for errors.
 
     Examples
     --------
@@ -227,9 +245,11 @@ def _input_scale(x: torch.Tensor, most: int, signed: bool, method: str) -> torch
 
 
 @torch.no_grad()
-def _weight_scale(weight: torch.Tensor, precision: Precision) -> torch.Tensor:
-    if not weight.any():
-        return torch.ones(())
+def _weight_scale(weight: torch.Tensor, precision: Precision, per_channel: bool) -> torch.Tensor:
+    """One scale, (), or one for each output, (outputs, 1, ...)."""
+    values = weight.flatten(1) if per_channel else weight.flatten()
     if precision.weight_bits == 1:
-        return weight.abs().mean()
-    return fit_scale(weight, -precision.weight_max, precision.weight_max)
+        scale = values.abs().mean(-1).clamp(min=SMALLEST)
+    else:
+        scale = fit_scale(values, -precision.weight_max, precision.weight_max)
+    return scale.reshape(scale.shape + (1,) * (weight.ndim - 1) * per_channel)

@@ -21,6 +21,11 @@ import torch
 from nvlib.checks import require, require_integer, settle
 
 MAX_BITS = 8
+#: Values that a scale is fitted to at once: they stay in the cache, and torch takes one thread,
+#: where many threads would spend their time waiting for one another.
+BLOCK = 2**14
+#: Rows of values that are all smaller are taken as zeros: their squares would be none.
+SMALLEST = 1e-18
 
 
 @dataclass(frozen=True, order=True)
@@ -94,6 +99,7 @@ class _StraightThrough(torch.autograd.Function):
         codes = weight_codes(value, scale, 1) if binary else to_codes(value, scale, lower, upper)
         ctx.save_for_backward(value / scale, codes)
         ctx.lower, ctx.upper, ctx.binary = lower, upper, binary
+        ctx.scale_shape = scale.shape
         return codes * scale
 
     @staticmethod
@@ -103,11 +109,12 @@ class _StraightThrough(torch.autograd.Function):
         inside = ctx.binary | ((ratio >= ctx.lower) & (ratio <= ctx.upper))
         # Clipped values are code * scale; of the others only the rounding error moves with scale.
         moving = codes if ctx.binary else codes - ratio * inside
-        return grad * inside, (grad * moving).sum(), None, None, None
+        to_scale = (grad * moving).sum_to_size(ctx.scale_shape)
+        return grad * inside, to_scale, None, None, None
 
 
 def fake_quantize_weight(weight: torch.Tensor, scale: torch.Tensor, bits: int) -> torch.Tensor:
-    """Weight after quantization, differentiable in `weight` and `scale`."""
+    """Weight after quantization, differentiable in `weight` and `scale`, which may broadcast."""
     limit = max(2 ** (bits - 1) - 1, 1)
     return _StraightThrough.apply(weight, scale, -limit, limit, bits == 1)
 
@@ -124,8 +131,27 @@ def fake_quantize_activation(
 
 
 def fit_scale(values: torch.Tensor, lower: int, upper: int) -> torch.Tensor:
-    """Scale of the smallest squared error for codes in [lower, upper]."""
-    largest = values.abs().max()
-    scales = [largest / upper * k / 100 for k in range(100, 1, -1)]
-    errors = [(to_codes(values, s, lower, upper) * s - values).square().mean() for s in scales]
-    return scales[int(torch.stack(errors).argmin())]
+    """Scale of the smallest squared error for codes in [lower, upper], for each row of values.
+
+    Parameters
+    ----------
+    values : Tensor, shape (..., n)
+
+    Returns
+    -------
+    Tensor, shape (...)
+        One of 2 to 100 % of that whose highest code is the largest value, and never zero.
+
+    Examples
+    --------
+    >>> fit_scale(torch.tensor([[0.0, 1.0, 2.0, 3.0], [0.0, 0.5, 1.0, 1.5]]), 0, 3)
+    tensor([1.0000, 0.5000])
+    """
+    largest = values.abs().amax(-1, keepdim=True).clamp(min=SMALLEST)
+    scales = torch.stack([largest / upper * k / 100 for k in range(100, 1, -1)])  # (99, ..., 1)
+    errors = torch.zeros(scales.shape[:-1], dtype=torch.float64)
+    rows = max(largest.numel(), 1)
+    for block in values.split(max(BLOCK // rows, 1), dim=-1):
+        for error, scale in zip(errors, scales, strict=True):
+            error += (to_codes(block, scale, lower, upper) * scale - block).square().sum(-1)
+    return scales[..., 0].gather(0, errors.argmin(0, keepdim=True))[0]

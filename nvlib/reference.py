@@ -57,7 +57,11 @@ def read_layer(
         volts = torch.from_numpy(drive.astype(np.float64)).to(device)
         current = (volts @ conductance[read.rows]).cpu().numpy()  # (N, P, columns)
         if arrays.noisy:
-            squared = (drive.astype(np.float64) ** 2).sum(-1)  # (N, P)
+            squared = drive.astype(np.float64) ** 2
+            if arrays.noise_weights is None:
+                squared = squared.sum(-1, keepdims=True)
+            else:
+                squared = squared @ arrays.noise_weights[read.rows]  # (N, P, columns)
             place = (np.arange(inputs.shape[1]) * arrays.planes + read.plane) * tiles + read.tile
             current = current + _noise(arrays, squared, keys, place, current.shape[-1])
         top = np.full((*inputs.shape[:2], 1), arrays.code_max)
@@ -80,14 +84,17 @@ def read_layer(
 def _noise(
     arrays: LayerArrays, squared: np.ndarray, keys: np.ndarray, reads: np.ndarray, columns: int
 ) -> np.ndarray:
-    """Steps of noise (N, P, columns) of reads (P,) whose drives' squares add up to `squared`."""
+    """Steps of noise (N, P, columns) of reads (P,).
+
+    `squared` (N, P, 1 or columns) are sums of the drives' squares times the weights of the cells.
+    """
     bits = hash64(keys[:, None], reads.astype(np.uint64))[..., None]
     low, high = (bits & np.uint64(0xFFFFFFFF)).astype(np.uint32), (bits >> np.uint64(32))
     draw = normal(low, high.astype(np.uint32), np.arange(columns, dtype=np.uint32))
     converter = np.full(columns, float(arrays.adc_noise_steps))
     if arrays.sense is not None:
         converter[-1] = arrays.sense_noise_steps
-    variance = arrays.cell_noise_steps**2 * squared[..., None] + converter**2
+    variance = arrays.cell_noise_steps**2 * squared + converter**2
     return np.rint(np.sqrt(variance).astype(np.float32) * draw)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
@@ -21,13 +21,17 @@ from nvlib.energy import (
     inference_energy,
     tops_per_watt,
 )
-from nvlib.events import LayerEvents
-from nvlib.mapping import count_arrays
 from nvlib.network import as_labels
 from nvlib.sparsity import ALL_POLICIES, Policy, conversions
 from nvlib.storage import write_text
 
 ENERGY_IMAGES = 50
+#: Of the columns of a printed report.
+FORMATS: dict[str, Callable[[float], str]] = {
+    **dict.fromkeys(("utilization", "energy_share", "adc_saving"), lambda x: f"{100 * x:.1f} %"),
+    **dict.fromkeys(("conversions", "energy_pj"), "{:.0f}".format),
+    **dict.fromkeys(("tops_per_watt", "area_mm2", "latency_us"), "{:.3f}".format),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,23 +50,16 @@ class LayerReport:
     interval: tuple[float, float] | None  # 95 % interval of the accuracy (Wilson)
     images: int
     efficiency_gain: float  # energy without the policies over energy with them
-    latency_s: float  # of an inference, layers one after another
     costs: pd.DataFrame  # area by component, converters and standby; see `nvlib.cost`
 
     def __str__(self) -> str:
-        table = self.layers.copy()
-        for name in ("utilization", "energy_share", "adc_saving"):
-            table[name] = (100 * table[name]).map("{:.1f} %".format)
-        for name in ("conversions", "energy_pj"):
-            table[name] = table[name].map("{:.0f}".format)
-        for name in ("tops_per_watt", "area_mm2", "latency_us"):
-            table[name] = table[name].map("{:.3f}".format)
         whole = self.layers.iloc[-1]
-        lines = [table.to_string(index=False), ""]
+        lines = [self.layers.to_string(index=False, formatters=FORMATS), ""]
         if self.accuracy is not None and self.interval is not None:
             lower, upper = (100 * end for end in self.interval)
             lines.append(f"accuracy      {100 * self.accuracy:.2f} % ({lower:.2f} to {upper:.2f}; "
                          f"{self.images} images)")  # fmt: skip
+        areas = self.costs.iloc[-1].filter(like="_mm2").drop("area_mm2")
         lines += [
             f"energy        {whole['energy_pj'] / 1e3:.4g} nJ per inference, "
             f"{whole['tops_per_watt']:.3g} TOPS/W",
@@ -72,14 +69,11 @@ class LayerReport:
             f"{whole['latency_us']:.4g} us; pipelined, an image every "
             f"{self.layers['latency_us'].iloc[:-1].max():.4g} us",
             f"area          {whole['area_mm2']:.3g} mm2, of it "
-            + ", ".join(
-                f"{100 * self.costs[name].iloc[-1] / whole['area_mm2']:.0f} % {name[:-4]}"
-                for name in self.costs.columns
-                if name.endswith("_mm2") and name != "area_mm2"
-            ),
+            + ", ".join(f"{100 * value / whole['area_mm2']:.0f} % {name.removesuffix('_mm2')}"
+                        for name, value in areas.items()),
             f"arrays        {whole['arrays']}, {100 * whole['utilization']:.1f} % of their cells "
             "hold weights",
-        ]
+        ]  # fmt: skip
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
@@ -109,56 +103,39 @@ def report(
     require(len(images) > 0, "images", "at least one", 0, "pass some")
     accuracy, interval = None, None
     if labels is not None:
-        logits = chip.logits(images)
+        logits, mend = chip.logits(images), "leave the labels out"
+        wanted = "an output (N, classes) to compare with labels"
+        require(logits.ndim == 2, "network", wanted, logits.shape, mend)
         labels = as_labels(labels, len(images), logits.shape[1]).numpy()
         right = int((logits.argmax(axis=1) == labels).sum())
         accuracy = right / len(images)
         found = binomtest(right, len(images)).proportion_ci(method="wilson")
         interval = float(found.low), float(found.high)
     events = chip.events(images[:ENERGY_IMAGES])
-    mapping = chip.hardware.mapping
+    mapping, layers = chip.hardware.mapping, chip.network.layers
     bits = chip.hardware.adc.resolution(mapping.largest_sum)
-
-    def energy(some: list[LayerEvents], chosen: tuple[Policy, ...]) -> dict[str, float]:
-        return inference_energy(some, chosen, bits, law, table)
-
-    without, within = energy(events, ()), energy(events, policies)
-    layers = cost(chip, events, converters, policies, energies=table)
-    shown = layers.set_index("layer")[["reads", "area_mm2", "latency_us"]]
-
-    def costs(some: list[LayerEvents]) -> dict[str, Any]:
-        before, after = energy(some, ()), energy(some, policies)
-        done = sum(int(conversions(event, policies, bits)[1:].sum()) for event in some)
-        arrays, weights = np.sum([_arrays(chip, event) for event in some], axis=0).tolist()
-        return {
-            "arrays": arrays,
-            "utilization": weights / (arrays * mapping.rows * mapping.columns),
-            "conversions": done / some[0].images,
-            "energy_pj": sum(after.values()),
-            "energy_share": sum(after.values()) / sum(within.values()),
-            "adc_saving": adc_saving(before, after),
-            "tops_per_watt": tops_per_watt(some, after),
-        }
-
+    costs = cost(chip, events, converters, policies, energies=table)
+    by_layer = [
+        [event for event, name in zip(events, chip.layer_names) if name == layer.spec.name]
+        for layer in layers
+    ]
+    shown = [(f"{one.spec.rows} x {one.spec.outputs}", str(one.precision)) for one in layers]
+    whole_pj = sum(inference_energy(events, policies, bits, law, table).values())
     rows = []
-    for layer in chip.network.layers:
-        some = [event for event, name in zip(events, chip.layer_names) if name == layer.spec.name]
-        matrix = f"{layer.spec.rows} x {layer.spec.outputs}"
-        names = {"layer": layer.spec.name, "matrix": matrix, "precision": str(layer.precision)}
-        rows.append(names | costs(some))
-    rows.append({"layer": "network", "matrix": "", "precision": ""} | costs(events))
-    found = pd.DataFrame(rows)
-    found.insert(5, "reads", shown["reads"].to_numpy())
-    found = found.assign(**{name: shown[name].to_numpy() for name in ("area_mm2", "latency_us")})
-    gain = efficiency_gain(without, within)
-    latency = layers["latency_us"].iloc[-1] / 1e6
-    return LayerReport(found, accuracy, interval, len(images), gain, latency, layers)
-
-
-def _arrays(chip: Chip, event: LayerEvents) -> tuple[int, int]:
-    """Arrays of a layer, and cells that hold weights of the network."""
-    layer, sense = event.arrays.layer, int(chip.hardware.sense is not None)
-    inputs = len(event.arrays.conductance)
-    mapping = event.arrays.mapping
-    count = count_arrays(inputs, layer.spec.outputs, layer.precision, mapping, sense)
-    return count.arrays, count.cells // event.arrays.groups
+    for some, (matrix, precision), (_, costing) in zip(
+        [*by_layer, events], [*shown, ("", "")], costs.iterrows()
+    ):
+        before, after = (inference_energy(some, p, bits, law, table) for p in ((), policies))
+        spent_pj, arrays = sum(after.values()), int(costing["arrays"])
+        weights = sum(event.arrays.mapped.levels.size // event.arrays.groups for event in some)
+        done = sum(int(conversions(event, policies, bits)[1:].sum()) for event in some)
+        rows.append({
+            "layer": costing["layer"], "matrix": matrix, "precision": precision, "arrays": arrays,
+            "utilization": weights / (arrays * mapping.rows * mapping.columns),
+            "reads": int(costing["reads"]), "conversions": done / some[0].images,
+            "energy_pj": spent_pj, "energy_share": spent_pj / whole_pj,
+            "adc_saving": adc_saving(before, after), "tops_per_watt": tops_per_watt(some, after),
+            "area_mm2": costing["area_mm2"], "latency_us": costing["latency_us"],
+        })  # fmt: skip
+    gain = efficiency_gain(before, after)  # of the network, which is the last row
+    return LayerReport(pd.DataFrame(rows), accuracy, interval, len(images), gain, costs)

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from nvlib.chip import Chip
 from nvlib.events import LayerEvents
 
 NO_BOUND = np.iinfo(np.int64).max
@@ -171,15 +170,3 @@ def conversions_by_column(
                 counts[0, :, b] -= spared
                 counts[0, :, 0] += spared
     return counts
-
-
-def active_rows_first(chip: Chip, images: Any) -> list[np.ndarray]:
-    """Row orders, from training images, that put rows which are often active into the same tiles.
-
-    The other tiles then have fewer active rows, or none. Products do not change, since digital
-    logic adds tiles up in any order.
-
-    >>> [len(order) for order in active_rows_first(chip, images[:2])]
-    [25, 150, 400, 120, 84]
-    """
-    return [np.argsort(-event.drive_events, kind="stable") for event in chip.events(images)]

@@ -7,12 +7,11 @@ effects are named, and only those that `nvlib` knows are made.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -32,15 +31,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     OSError
         If the disk is full or the folder cannot be written.
     """
-    temporary = None
+    temporary = path.parent / f".{uuid4().hex}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
         write(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise OSError(
             error.errno,
@@ -48,8 +43,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             "folder writable, and start again: what was finished is kept",
         ) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        if temporary.is_file():
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,9 +54,9 @@ def write_text(path: Path, text: str) -> None:
 
 def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
     """Signed codes as a dense stream of `bits`-bit numbers, most significant bit first."""
-    unsigned = (codes.astype(np.int16).ravel() + 2 ** (bits - 1)).clip(0, 2**bits - 1)
+    unsigned = codes.astype(np.int16).ravel() + 2 ** (bits - 1)
     if bits == 1:  # -1 and +1 are stored as 0 and 1
-        unsigned = (codes.ravel() > 0).astype(np.int16)
+        unsigned //= 2
     return np.packbits(np.unpackbits(unsigned.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from nvlib.arrays import held_codes
+from nvlib.arrays import held_codes, parts_of
 from nvlib.checks import require, require_instance, require_integer, require_number, settle
+from nvlib.chip import Chip
 from nvlib.hardware import Hardware
 from nvlib.network import QuantizedNetwork, as_images, as_labels
-from nvlib.quantization import FakeQuantized
+from nvlib.quantization import FakeQuantized, FakeQuantizedLayer
 from nvlib.quantizers import Precision
+from nvlib.steps import IMAGES, Step, Value
 
 CALIBRATION_IMAGES = 512
 
@@ -117,7 +119,9 @@ def fine_tune(
     images, labels : Tensor or ndarray, shape (N, ...) and (N,)
         As the model takes them, and the class of each.
     hardware : Hardware, optional
-        Where given, training meets its imperfect devices (noise-aware training).
+        Where given, training meets it. If cells alone differ from ideal ones, each step computes
+        with the weights that newly written cells hold (`WriteErrors`); if reads do too, by noise,
+        converters or drivers, each step reads newly written arrays (`Reads`), which takes longer.
     recipe : Recipe, optional
         Three epochs by default.
     device : str
@@ -140,13 +144,50 @@ def fine_tune(
     network = FakeQuantized(model, images[:CALIBRATION_IMAGES], precision, **choices)
     if hardware is not None:
         hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
-        errors = WriteErrors(hardware, seed)
-        for layer in network.layers.values():
-            layer.disturb = errors
+        meet(hardware, network, seed)
     name = f"{'noise-aware' if hardware is not None else 'fine-tune'} {precision}"
     recipe = TUNING if recipe is None else recipe
     train(network, images, labels, recipe, seed, device, progress, name)
     return network.freeze()
+
+
+def meet(hardware: Hardware, network: FakeQuantized, seed: int) -> None:
+    """Let the layers of a network in training meet imperfect hardware, from the next step on."""
+    generator = np.random.default_rng(seed)
+    written = Hardware(hardware.mapping, hardware.devices, wires=hardware.wires)
+    cells_alone = hardware == written and not hardware.devices.read_noise.sigma
+    count, scales = 0, hardware.adc.full_scale
+    for path, layer in network.layers.items():
+        frozen = layer.freeze(path)
+        parts = len(parts_of(frozen, hardware.mapping))
+        if cells_alone and (frozen.spec.groups == 1 or not hardware.mapping.pack_groups):
+            layer.disturb = WriteErrors(hardware, generator)
+        elif isinstance(scales, tuple):
+            adc = replace(hardware.adc, full_scale=scales[count : count + parts])
+            layer.read = Reads(replace(hardware, adc=adc), generator)
+        else:
+            layer.read = Reads(hardware, generator)
+        count += parts
+    hardware.adc.check_layers(count)
+
+
+class Reads:
+    """What a new chip makes of every batch: its cells and wires, read noise and converters.
+
+    A step's outputs are those of newly written arrays; its gradients are those of the ideal
+    product (chip in the loop, Wan et al. 2022, doi:10.1038/s41586-022-04992-8).
+    """
+
+    def __init__(self, hardware: Hardware, generator: np.random.Generator) -> None:
+        self.hardware, self.generator = hardware, generator
+
+    def __call__(self, layer: FakeQuantizedLayer, inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs of one layer for its inputs, in the type of these."""
+        frozen = layer.freeze("layer")
+        step = Step("outputs", "layer", "layer", (Value(IMAGES),))
+        alone = QuantizedNetwork((step,), (frozen,), frozen.input_shape)
+        chip = Chip(alone, self.hardware, int(self.generator.integers(2**63)))
+        return torch.from_numpy(chip(inputs)).to(inputs)
 
 
 class WriteErrors:
@@ -154,17 +195,14 @@ class WriteErrors:
 
     The weights of each step are those that freshly written cells hold; gradients go to the
     weights that were asked for (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9). Of the
-    hardware, mapping and devices count; read noise and converters are left out.
+    hardware, mapping, devices and wires count.
     """
 
-    def __init__(self, hardware: Hardware, seed: int) -> None:
-        self.hardware = hardware
-        self.generator = np.random.default_rng(seed)
+    def __init__(self, hardware: Hardware, generator: np.random.Generator) -> None:
+        self.hardware, self.generator = hardware, generator
 
     def __call__(self, codes: torch.Tensor, precision: Precision, groups: int = 1) -> torch.Tensor:
         """Errors of weight codes (outputs, ...), in codes; each group has arrays of its own."""
-        packed, mend = self.hardware.mapping.pack_groups, "train without: its cells are not weights"
-        require(groups == 1 or not packed, "pack_groups", "False for a grouped layer", packed, mend)
         errors = []
         for asked in codes.cpu().numpy().reshape(groups, len(codes) // groups, -1):
             held = held_codes(asked.T, precision, self.hardware, self.generator)

@@ -96,15 +96,19 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "np.maximum(nu, 0)"),
     ("a pedestal off by one level", "devices", "DeviceModel.pedestal",
      "level_max / (self.on_off_ratio - 1)", "level_max / self.on_off_ratio"),
-    ("INL of twice the size", "converters", "_error_curve", "inl * course", "2 * inl * course"),
+    ("INL of twice the size", "converters", "_curve", "inl * course", "2 * inl * course"),
     ("a gain error of the wrong sign", "converters", "adc_transitions",
      "curve / (1 + nonlinearity.gain_error)", "curve * (1 + nonlinearity.gain_error)"),
     ("activations of one code too many", "quantizers", "Precision.activation_max",
      "2**self.activation_bits - 1", "2**self.activation_bits"),
     ("a bias that is forgotten", "network", "QuantizedLayer.real",
-     "products * (self.gain * lsb) + bias", "products * (self.gain * lsb)"),
+     "products * (gain * lsb) + bias", "products * (gain * lsb)"),
     ("a bias that is forgotten in a chain", "kernel", "pool_and_quantize",
-     "best[m] * gain + bias[m]", "best[m] * gain"),
+     "best[m] * gain[m] + bias[m]", "best[m] * gain[m]"),
+    ("another channel's scale in a chain", "kernel", "pool_and_quantize", "gain[m]", "gain[0]"),
+    ("another group's scales", "arrays", "parts_of",
+     "np.broadcast_to(layer.weight_scale, spec.outputs)[columns]",
+     "np.broadcast_to(layer.weight_scale, spec.outputs)[:count * outputs]"),
     ("truncation between the layers", "quantizers", "to_codes",
      "(values / scale).clamp(lower, upper).round()",
      "(values / scale).clamp(lower, upper).floor()"),
@@ -155,8 +159,12 @@ FAULTS = tuple(Fault(*fault) for fault in (
 ))  # fmt: skip
 #: Modules that Numba compiles: kernels kept of one must not serve another.
 COMPILED = {"compiled", "kernel", "layout", "noise"}
-#: Modules that have no tests of their own, and whose tests see them first.
-TESTED_BY = {"nvlib/layout": "nvlib/kernel", "nvlib/noise": "nvlib/chip"}
+#: Modules and functions that have no tests of their own, and whose tests see them first.
+TESTED_BY = {
+    "nvlib/layout": "nvlib/kernel", "nvlib/kernel.pool_and_quantize": "nvlib/chain",
+    **dict.fromkeys((f"artifact/studies/{name}" for name in ("limits", "sampling", "trends")),
+                    "artifact/studies/requirements"),
+}  # fmt: skip
 LONGEST_S = 1800
 
 
@@ -230,14 +238,16 @@ def with_fault(text: str, fault: Fault) -> str:
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
-def selections(module: str) -> list[list[str]]:
+def selections(fault: Fault) -> list[list[str]]:
     """Tests to try in turn: the module's own, those of the simulator, the artifact, notebooks."""
-    place = module if "/" in module else f"nvlib/{module}"
-    package, _, name = TESTED_BY.get(place, place).partition("/")
+    place = str(source(fault.module).with_suffix(""))
+    place = TESTED_BY.get(f"{place}.{fault.function}", TESTED_BY.get(place, place))
+    package, _, name = place.partition("/")
     own = f"tests/{package}/test_{name.replace('/', '_')}.py"
     slow = [f"--ignore=tests/artifact/test_{name}.py" for name in ("install", "report")]
-    rest = [["tests/nvlib"], ["tests/artifact", *slow], ["--nbval-lax", "notebooks"]]
-    return [[own], *rest] if (ROOT / own).is_file() else rest
+    rest = [["tests/artifact", *slow], ["--nbval-lax", "notebooks"]]
+    simulator = [["tests/nvlib"]] * (package == "nvlib")
+    return [[own]] * (ROOT / own).is_file() + simulator + rest
 
 
 def first_failure(fault: Fault, folder: Path) -> dict[str, str]:
@@ -253,7 +263,7 @@ def first_failure(fault: Fault, folder: Path) -> dict[str, str]:
     sound = path.read_text(encoding="utf-8")
     path.write_text(with_fault(sound, fault), encoding="utf-8")
     caught = ""
-    for selection in selections(fault.module):
+    for selection in selections(fault):
         if caught := _failure(copy, selection):
             break
     path.write_text(sound, encoding="utf-8")

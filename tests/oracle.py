@@ -70,14 +70,18 @@ def read_position(arrays, inputs, key=0, position=0, events=None):
         steps = [int(arrays.drive[plane][digit]) for digit in digits]
         for tile in range(tiles):
             here = range(tile * size, min((tile + 1) * size, rows))
-            squared = sum(steps[i] ** 2 for i in here)
             read = (position * planes + plane) * tiles + tile
             columns, adc = per_output * outputs, arrays.adc_noise_steps
 
-            def current_of(cells, column, converter=adc, *, at=(steps, here, read, squared)):
-                steps, here, read, squared = at
+            def current_of(cells, column, converter=adc, *, at=(steps, here, read)):
+                steps, here, read = at
                 current = sum(steps[i] * int(cells[i]) for i in here)
                 if arrays.noisy:
+                    weights = arrays.noise_weights
+                    squared = sum(
+                        steps[i] ** 2 * (1 if weights is None else int(weights[i, column]))
+                        for i in here
+                    )
                     current += noise(arrays, key, read, column, squared, converter)
                 return current
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from artifact.paths import RESULTS, ROOT
-from tests.faults import FAULTS, Fault, source, with_fault
+from tests.faults import FAULTS, Fault, selections, source, with_fault
 
 TEXT = "class A:\n    def f(self, x):\n        y = x + 1  # a comment\n        return x+1, y\n"
 
@@ -21,6 +21,14 @@ def test_a_fault_applies_and_compiles(fault):
     sound = ast.unparse(ast.parse(text)).splitlines()
     changed = set(faulty.splitlines()) ^ set(sound)
     assert 1 <= len(changed) <= 2
+
+
+def test_tests_of_its_own_come_first():
+    first = {fault.what: selections(fault)[0] for fault in FAULTS}
+    assert all(len(tests) == 1 and tests[0].endswith(".py") for tests in first.values())
+    assert first["truncation within a chain"] == ["tests/nvlib/test_chain.py"]
+    assert first["a wrong plane weight"] == ["tests/nvlib/test_kernel.py"]
+    assert first["a limit at the wrong crossing"] == ["tests/artifact/test_studies_requirements.py"]
 
 
 def test_names_of_faults_are_unique():

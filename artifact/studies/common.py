@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from artifact import data
@@ -116,6 +117,15 @@ def classes(
     with torch.no_grad():
         blocks = torch.from_numpy(np.array(pixels)).float().split(500)
         return np.concatenate([model(block).argmax(1).numpy() for block in blocks])
+
+
+def tidy(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each of the `results` of every point, beside the point's parameters."""
+    keys = [name for name in table.columns if name not in ("results", "checkpoints")]
+    return pd.DataFrame(
+        [{key: row[key] for key in keys} | result
+         for row in table.to_dict("records") for result in row["results"]]
+    )  # fmt: skip
 
 
 def correct(chip: Chip, images: np.ndarray, labels: np.ndarray) -> int:

@@ -1,7 +1,9 @@
 """Accuracy and energy of one and the same chip, for the choice of a precision.
 
 The converters' bits are chosen on training images, accuracy is that of test images, and energy is
-counted on that very chip.
+counted on that very chip. Reading a chip is slow, the integer network is fast and nearly as
+accurate, so it is the control variate (Hammersley and Handscomb 1964): the accuracy of a chip is
+that of the network on all test images, plus what the chip gains on a sample of them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from artifact import data
-from artifact.studies import common, precision
+from artifact.statistics import redrawn
+from artifact.studies import common, precision, sampling
 from artifact.sweep import Point
 from nvlib import Adc, ArrayMapping, Chip, Hardware
 from nvlib.cost import cost
@@ -20,9 +23,10 @@ from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.mapping import count_arrays
 from nvlib.sparsity import ALL_POLICIES
 
-SCHEMES = ("differential", "offset", "twos-complement")
-#: Bits of converters that are read; 1-bit cells of 128 rows lose nothing in converters of 8.
-READ_BITS = (3, 4, 5, 6)
+#: Bits of converters that are read, by scheme; 1-bit cells of 128 rows lose nothing in 8. An offset
+#: column is never near empty, and needs finer ones.
+READ_BITS = {"differential": (3, 4, 5), "offset": (5, 6), "twos-complement": (4, 5, 6)}
+SCHEMES = tuple(READ_BITS)
 LOSSLESS_BITS = 8
 #: Precisions that are put on chips: those around the knee, and two above it.
 AROUND = (*(f"W{w}A{a}" for w in (2, 3, 4, 5) for a in (2, 3, 4)), "W6A6", "W8A8")
@@ -30,16 +34,29 @@ AROUND = (*(f"W{w}A{a}" for w in (2, 3, 4, 5) for a in (2, 3, 4)), "W6A6", "W8A8
 CONVERTER_LOSS = 0.1
 #: Points below floating point that a choice may lose.
 TOLERANCES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-BLOCKS = 10  # of test images, resampled by the bootstrap
-RIGHT = [f"right {block}" for block in range(BLOCKS)]
-SAMPLES = 1000
+BLOCKS = 10  # of test images, every tenth in one, resampled by the bootstrap
+#: Accuracy (%) on each block.
+ACCURACIES = [f"accuracy {block}" for block in range(BLOCKS)]
+SAMPLES = 2000
 
 
 def points(
-    dataset: str, images: int, bits_images: int, cost_images: int, seeds: int = 1,
-    checkpoints: str = common.SHIPPED,
+    dataset: str, images: int, read_images: int, bits_images: int, cost_images: int,
+    seeds: int = 1, checkpoints: str = common.SHIPPED,
 ) -> list[Point]:  # fmt: skip
-    """Networks around the knee under every recipe and scheme, and the float networks."""
+    """Networks around the knee under every recipe, and the float networks they come from.
+
+    Parameters
+    ----------
+    images : int
+        Test images of the integer and the float networks.
+    read_images : int
+        How many of them each chip reads.
+    bits_images : int
+        Training images that choose the converters' bits.
+    cost_images : int
+        Test images that energies are averaged over.
+    """
     found = []
     for training in precision.RECIPES:
         networks = [
@@ -48,68 +65,99 @@ def points(
         ]  # fmt: skip
         floats = [("float", seed) for seed in sorted({seed for _, seed in networks})]
         found += [
-            {"dataset": dataset, "training": training, "scheme": scheme, "precision": name,
-             "seed": seed, "images": images, "bits_images": bits_images,
+            {"dataset": dataset, "training": training, "precision": name, "seed": seed,
+             "images": images, "read_images": read_images, "bits_images": bits_images,
              "cost_images": cost_images, "checkpoints": checkpoints}
             for name, seed in networks + floats
-            for scheme in (SCHEMES if name != "float" else SCHEMES[:1])
         ]  # fmt: skip
     return found
 
 
+def samples(dataset: str, images: int, read_images: int, checkpoints: str) -> list[sampling.Sample]:
+    """Of each block of the first `images` test images those that every chip reads.
+
+    Raises
+    ------
+    ValueError
+        If a block has too few to draw from every stratum.
+    """
+    order = sampling.hardest_first(dataset, checkpoints)
+    order, generator = order[order < images], np.random.default_rng(2022)
+    return [
+        sampling.draw(order[order % BLOCKS == block], read_images // BLOCKS, generator)
+        for block in range(BLOCKS)
+    ]
+
+
+def by_block(right: np.ndarray) -> np.ndarray:
+    """Accuracy (%) on each block, of which of all test images are classified rightly."""
+    return np.array([100 * right[block::BLOCKS].mean() for block in range(BLOCKS)])
+
+
+def gained(drawn: list[sampling.Sample], more: np.ndarray) -> np.ndarray:
+    """What a chip gains (points) on each block over the integer network.
+
+    Parameters
+    ----------
+    more : ndarray
+        1 where only the chip is right, -1 where only the network is, of the images `drawn`.
+    """
+    parts = np.split(more, np.cumsum([len(part.chosen) for part in drawn])[:-1])
+    weighed = zip(drawn, parts, strict=True)
+    return np.array([100 * (part.weights * values).sum() for part, values in weighed])
+
+
 def point(
-    dataset: str, training: str, scheme: str, precision: str, seed: int, images: int,
+    dataset: str, training: str, precision: str, seed: int, images: int, read_images: int,
     bits_images: int, cost_images: int, checkpoints: str,
 ) -> Point:  # fmt: skip
-    """A network with converters of each resolution: accuracy and energy of each such chip.
+    """A network by scheme and resolution of the converters: accuracy and energy of each chip.
 
     Converters of 8 bits lose nothing on 128 rows of 1-bit cells, so their chip says what the
     integer network says, to the last bit.
     """
     pixels, labels = common.test_images(dataset, images)
-
-    def blocks(classes: np.ndarray) -> Point:
-        right = np.array_split(classes == labels, BLOCKS)
-        return {name: int(part.sum()) for name, part in zip(RIGHT, right, strict=True)}
-
+    right = common.classes(dataset, precision, seed, training, checkpoints, pixels) == labels
+    whole = by_block(right)
     if precision == "float":
-        classes = common.classes(dataset, precision, seed, training, checkpoints, pixels)
-        return {"results": [{"bits": 0} | blocks(classes)]}
+        return {"results": [{"scheme": "none", "bits": 0, **_named(whole)}]}
     net = common.network(dataset, precision, seed, checkpoints, training)
+    drawn = samples(dataset, images, read_images, checkpoints)
+    chosen = np.concatenate([part.chosen for part in drawn])
     digits, table, law = data.load(dataset), EnergyTable.load(), AdcLaw()
     seen, answers = digits.train_images[-bits_images:], digits.train_labels[-bits_images:]
-    mapping = ArrayMapping(scheme=scheme)
     specs = [layer.spec for layer in net.layers]
-    counts = [count_arrays(s.rows, s.outputs, net.precision, mapping) for s in specs]
     results = []
-    for bits in (*READ_BITS, LOSSLESS_BITS):
-        hardware = Hardware(mapping, adc=Adc(bits=bits))
-        if bits < LOSSLESS_BITS:
-            hardware = common.calibrated(net, hardware, dataset)
-        chip = Chip(net, hardware)
-        read = net if bits == LOSSLESS_BITS else chip
-        events = chip.events(pixels[:cost_images])
-        plain, sparse = (
-            sum(inference_energy(events, policies, bits, law, table).values()) / 1000
-            for policies in ((), ALL_POLICIES)
-        )
-        whole = cost(chip, events).iloc[-1]
-        results.append(
-            {"bits": bits, "train_right": int((read.predict(seen) == answers).sum()),
-             "energy_nj": plain, "sparse_nj": sparse,
-             "cells": sum(count.cells for count in counts), "area_mm2": float(whole["area_mm2"]),
-             "latency_us": float(whole["latency_us"])} | blocks(read.predict(pixels))
-        )  # fmt: skip
+    for scheme, read_bits in READ_BITS.items():
+        mapping = ArrayMapping(scheme=scheme)
+        counts = [count_arrays(s.rows, s.outputs, net.precision, mapping) for s in specs]
+        for bits in (*read_bits, LOSSLESS_BITS):
+            hardware, accuracies = Hardware(mapping, adc=Adc(bits=bits)), whole
+            if bits < LOSSLESS_BITS:
+                hardware = common.calibrated(net, hardware, dataset)
+            chip = Chip(net, hardware)
+            if bits < LOSSLESS_BITS:
+                read = chip.predict(pixels[chosen], threads=1) == labels[chosen]
+                accuracies = whole + gained(drawn, read.astype(int) - right[chosen])
+            trained = (net if bits == LOSSLESS_BITS else chip).predict(seen)
+            events = chip.events(pixels[:cost_images])
+            plain, sparse = (
+                sum(inference_energy(events, policies, bits, law, table).values()) / 1000
+                for policies in ((), ALL_POLICIES)
+            )
+            spent = cost(chip, events).iloc[-1]
+            results.append(
+                {"scheme": scheme, "bits": bits, "train_right": int((trained == answers).sum()),
+                 "energy_nj": plain, "sparse_nj": sparse,
+                 "cells": sum(count.cells for count in counts),
+                 "area_mm2": float(spent["area_mm2"]), "latency_us": float(spent["latency_us"]),
+                 **_named(accuracies)}
+            )  # fmt: skip
     return {"results": results}
 
 
-def tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each chip: network, scheme and converter bits; its right answers by block."""
-    keys = [name for name in table.columns if name not in ("results", "checkpoints")]
-    return pd.DataFrame(
-        [{key: row[key] for key in keys} | result
-         for row in table.to_dict("records") for result in row["results"]]
-    )  # fmt: skip
+def _named(accuracies: np.ndarray) -> Point:
+    return dict(zip(ACCURACIES, accuracies.round(4).tolist(), strict=True))
 
 
 def least_bits(chips: pd.DataFrame, loss: float = CONVERTER_LOSS) -> pd.DataFrame:
@@ -125,9 +173,9 @@ def least_bits(chips: pd.DataFrame, loss: float = CONVERTER_LOSS) -> pd.DataFram
     return fine.loc[fine.groupby(keys, sort=False)["bits"].idxmin()].reset_index(drop=True)
 
 
-def accuracy(rows: pd.DataFrame, blocks: list[str] = RIGHT) -> pd.Series:
-    """Accuracy in percent, of the test images of some blocks."""
-    return 100 * rows[blocks].sum(axis=1) / (rows["images"] * len(blocks) / BLOCKS)
+def accuracy(rows: pd.DataFrame) -> pd.Series:
+    """Accuracy in percent, the mean of the blocks of test images."""
+    return rows[ACCURACIES].mean(axis=1)
 
 
 def choices(chips: pd.DataFrame, training: str, scheme: str) -> pd.DataFrame:
@@ -231,44 +279,57 @@ def rules(chips: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def certainty(chips: pd.DataFrame, samples: int = SAMPLES, seed: int = 0) -> pd.DataFrame:
+def certainty(chips: pd.DataFrame, draws: int = SAMPLES, seed: int = 0) -> pd.DataFrame:
     """How often each precision is the cheapest within a tolerance, by bootstrap.
 
-    Training seeds and blocks of test images are drawn with replacement, the same for all
-    precisions and for the float network that they are measured against.
+    Of every precision that `choices` has, and of the float network, training seeds and blocks of
+    test images are drawn anew, blocks the same for all, seeds the same for precisions with as many
+    of them. A precision with one seed gets the typical (median) spread of the recipe's others.
 
     Returns
     -------
     DataFrame
-        By recipe, scheme and tolerance (points): precision, share of the samples that pick it.
+        By recipe, scheme and tolerance (points): precision, its seeds, share of the draws that
+        pick it; also of those that none picks.
     """
-    fine, generator, rows = least_bits(chips), np.random.default_rng(seed), []
+    fine, rows = least_bits(chips), []
     for (training, scheme), group in fine.groupby(["training", "scheme"], sort=False):
+        generator = np.random.default_rng(seed)
+        position = generator.random((draws, len(set(chips["seed"]))))
+        block = redrawn(generator.random((draws, BLOCKS)), BLOCKS)
+        parts = dict(list(group.groupby("precision", sort=False)))
+        spread = np.median(
+            [accuracy(part).std() for part in parts.values() if len(part) > 1] or [0.0]
+        )
+        shares, energies = [], []  # of each precision, (draws,)
+        for part in parts.values():
+            chosen = redrawn(position, len(part))  # (draws, seeds)
+            share = _drawn(part, chosen, block)
+            if len(part) == 1:
+                share = share + spread * generator.standard_normal(draws)
+            shares.append(share)
+            energies.append(part["energy_nj"].to_numpy()[chosen].mean(axis=1))
         floats = chips[(chips["precision"] == "float") & (chips["training"] == training)]
-        seeds = sorted(set(group["seed"]))
-        names = [name for name, part in group.groupby("precision", sort=False)
-                 if set(part["seed"]) == set(seeds)]  # fmt: skip
-        indexed = group.set_index(["precision", "seed"])
-        right = np.stack([indexed.loc[name].loc[seeds, RIGHT] for name in [*names]])  # (P, S, B)
-        most = floats.set_index("seed").loc[seeds, RIGHT].to_numpy()  # (S, B)
-        energy = np.array([indexed.loc[name]["energy_nj"].mean() for name in names])
-        images = group["images"].iloc[0] / BLOCKS
-        picks: dict[float, list[str]] = {tolerance: [] for tolerance in TOLERANCES}
-        for _ in range(samples):
-            s = generator.integers(len(seeds), size=len(seeds))
-            b = generator.integers(BLOCKS, size=BLOCKS)
-            share = 100 * right[:, s][:, :, b].mean(axis=(1, 2)) / images
-            floor = 100 * most[s][:, b].mean() / images
-            for tolerance, picked in picks.items():
-                good = np.flatnonzero(share >= floor - tolerance)
-                picked.append(names[good[energy[good].argmin()]] if len(good) else "none")
-        rows += [
-            {"training": training, "scheme": scheme, "tolerance": tolerance, "precision": name,
-             "share": count / samples, "seeds": len(seeds)}
-            for tolerance, picked in picks.items()
-            for name, count in pd.Series(picked).value_counts().items()
-        ]  # fmt: skip
+        most = _drawn(floats, redrawn(position, len(floats)), block)
+        for tolerance in TOLERANCES:
+            good = np.array(shares) >= most - tolerance  # (precisions, draws)
+            cheap = np.where(good, energies, np.inf).argmin(axis=0)
+            picked = np.where(good.any(axis=0), cheap, -1)
+            rows += [
+                {"training": training, "scheme": scheme, "tolerance": tolerance,
+                 "precision": name, "seeds": seeds, "share": float((picked == place).mean())}
+                for place, name, seeds in [
+                    *((p, name, len(part)) for p, (name, part) in enumerate(parts.items())),
+                    (-1, "none", 0),
+                ]
+            ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _drawn(rows: pd.DataFrame, seeds: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Mean accuracy (%) of drawn rows, (draws, rows), on drawn blocks, (draws, blocks)."""
+    values = rows[ACCURACIES].to_numpy()
+    return values[seeds[:, :, None], blocks[:, None, :]].mean(axis=(1, 2))
 
 
 def converters(chips: pd.DataFrame, training: str, scheme: str) -> pd.DataFrame:

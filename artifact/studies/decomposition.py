@@ -16,6 +16,8 @@ from nvlib.energy import DESIGN_LAWS, AdcLaw, EnergyTable, inference_energy
 from nvlib.events import LayerEvents
 from nvlib.sparsity import Policy, conversions
 
+#: Laws of a full conversion that draws are made from: name, and whether with column currents.
+LAWS = (*((name, False) for name in DESIGN_LAWS), ("neurosim", True))
 FAIR = "column sums, digital zero skip"
 DRAWS = 200
 COSTS = ["adc_pj", "detection_pj", "total_pj", "cycles"]
@@ -68,15 +70,6 @@ def _cycles(events: list[LayerEvents], policies: tuple[Policy, ...], bits: int) 
             sensed = min(event.arrays.mapping.rows.bit_length(), bits) + 1
             cycles += event.accesses * event.column_tiles * sensed
     return cycles
-
-
-def tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each network and mechanism, or draw."""
-    keys = [name for name in table.columns if name not in ("results", "checkpoints")]
-    return pd.DataFrame(
-        [{key: row[key] for key in keys} | result
-         for row in table.to_dict("records") for result in row["results"]]
-    )  # fmt: skip
 
 
 def steps(table: pd.DataFrame, training: str = "qat") -> pd.DataFrame:
@@ -161,19 +154,24 @@ def draw_point(dataset: str, training: str, seed: int, images: int, checkpoints:
     reading = Reading(training, seed)
     pixels, _ = common.test_images(dataset, images)
     events = {
-        precision: reading.chip(dataset, precision, checkpoints).events(pixels)
+        precision: reading.chip(dataset, precision, checkpoints).events(pixels, column_sums=True)
         for precision in PRECISIONS
     }
     generator, results = np.random.default_rng(2022), []
     for draw in range(DRAWS):
-        design = str(generator.choice(list(DESIGN_LAWS)))
+        design, current = LAWS[generator.integers(len(LAWS))]
         partial = str(generator.choice(SOURCED_PARTIAL_LAWS))
         constants = {
             name: float(np.exp(generator.uniform(*np.log(span)))) for name, span in RANGES.items()
         }
-        drawn = replace(reading, design=design, partial=partial, constants=constants)
+        drawn = replace(
+            reading, design=design, partial=partial, column_current=current, constants=constants
+        )
         numbers = drawn.numbers("W8A8", events["W8A8"]) | drawn.numbers("W4A3", events["W4A3"])
-        results.append({"draw": draw, "design": design, "partial": partial} | numbers)
+        results.append(
+            {"draw": draw, "design": design, "column_current": current, "partial": partial}
+            | numbers
+        )
     return {"results": results}
 
 
@@ -182,6 +180,8 @@ SINGLE: dict[str, dict] = {
     "as it is": {},
     "quantization after training": {"training": "ptq"},
     **{f"converters designed as {law}": {"design": law} for law in DESIGN_LAWS if law != "walden"},
+    "converters designed as neurosim, with column currents":
+        {"design": "neurosim", "column_current": True},
     **{f"stopped early as {law}": {"partial": law}
        for law in SOURCED_PARTIAL_LAWS if law != "sar-cycles"},
     "Walden 30 fJ a step": {"constants": {"walden_step": 0.030}},

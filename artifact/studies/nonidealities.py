@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from artifact.studies import common
+from artifact.studies import common, real_devices
 from nvlib.converters import Adc, Dac, Nonlinearity
 from nvlib.devices import (
     DeviceModel,
@@ -27,6 +27,8 @@ from nvlib.devices import (
 from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping
 from nvlib.network import QuantizedNetwork
+from nvlib.presets import NAMES
+from nvlib.wires import Wires
 
 #: G_on / G_off of all cells here: published devices reach 10 to 50, so cells that are off
 #: conduct, and err. The nominal G_off of active rows is subtracted before conversion.
@@ -45,7 +47,8 @@ class Nonideality:
     Attributes
     ----------
     family : str
-        "device" (C3a), "nonlinearity" (C3b) or "resolution": its figure too.
+        "device" (C3a), "nonlinearity" (C3b) or "resolution": its figure too; "real device" and
+        "real converter" are what C3 says of chips that have everything at once.
     unit : str
         Physical unit of the size.
     hardware : callable
@@ -56,8 +59,8 @@ class Nonideality:
     rungs : tuple of float
         In place of the geometric ladder, sizes in order of severity.
     counted : bool
-        Whether C3 rests on it: variants of what is counted already are not, nor is drift, no
-        variation, whose limit in time is that in conductance to the power 1/nu.
+        Whether C3 rests on it: variants of what is counted already are not, nor are drift, whose
+        limit in time is that in conductance to the power 1/nu, and wires, for neither is variation.
     against_size_0 : bool
         Losses count against the chip of size 0, which is not lossless, instead of the integer
         network.
@@ -118,6 +121,10 @@ def _noise(size: float, _, scheme: str, __) -> Hardware:
     return Hardware(ArrayMapping(scheme=scheme), cells(noise=size), Adc(bits=8))
 
 
+def _wired(size: float, _, scheme: str, __) -> Hardware:
+    return Hardware(ArrayMapping(scheme=scheme), cells(), Adc(bits=8), wires=Wires(size))
+
+
 def _nonlinear(error: str, size: float, devices: DeviceModel, scheme: str) -> Hardware:
     adc = Adc(bits=8, nonlinearity=random_walk(error, size))
     return Hardware(ArrayMapping(scheme=scheme), devices, adc)
@@ -156,6 +163,15 @@ def _ladder(size: float, network: QuantizedNetwork, scheme: str, _) -> Hardware:
     return Hardware(mapping, dac=Dac(random_walk("inl_lsb", size / 100 * mapping.digit_max)))
 
 
+def _more_spread(preset: str, size: float, *_: object) -> Hardware:
+    return real_devices.compensated(preset, spread=size)
+
+
+def _more_inl(preset: str, size: float, *_: object) -> Hardware:
+    adc = replace(real_devices.FINE, nonlinearity=random_walk("inl_lsb", size))
+    return real_devices.compensated(preset, adc=adc)
+
+
 def _rows(size: float, network: QuantizedNetwork, scheme: str, _) -> Hardware:
     bits = common.adc_bits_of(str(network.precision))
     return Hardware(ArrayMapping(rows=int(size), scheme=scheme), adc=Adc(bits=bits))
@@ -180,6 +196,8 @@ NONIDEALITIES: dict[str, Nonideality] = {
     "drift, nu = 0.031": Nonideality(
         "device", "days after programming",
         partial(_written, lambda days: RetentionDrift(86400 * days)), 1.0, 16.0, farthest=3),
+    "wire resistance": Nonideality(
+        "device", "ohm per segment, G_on of 10 uS", _wired, 10.0, 10 ** (1 / 3), farthest=3),
     "ADC INL": Nonideality("nonlinearity", _LSB, _inl, 4.0, counted=True),
     "ADC DNL": Nonideality(
         "nonlinearity", _LSB, _dnl, 4.0, 1.5, counted=True, against_size_0=True),
@@ -193,6 +211,13 @@ NONIDEALITIES: dict[str, Nonideality] = {
     "array rows, full scale over all": Nonideality(
         "resolution", "rows, ADC of max(W, 4) bits", _rows,
         step=2.0, rungs=(8, 16, 32, 64, 128, 256, 512)),
+    # On chips that have all that is published of a device; see `real_devices`.
+    **{f"write errors, {preset}": Nonideality(
+        "real device", "times the published spread", partial(_more_spread, preset), 2.0, 2.0,
+        counted=True) for preset in NAMES},
+    **{f"ADC INL, {preset}": Nonideality(
+        "real converter", "LSB of half a cell", partial(_more_inl, preset), 5.0, 2.0,
+        counted=True) for preset in NAMES},
 }  # fmt: skip
 
 #: What C3 rests on: measured for every scheme and recipe.

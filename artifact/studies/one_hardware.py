@@ -161,15 +161,6 @@ def _nonlinear(ideal: Hardware) -> Hardware:
     return replace(ideal, adc=replace(ideal.adc, nonlinearity=curve))
 
 
-def tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each hardware with its laws."""
-    keys = [name for name in table.columns if name not in ("results", "checkpoints")]
-    return pd.DataFrame(
-        [{key: row[key] for key in keys} | result
-         for row in table.to_dict("records") for result in row["results"]]
-    )  # fmt: skip
-
-
 def distances(table: pd.DataFrame, paper: dict[str, float]) -> pd.DataFrame:
     """How far each hardware is from each claim, in units of its tolerance: 1 or less holds.
 
@@ -180,7 +171,7 @@ def distances(table: pd.DataFrame, paper: dict[str, float]) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        From `tidy`.
+        From `common.tidy`.
     paper : dict
         The paper's accuracy in percent, and saving_W8A8, gain_W8A8, saving_W4A3, gain_W4A3.
     """

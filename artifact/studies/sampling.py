@@ -74,14 +74,16 @@ def draw(order: np.ndarray, images: int, generator: np.random.Generator) -> Samp
     >>> len(sample.chosen), round(float(sample.weights.sum()), 9)
     (100, 1.0)
     """
-    if not len(SHARES) <= images <= len(order):
+    parts = strata(order)
+    if not len(SHARES) <= images <= len(order) or not all(map(len, parts)):
         raise ValueError(
-            f"images: expected {len(SHARES)} to {len(order)}, received {images}; choose others"
+            f"images: expected {len(SHARES)} or more, of at least 20 and as many, received "
+            f"{images} of {len(order)}; choose others"
         )
     counts = np.maximum(np.floor(np.array(SHARES) * images).astype(int), 1)
     counts[0] += images - counts.sum()
     chosen, weights = [], []
-    for part, count in zip(strata(order), counts, strict=True):
+    for part, count in zip(parts, counts, strict=True):
         count = min(count, len(part))
         chosen.append(generator.choice(part, count, replace=False))
         weights.append(np.full(count, len(part) / count / len(order)))

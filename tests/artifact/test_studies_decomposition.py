@@ -28,7 +28,7 @@ def test_a_reading_counts_what_the_library_counts():
 
 def test_each_mechanism_saves_more_and_sensing_alone_costs():
     point = {"training": "ptq", "precision": "W8A8", "seed": 0} | EMBEDDED
-    rows = decomposition.tidy(pd.DataFrame([point | decomposition.point(**point)]))
+    rows = common.tidy(pd.DataFrame([point | decomposition.point(**point)]))
     assert rows["block"].nunique() == 4
     means = rows.groupby("mechanism", sort=False)[decomposition.COSTS].mean()
     adc = means["adc_pj"].tolist()

@@ -141,7 +141,7 @@ POINT = {"dataset": "embedded", "nonideality": "range variation", "scheme": "dif
          "training": "qat", "seed": 0, "images": 20, "checkpoints": common.SHIPPED}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["range variation", "ADC resolution"])
+@pytest.mark.parametrize("name", ["range variation", "wire resistance", "ADC resolution"])
 def test_a_search_brackets_its_losses_and_is_the_same_again(name, tmp_path, monkeypatch):
     monkeypatch.setattr(requirements, "POINTS", tmp_path)
     point = POINT | {"nonideality": name, "precisions": "W2A2", "trials": 2}

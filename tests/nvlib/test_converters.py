@@ -117,10 +117,6 @@ def test_a_driver_at_rest_drives_nothing():
         (lambda: Adc(True), "ADC bits: expected an integer from 1 to 16, received True"),
         (lambda: Adc(4, full_scale="x"), "full_scale: expected a finite number .* received 'x'"),
         (lambda: Adc(4, full_scale=(30.0, None)), r"full_scale\[1\]: expected a finite number"),
-        (
-            lambda: Adc(4, full_scale=(30.0,)).lsb(150, 1),
-            "full_scale: expected a value for layer 1",
-        ),
         (lambda: Adc(4, full_scale=(30.0,)).check_layers(2), "full_scale: .* each of 2 layers"),
         (lambda: Adc(4, full_scale=(30.0,) * 3).check_layers(2), "full_scale: .* each of 2 layers"),
         (lambda: Nonlinearity(offset_lsb=1e15), "offset_lsb: expected a finite number from"),

@@ -44,10 +44,12 @@ from nvlib import (
 )
 from nvlib.converters import Adc, Dac, Nonlinearity, adc_transitions, dac_levels
 from nvlib.devices import (
+    Cells,
     DeviceModel,
     EmpiricalVariation,
     LevelMeans,
     LognormalVariation,
+    ProportionalReadNoise,
     ProportionalVariation,
     RangeVariation,
     ReadNoise,
@@ -86,6 +88,11 @@ def bend(nonlinearity):
         assert np.isfinite(draw(6, nonlinearity, np.random.default_rng(0))).all()
 
 
+def fluctuate(noise):
+    """What cells of each level fluctuate by."""
+    assert (noise.spread(LEVELS + 0.1, Cells(LEVELS, 3, 0.1)) >= 0).all()
+
+
 def nothing(_):
     """Not used further."""
 
@@ -102,7 +109,8 @@ CONSTRUCTORS = [
     (StuckMap, {"state": np.array([1, 0, -1, 0])}, program),
     (RetentionDrift, {"seconds": 100.0, "nu": (0.1,) * 4, "nu_sigma": 0.01,
                       "reference_seconds": 20.0}, program),
-    (ReadNoise, {"sigma": 0.1}, nothing),
+    (ReadNoise, {"sigma": 0.1}, fluctuate),
+    (ProportionalReadNoise, {"sigma": (0.1, 0.2, 0.1, 0.0)}, fluctuate),
     (WriteVerify, {"sigma": (0.1,) * 4, "tolerance": 0.1, "most_pulses": 20}, program),
     (preset, {"name": "PCM"}, nothing),
     (phase_change, {"cell_bits": 2, "seconds": 100.0}, nothing),
@@ -267,8 +275,8 @@ def test_no_table_of_measurements_does_harm(tmp_path, name):
     def read(content):
         path.write_bytes(content)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", measured.MeasurementWarning)
+            warnings.simplefilter("ignore", UserWarning)
             getattr(measured, f"read_{name}")(path)
 
     read(valid)
-    fuzz(name, valid, read, measured.MeasurementError)
+    fuzz(name, valid, read, ValueError)

@@ -18,6 +18,7 @@ from nvlib import (
     LognormalVariation,
     Nonlinearity,
     Precision,
+    ProportionalReadNoise,
     ProportionalVariation,
     RangeVariation,
     ReadNoise,
@@ -80,6 +81,15 @@ CHIPS = {
         ), adc=Adc(6), compensated=True,
     ),
     "wires": Hardware(devices=VARIED, wires=Wires(50.0), sense=SenseColumn()),
+    "read noise of each level, sensed": Hardware(
+        devices=DeviceModel(read_noise=ReadNoise((0.0, 0.1, 0.02, 0.3))),
+        adc=Adc(6, noise_lsb=0.2), sense=SenseColumn(),
+    ),
+    "read noise in proportion, drivers that err": Hardware(
+        ArrayMapping(dac_bits=2),
+        DeviceModel(10.0, (RangeVariation(0.08),), ProportionalReadNoise(0.2)),
+        Adc(6, nonlinearity=CURVE), Dac(Nonlinearity(gain_error=0.07)),
+    ),
 }  # fmt: skip
 
 

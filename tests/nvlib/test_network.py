@@ -50,10 +50,11 @@ def test_wide_sums_are_exact_too():
     np.testing.assert_array_equal(net.logits(images), exact * one.gain + one.bias)
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_and_a_pickle_give_the_network_back(name, tmp_path):
+def test_a_file_and_a_pickle_give_the_network_back(name, per_channel, tmp_path):
     model, images = model_of(name)
-    net = quantize(model, images, "W3A5")
+    net = quantize(model, images, "W3A5", per_channel=per_channel)
     net.save(tmp_path / "network", {"words": "about it"})
     for again in (
         QuantizedNetwork.load(tmp_path / "network"),
@@ -65,6 +66,9 @@ def test_a_file_and_a_pickle_give_the_network_back(name, tmp_path):
         assert again.image_shape == net.image_shape
         assert [layer.spec for layer in again.layers] == [layer.spec for layer in net.layers]
         assert [layer.signed for layer in again.layers] == [layer.signed for layer in net.layers]
+        for one, other in zip(again.layers, net.layers, strict=True):
+            assert type(one.weight_scale) is type(other.weight_scale)
+            np.testing.assert_array_equal(one.weight_scale, other.weight_scale)
         assert rectified(again) == rectified(net)
         np.testing.assert_array_equal(Chip(again)(images[:2]), Chip(net)(images[:2]))
 
@@ -96,6 +100,11 @@ def test_a_layer_that_contradicts_itself_is_refused(network):
         ({"bias": layer.bias[:3]}, "6 finite biases"),
         ({"bias": layer.bias * np.nan}, "6 finite biases"),
         ({"weight_scale": 0.0}, "positive finite scales, received 0.0"),
+        ({"weight_scale": np.ones(5)}, r"one for each of 6 outputs, received .shape \(5,\)"),
+        ({"weight_scale": np.ones((6, 1))}, r"one for each of 6 outputs, .*shape \(6, 1\)"),
+        ({"weight_scale": [1, 1, 0, 1, 1, 1]}, "positive finite scales, received 0.0"),
+        ({"weight_scale": [1, 1, 1, 1, -2, 1]}, "positive finite scales, received -2.0"),
+        ({"weight_scale": [1, 1, 1, 1, 1, np.nan]}, "positive finite scales, received nan"),
         ({"input_scale": np.inf}, "positive finite scales, received inf"),
         ({"input_shape": (2, 28, 28)}, "inputs of 1 channels or features"),
     ):

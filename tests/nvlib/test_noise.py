@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy import stats
 
+from nvlib import (
+    Adc,
+    ArrayMapping,
+    DeviceModel,
+    Hardware,
+    Precision,
+    ProportionalReadNoise,
+    RangeVariation,
+    ReadNoise,
+)
+from nvlib.kernel import CompiledReader
 from nvlib.noise import hash64, normal
+from tests.conftest import random_layer, written
 
 KEYS = np.random.default_rng(0).integers(0, 2**63, 2000).astype(np.uint64)
 
@@ -53,3 +66,34 @@ def test_a_value_hangs_on_its_key_read_and_column_alone():
     whole = draws(KEYS[:5], range(6), range(7))
     np.testing.assert_array_equal(draws(KEYS[2:3], [4], [1, 6])[0, 0], whole[2, 4, [1, 6]])
     assert len(np.unique(whole)) == whole.size
+
+
+LEVELS = (0.02, 0.01, 0.05, 0.03, 0.2, 0.04, 0.1, 0.15)
+
+
+@pytest.mark.parametrize("bits", [1, 3])
+@pytest.mark.parametrize("noise", [ReadNoise(LEVELS), ProportionalReadNoise(0.1)])
+def test_columns_fluctuate_by_what_their_cells_do_and_independently(noise, bits):
+    devices = DeviceModel(20.0, (RangeVariation(0.05),), noise)
+    mapping = ArrayMapping(rows=64, cell_bits=3, dac_bits=bits)
+    scale = (2**16 - 1) / 16  # an LSB of 1/16 unit: converters add next to nothing
+    layer = random_layer(np.random.default_rng(1), Precision(4, bits), 50, 40)
+    arrays = written(layer, Hardware(mapping, devices, Adc(16, full_scale=scale)), seed=2)
+    drive = np.random.default_rng(3).integers(0, 2**bits, 50)
+    keys = np.random.default_rng(4).integers(0, 2**63, 8000).astype(np.uint64)
+    codes = np.tile(drive.astype(np.uint8), (len(keys), 1))
+    found = CompiledReader(arrays)(codes, keys) * arrays.lsb  # (keys, 40)
+    held = arrays.conductance / 2.0**arrays.grid_bits
+    if isinstance(noise, ProportionalReadNoise):
+        sigma = 0.1 * (held + arrays.pedestal)
+    else:
+        sigma = 7 * np.array(LEVELS)[arrays.mapped.levels]
+    spread = np.sqrt(drive.astype(float) ** 2 @ (sigma**2).sum(axis=1))  # of a pair of columns
+    assert spread.max() > 1.2 * spread.min()
+    moved = (found - drive @ (held[:, 0] - held[:, 1])) / spread
+    for order, expected in enumerate((0, 1, 0, 3), 1):
+        error = np.sqrt(stats.norm.moment(2 * order) - expected**2)
+        assert abs((moved**order).mean() - expected) < 4 * error / np.sqrt(moved.size) + 0.002
+        assert abs((moved**order).mean(axis=0) - expected).max() < 5 * error / np.sqrt(len(keys))
+    others = np.corrcoef(moved.T) - np.eye(40)
+    assert np.abs(others).max() < 5 / np.sqrt(len(keys))

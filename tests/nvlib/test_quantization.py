@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,11 +24,12 @@ def computed(trained, images):
         return copy.deepcopy(trained).double()(images.double()).numpy()
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("precision", ["W8A8", "W4A3", "W1A2"])
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_frozen_computes_what_was_trained(name, precision):
+def test_what_is_frozen_computes_what_was_trained(name, precision, per_channel):
     model, images = model_of(name)
-    trained = FakeQuantized(model, images, precision)
+    trained = FakeQuantized(model, images, precision, per_channel=per_channel)
     wanted = computed(trained, images[:9])
     np.testing.assert_allclose(trained.freeze().logits(images[:9]), wanted, rtol=1e-5, atol=1e-6)
     assert trained(images[:9]).requires_grad
@@ -74,6 +76,54 @@ def test_any_convolution_is_computed(data):
     assume(bool(((steps.abs() % 1 - 0.5).abs() > 1e-6).all()))
     wanted = computed(trained, images)
     np.testing.assert_allclose(chip.logits(images), wanted, rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(list(CASES)), st.integers(1, 8), st.integers(1, 8), st.booleans(),
+       st.booleans(), st.integers(0, 2**31))  # fmt: skip
+def test_an_ideal_chip_of_any_channel_scales_gives_the_same_bits(
+    name, weight_bits, activation_bits, pack, compiled, seed
+):
+    model, images = model_of(name)
+    network = quantize(model, images, Precision(weight_bits, activation_bits), per_channel=True)
+    generator = np.random.default_rng(seed)
+    layers = [
+        replace(layer, weight_scale=layer.weight_scale * generator.lognormal(size=len(layer.bias)))
+        for layer in network.layers
+    ]
+    network = replace(network, layers=tuple(layers))
+    chip = Chip(network, Hardware(ArrayMapping(rows=64, pack_groups=pack)), compiled=compiled)
+    np.testing.assert_array_equal(chip.logits(images[:5]), network.logits(images[:5]))
+
+
+@pytest.mark.parametrize("precision", ["W4A4", "W2A4", "W1A4"])
+@pytest.mark.parametrize("groups", [1, 8])
+def test_channels_that_differ_need_scales_of_their_own(precision, groups):
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(8, 8, 3, groups=groups), nn.BatchNorm2d(8)
+    with torch.no_grad():  # folded, the normalization spreads the weights of the channels
+        norm.weight.copy_(4.0 ** torch.arange(-4, 4))
+    model, images = nn.Sequential(conv, norm).eval(), torch.rand(50, 8, 6, 6)
+    wanted = model(images).detach().numpy()
+
+    def errors(per_channel):
+        """Of each channel, relative to its spread."""
+        network = quantize(model, images, precision, per_channel=per_channel)
+        difference = network.logits(images) - wanted
+        return difference.std((0, 2, 3)) / wanted.std((0, 2, 3))
+
+    one, each = errors(False), errors(True)
+    assert one[:3].min() > 0.9  # one scale leaves nothing of the weakest channels
+    assert each.max() < {"W4A4": 0.2, "W2A4": 0.8, "W1A4": 0.9}[precision]
+    assert each.max() / each.min() < 3  # and each channel is as good as any
+
+
+def test_an_output_of_zeros_has_a_positive_scale_and_stays_zero():
+    model, images = nn.Sequential(nn.Linear(4, 3)), torch.rand(20, 4)
+    nn.init.zeros_(model[0].weight[1].data), nn.init.zeros_(model[0].bias)
+    for precision in ("W4A4", "W1A4"):
+        network = quantize(model, images, precision, per_channel=True)
+        assert np.abs(network.logits(images)[:, 1]).max() < 1e-12
 
 
 def test_eight_bits_are_close_to_floating_point():
@@ -147,6 +197,8 @@ def test_bad_arguments_are_refused():
         quantize(model, images, "W4A3", method="best")
     with pytest.raises(ValueError, match=r"overrides: expected paths among .* received 'stm'"):
         quantize(model, images, "W4A3", overrides={"stm": "W8A8"})
+    with pytest.raises(ValueError, match="per_channel: expected True or False, received 'all'"):
+        quantize(model, images, "W4A3", per_channel="all")
     with pytest.raises(ValueError, match="precision: expected a name such as 'W4A3'"):
         quantize(model, images, "4 bits")
     with pytest.raises(ValueError, match="images: expected at least one for calibration"):

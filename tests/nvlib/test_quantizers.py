@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nvlib import Precision
 from nvlib.quantizers import (
+    BLOCK,
     fake_quantize_activation,
     fake_quantize_weight,
     fit_scale,
@@ -39,12 +40,27 @@ def test_codes_stay_in_range_and_are_the_nearest(numbers, scale, bits):
     assert torch.equal(codes * s, fake_quantize_weight(x, s, bits))
 
 
+def test_largest_codes_by_hand():
+    most = [(Precision(b, b).weight_max, Precision(b, b).activation_max) for b in (1, 2, 3, 8)]
+    assert most == [(1, 1), (1, 3), (3, 7), (127, 255)]
+
+
 def test_straight_through_gradients_by_hand():
     x = torch.tensor([-3.0, 0.26, 0.6, 9.0], requires_grad=True)
     scale = torch.tensor(0.5, requires_grad=True)
     fake_quantize_weight(x, scale, 3).sum().backward()  # codes -3, 1, 1, 3
     assert x.grad.tolist() == [0, 1, 1, 0]
     assert scale.grad.item() == pytest.approx(-3 + (1 - 0.52) + (1 - 1.2) + 3)
+
+
+def test_gradients_of_a_scale_come_from_its_own_channel():
+    weight = torch.tensor([[-3.0, 0.26], [0.6, 9.0]])
+    together = torch.tensor([[0.5], [0.25]], requires_grad=True)
+    fake_quantize_weight(weight, together, 3).square().sum().backward()
+    for row, scale, found in zip(weight, (0.5, 0.25), together.grad, strict=True):
+        alone = torch.tensor(scale, requires_grad=True)
+        fake_quantize_weight(row, alone, 3).square().sum().backward()
+        assert found.item() == alone.grad.item()
 
 
 def test_signed_activations_have_codes_of_both_signs_and_their_gradients():
@@ -68,6 +84,16 @@ def test_no_scale_of_the_search_fits_better(numbers, most):
         return float((to_codes(x, s, 0, most) * s - x).square().mean())
 
     assert all(error(scale) <= error(x.max() / most * k / 100) + 1e-6 for k in range(2, 101))
+
+
+def test_rows_have_the_scales_that_they_would_have_alone_and_zeros_a_positive_one():
+    rows = torch.randn(3, 2 * BLOCK, generator=torch.Generator().manual_seed(0))
+    rows *= torch.tensor([[1.0], [0.01], [0.0]])
+    found = fit_scale(rows, -7, 7)
+    for row, scale in zip(rows, found, strict=True):
+        torch.testing.assert_close(fit_scale(row, -7, 7), scale, rtol=0, atol=0)
+    assert found[0] > 50 * found[1] > 0
+    assert found[2] > 0
 
 
 @pytest.mark.parametrize(("w", "a"), [(0, 3), (9, 3), (4, 0), (4, 9), (4.0, 3), (True, 3)])

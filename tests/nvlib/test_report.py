@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from nvlib import ArrayMapping, Chip, Hardware, Precision, report
 from tests.conftest import model_of
@@ -25,7 +28,6 @@ def test_the_report_adds_up(tmp_path):
     )
     # Converters are done before the arrays have settled to the next read.
     assert whole["reads"] * 0.1 < whole["latency_us"] < (whole["reads"] + 5) * 0.1
-    assert found.latency_s == pytest.approx(whole["latency_us"] / 1e6)
     assert layers["area_mm2"].sum() == pytest.approx(whole["area_mm2"])
     assert "accuracy" in str(found)
     found.save(tmp_path / "report.csv")
@@ -57,3 +59,17 @@ def test_labels_and_images_that_do_not_fit_are_refused():
         report(chip, images, np.zeros(3))
     with pytest.raises(ValueError, match="images: expected at least one, received 0"):
         report(chip, images[:0])
+    maps = Chip.from_torch(nn.Sequential(nn.Conv2d(1, 3, 3)), torch.rand(4, 1, 4, 4))
+    assert report(maps, torch.rand(2, 1, 4, 4)).accuracy is None
+    with pytest.raises(ValueError, match=r"network: .* received \(2, 3, 2, 2\); leave the labels"):
+        report(maps, torch.rand(2, 1, 4, 4), [0, 1])
+
+
+def test_a_layer_that_is_called_network_keeps_its_row():
+    model = nn.Sequential(
+        OrderedDict(network=nn.Linear(6, 4), relu=nn.ReLU(), last=nn.Linear(4, 2))
+    )
+    chip = Chip.from_torch(model, torch.rand(20, 6, generator=torch.Generator().manual_seed(0)))
+    found = report(chip, torch.ones(3, 6)).layers
+    assert found["matrix"].tolist() == ["6 x 4", "4 x 2", ""]
+    assert found["arrays"].tolist() == [1, 1, 2]

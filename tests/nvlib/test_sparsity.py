@@ -23,8 +23,8 @@ from nvlib import (
     SignSkip,
     reference,
 )
-from nvlib.events import count, reordered, unfold
-from nvlib.sparsity import Access, active_rows_first, conversions, resolved_bits
+from nvlib.events import count
+from nvlib.sparsity import Access, conversions, resolved_bits
 from tests.conftest import random_layer, written
 
 
@@ -129,31 +129,6 @@ def test_sign_skip_leaves_signed_inputs_alone_for_they_are_read_twice():
     assert count(written(layer, hardware), codes, relu=True).zero_outputs is not None
     signed = written(replace(layer, signed=True), hardware)
     assert count(signed, codes, relu=True).zero_outputs is None
-
-
-def test_rows_in_another_order_give_the_same_products(network, digits):
-    chip = Chip(network("W4A3"), Hardware())
-    images = digits.test_images[:20]
-    orders = active_rows_first(chip, digits.train_images[:50])
-    for arrays, codes, order in zip(chip.arrays, chip.layer_codes(images), orders, strict=True):
-        assert sorted(order) == list(range(len(order)))
-        flat = unfold(codes, arrays).reshape(-1, len(order))[:50]
-        moved = reordered(arrays, order)
-        keys = np.zeros(len(flat), np.uint64)
-        np.testing.assert_array_equal(
-            reference.read_layer(moved, flat[:, order], keys)[:, 0],
-            flat.astype(int) @ arrays.layer.matrix.astype(int),
-        )
-    natural, sorted_rows = chip.events(images), chip.events(images, orders)
-    for one, other in zip(natural, sorted_rows, strict=True):
-        assert one.accesses == other.accesses
-        assert one.drive_events.sum() == other.drive_events.sum()
-
-    def spent(events):
-        counts = sum(conversions(event, ALL_POLICIES, 8) for event in events)
-        return int(counts @ np.arange(9))
-
-    assert spent(sorted_rows) < spent(natural)
 
 
 def test_the_policys_guard_rows_are_those_of_the_sense_column():

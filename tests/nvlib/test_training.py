@@ -13,11 +13,14 @@ from nvlib import (
     Adc,
     ArrayMapping,
     Chip,
+    Dac,
     DeviceModel,
     FakeQuantized,
     Hardware,
+    Nonlinearity,
     Precision,
     RangeVariation,
+    ReadNoise,
     Recipe,
     fine_tune,
     quantize,
@@ -25,7 +28,7 @@ from nvlib import (
     train,
 )
 from nvlib.arrays import held_codes
-from nvlib.training import WriteErrors, _shifted
+from nvlib.training import WriteErrors, _shifted, meet
 from tests.conftest import model_of
 
 
@@ -50,6 +53,9 @@ def test_training_gives_back_what_low_precision_and_devices_take(digits):
     aware = fine_tune(model, images, labels, "W2A2", hardware=varied, recipe=recipe, progress=False)
     assert accuracy(tuned) > accuracy(plain) + 0.01
     assert accuracy(aware, varied, 4) > accuracy(tuned, varied, 4) + 0.02
+    coarse = Hardware(ArrayMapping(cell_bits=1), adc=Adc(bits=2, full_scale=24.0))
+    met = fine_tune(model, images, labels, "W2A2", hardware=coarse, recipe=recipe, progress=False)
+    assert accuracy(met, coarse) > accuracy(tuned, coarse) + 0.02
 
 
 def test_training_takes_nothing_from_the_generators_of_the_user():
@@ -73,7 +79,7 @@ def test_training_takes_nothing_from_the_generators_of_the_user():
 def test_errors_of_a_step_are_those_of_freshly_written_cells():
     hardware = Hardware(devices=DeviceModel(effects=(RangeVariation(0.1),)))
     codes = torch.arange(-6.0, 6.0).reshape(3, 2, 2)
-    errors, precision = WriteErrors(hardware, seed=5), Precision(4, 3)
+    errors, precision = WriteErrors(hardware, np.random.default_rng(5)), Precision(4, 3)
     first, second = errors(codes, precision), errors(codes, precision)
     asked = codes.reshape(3, 4).T.numpy()
     wanted = held_codes(asked, precision, hardware, np.random.default_rng(5)) - asked
@@ -81,24 +87,68 @@ def test_errors_of_a_step_are_those_of_freshly_written_cells():
     assert (first != second).all()
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("scheme", ["differential", "offset"])
-def test_training_meets_the_errors_of_the_chip_in_grouped_layers_too(scheme):
+def test_training_meets_the_errors_of_the_chip_in_grouped_layers_too(scheme, per_channel):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(24, 24, 3, groups=24, bias=False))
     images = torch.rand(64, 24, 5, 5)
     devices = DeviceModel(effects=(RangeVariation(0.1),))
     hardware = Hardware(ArrayMapping(scheme=scheme), devices, Adc(12, full_scale=256.0))
-    trained = FakeQuantized(model, images, "W4A4")
+    trained = FakeQuantized(model, images, "W4A4", per_channel=per_channel)
     ideal, network = trained(images).detach().numpy(), trained.freeze()
-    for layer in trained.layers.values():
-        layer.disturb = WriteErrors(hardware, seed=0)
+    meet(Hardware(hardware.mapping, devices), trained, seed=0)
+    assert all(layer.disturb and not layer.read for layer in trained.layers.values())
     met = np.std([trained(images).detach().numpy() - ideal for _ in range(40)])
     real = np.std([Chip(network, hardware, seed)(images) - ideal for seed in range(40)])
     assert met == pytest.approx(real, rel=0.1)
     packed = replace(hardware, mapping=replace(hardware.mapping, pack_groups=True))
-    with pytest.raises(ValueError, match="pack_groups: expected False for a grouped layer"):
-        fine_tune(model, images, np.zeros(64), "W4A4", hardware=packed, recipe=Recipe(1, 64))
-    assert np.std(Chip(network, packed)(images) - ideal) > 1.5 * real  # what packing does
+    worse = np.std([Chip(network, packed, seed)(images) - ideal for seed in range(10)])
+    assert worse > 1.5 * real  # cells beside the groups, which weights know nothing of
+    trained = FakeQuantized(model, images, "W4A4", per_channel=per_channel)
+    meet(packed, trained, seed=0)
+    met = np.std([trained(images).detach().numpy() - ideal for _ in range(10)])
+    assert met == pytest.approx(worse, rel=0.3)
+
+
+IMPERFECT = {
+    "converters": Hardware(adc=Adc(4)),
+    "drivers": Hardware(dac=Dac(Nonlinearity(gain_error=0.3))),
+    "reads": Hardware(devices=DeviceModel(read_noise=ReadNoise(0.1))),
+    "compensation": Hardware(devices=DeviceModel(effects=(RangeVariation(0.1),)), compensated=True),
+}
+
+
+@pytest.mark.parametrize("name", IMPERFECT)
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_step_reads_what_a_new_chip_reads_and_has_ideal_gradients(name, groups):
+    torch.manual_seed(0)
+    model, images = nn.Sequential(nn.Conv2d(4, 8, 3, groups=groups)), torch.randn(6, 4, 7, 7)
+    ideal, met = (FakeQuantized(model, images, "W4A3", per_channel=True) for _ in range(2))
+    hardware = IMPERFECT[name]
+    meet(hardware, met, seed=3)
+    draws = np.random.default_rng(3)
+    for _ in range(2):
+        outputs = met(images)
+        chip = Chip(met.freeze(), hardware, seed=int(draws.integers(2**63)))
+        np.testing.assert_allclose(outputs.detach(), chip(images), rtol=1e-6, atol=1e-7)
+    assert (outputs - ideal(images)).abs().max() > 1e-3
+    outputs.sum().backward()
+    ideal(images).sum().backward()
+    for one, other in zip(met.parameters(), ideal.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=0)
+
+
+def test_each_layer_in_training_has_the_full_scale_of_its_own_arrays():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 2, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(18, 3))
+    images = torch.rand(5, 2, 5, 5)
+    trained = FakeQuantized(model, images, "W4A3")
+    meet(Hardware(adc=Adc(4, full_scale=(15.0, 20.0, 30.0))), trained, seed=0)
+    found = [layer.read.hardware.adc.full_scale for layer in trained.layers.values()]
+    assert found == [(15.0, 20.0), (30.0,)]
+    with pytest.raises(ValueError, match="full_scale: expected one value, or one for each of 3"):
+        meet(Hardware(adc=Adc(4, full_scale=(15.0, 20.0))), trained, seed=0)
 
 
 def test_dropout_is_off_and_the_users_model_is_left_alone():

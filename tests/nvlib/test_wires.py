@@ -6,15 +6,43 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.linalg import splu
 
 from nvlib import ArrayMapping, Chip, DeviceModel, Hardware, Precision, RangeVariation, SenseColumn
 from nvlib.arrays import held_codes
-from nvlib.wires import Wires, effective, effective_layer, solve
+from nvlib.wires import Wires, effective, effective_layer
 from tests.conftest import random_layer, written
 
 #: (G_on in S, ohm): loss of quarter-full arrays, and how far the fast model is off, as its share.
 SIZES = [(10e-6, 1.0, 0.027, 0.005), (10e-6, 2.5, 0.066, 0.01), (100e-6, 1.0, 0.218, 0.02),
          (100e-6, 2.5, 0.403, 0.04)]  # fmt: skip
+
+
+def solve(cells_s, volts, wires):
+    """Currents (columns,) in A of drivers' volts (rows,): Kirchhoff's law at every crossing."""
+    near, far, top, bottom = wires._ends
+    word = np.arange(cells_s.size).reshape(cells_s.shape)
+    bit = word + cells_s.size
+    segment = 1 / wires.ohm_per_segment
+    pairs = [
+        (word[:, :-1], word[:, 1:], segment), (bit[:-1], bit[1:], segment), (word, bit, cells_s)
+    ]  # fmt: skip
+    one = np.concatenate([nodes.ravel() for nodes, _, _ in pairs])
+    other = np.concatenate([nodes.ravel() for _, nodes, _ in pairs])
+    between = np.concatenate([np.broadcast_to(g, n.shape).ravel() for n, _, g in pairs])
+    ends = (word[:, 0], near), (word[:, -1], far), (bit[0], top), (bit[-1], bottom)
+    ground = np.concatenate([nodes for nodes, _ in ends])
+    to_ground = np.concatenate([np.full(len(nodes), g) for nodes, g in ends])
+    entries = np.concatenate([between, between, -between, -between, to_ground])
+    down = np.concatenate([one, other, one, other, ground])
+    across = np.concatenate([one, other, other, one, ground])
+    matrix = coo_array((entries, (down, across)), (2 * cells_s.size,) * 2).tocsc()
+    injected = np.zeros((2 * cells_s.size, *volts.shape[1:]))
+    injected[word[:, 0]] += near * volts
+    injected[word[:, -1]] += far * volts
+    symmetric = {"permc_spec": "MMD_AT_PLUS_A", "options": {"SymmetricMode": True}}
+    return bottom * splu(matrix, **symmetric).solve(injected)[bit[-1]]
 
 
 def test_one_row_is_a_ladder_whose_voltages_are_hyperbolic_cosines():
