@@ -1,7 +1,7 @@
 """Networks written by others, as they are: what runs on arrays, what stays digital.
 
-`pip install .[zoo]`, then `python benchmarks/zoo.py [NETWORK ...]` writes `zoo.csv`: all networks, or
-those. Weights are random, statistics of normalization too.
+`pip install .[zoo]`, then `python benchmarks/zoo.py [NETWORK ...]` writes `zoo.csv`: all, or those.
+Weights are random, statistics of normalization too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nvlib import QuantizedNetwork, quantize
+from nvlib.report import multiply_adds
 
 TABLE = Path(__file__).with_suffix(".csv")
 CALIBRATION, TRIED = 16, 4  # images
@@ -96,7 +97,7 @@ def row(name: str) -> dict:
     with torch.no_grad():
         wanted = model(images[CALIBRATION:]).double().numpy()
     error = np.linalg.norm(network.logits(images[CALIBRATION:]) - wanted) / np.linalg.norm(wanted)
-    on_arrays, whole = network.multiply_adds()
+    on_arrays, whole = multiply_adds(network)
     return {
         "network": name, "side": side, "layers": len(network.layers), "multiply_adds": whole,
         "share_on_arrays": round(on_arrays / whole, 4), "relative_error_w8a8": round(error, 4),

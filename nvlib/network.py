@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from nvlib import steps, storage
 from nvlib.checks import (
@@ -241,27 +240,6 @@ class QuantizedNetwork:
                 step.run(values, layers)
             found.append(values[self.steps[-1].name].numpy())
         return np.concatenate(found)
-
-    @torch.no_grad()
-    def multiply_adds(self) -> tuple[int, int]:
-        """Multiply-adds of an image: those on arrays, and all.
-
-        Counted are products of matrices; scaling, normalization and the like are not.
-
-        Examples
-        --------
-        >>> network.multiply_adds()
-        (416520, 416520)
-        """
-        sides = [layer.spec.output_sides(*layer.input_shape[1:] or (1, 1)) for layer in self.layers]
-        on_arrays = sum(
-            layer.spec.rows * layer.spec.outputs * prod(side)
-            for layer, side in zip(self.layers, sides)
-        )
-        blank = replace(self, image_range=None)
-        with FlopCounterMode(display=False) as counter:  # which counts both halves of each
-            blank.logits(np.zeros((1, *self.image_shape), np.float32))
-        return on_arrays, counter.get_total_flops() // 2
 
     def predict(self, images: Any) -> np.ndarray:
         """Class of each image; see `logits`."""
