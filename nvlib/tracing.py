@@ -113,7 +113,7 @@ def _is_leaf(digital: Sequence[str], module: nn.Module, path: str) -> bool:
     """Whether a module is one step: torch's own that hold no layers, and those left digital."""
     own = type(module).__module__.startswith("torch.nn.") and not isinstance(module, nn.Sequential)
     held = [one for one in module.modules() if one is not module]
-    left = path in digital and not isinstance(module, Attention)
+    left = stays(path, digital) and not isinstance(module, (Attention, nn.Sequential))
     return left or (own and not any(isinstance(one, ARRAY_MODULES) for one in held))
 
 
