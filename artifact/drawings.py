@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from IPython.display import SVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from artifact.figures.style import COLOURS, INK, PAGE, QUIET, direct_label, new_figure
 from nvlib.converters import Nonlinearity, adc_transitions, measure_adc
@@ -250,6 +251,7 @@ def sar_tree(adc_bits: int, code: int, bound: int) -> Figure:
                   fontweight="bold" if leaf == code else "normal")  # fmt: skip
     axes.text(2**adc_bits - 0.6, 0.1, "dotted: spared", ha="right", color=BLUE)
     axes.text(2**adc_bits - 0.6, -0.35, "solid: decided", ha="right", color=ORANGE)
+    axes.set(xlim=(-1, 2**adc_bits), ylim=(-adc_bits - 0.6, 0.4))
     axes.set_axis_off()
     return figure
 
@@ -311,6 +313,7 @@ def quantizer(precision: str = "W4A3") -> Figure:
         axes.plot(values, codes, color=colour)
         axes.set(xlabel=f"{name} ${symbol}/s_{symbol}$", ylabel=f"code $q_{symbol}$",
                  ylim=(codes.min() - 1, codes.max() + 1.5))  # fmt: skip
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -335,10 +338,12 @@ def programmed_levels(sigma: float = 0.1, cell_bits: int = 2, cells: int = 20_00
         for level in range(most + 1):
             generator = np.random.default_rng(level)
             held = model.program(np.full(cells, level), most, generator) / most
-            shade = (BLUE, ORANGE)[level % 2]
-            axes.hist(held, edges, color=shade, alpha=0.75)
+            axes.hist(held, edges, color=("#5B8FD9", "#DDDDDD")[level % 2], ec=INK, lw=0.8,
+                      histtype="stepfilled", alpha=0.7)  # fmt: skip
             axes.axvline(level / most, color=INK, lw=0.7, ls=":")
-        axes.set(title=name, yscale="log", xlabel="conductance (share of $G_\\mathrm{on}$)")
+            axes.text(level / most, 3 * cells, f"$g = {level}$", ha="center")
+        axes.set(title=name, yscale="log", ylim=(0.7, 9 * cells),
+                 xlabel="conductance (share of $G_\\mathrm{on}$)")  # fmt: skip
     panels[0].set(ylabel=f"cells of {cells:,} a level")
     return figure
 

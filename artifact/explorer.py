@@ -289,17 +289,19 @@ def draw(setting: Setting, found: Evaluation) -> Figure:
     table = pd.DataFrame({"without": found.before, "with": found.after}) / 1000
     left_edge = np.zeros(2)
     for name, colour in zip(COMPONENTS, COMPONENT_COLOURS, strict=True):
-        right.barh((1, 0), table.loc[name], left=left_edge, label=name, color=colour)
+        right.barh((1, 0), table.loc[name], left=left_edge, color=colour,
+                   label=name.replace("adc", "ADC"))  # fmt: skip
         left_edge += table.loc[name].to_numpy()
     right.set_yticks((1, 0), table.columns, rotation=90, va="center")
     right.set(xlabel="energy per inference (nJ), without and with sparsity", ylim=(-0.5, 2.6))
+    right.use_sticky_edges = False
     right.legend(ncols=2, loc="upper right")
     gain = efficiency_gain(found.before, found.after)
     answer(
         figure,
         f"{setting.precision} ({found.trained}), {setting.rows} × {setting.rows}, "
         f"{setting.cell_bits}-bit cells, {setting.adc_bits}-bit ADC, "
-        f"σ = {setting.variation:g}: efficiency × {gain:.2f}",
+        f"σ = {setting.variation:g}: efficiency gain {gain:.2f} ×",
     )
     if found.label:
         note(figure, found.label)

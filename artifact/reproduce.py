@@ -103,6 +103,12 @@ CATALOGUE = (
         "08_beyond", "beyond: lossless savings that the paper does not have", (0.2, 0.4, 0.8),
         {"images": (50, 500, 3000)},
     ),
+    Notebook(
+        "09_reality", "reality, conclusions: which of them survive a real device",
+        (0.5, 1.5, 4.0),
+        {"images": (50, 100, 200), "chips": (2, 4, 10), "train_images": (640, 4000, 8000),
+         "cost_images": (4, 20, 100)},
+    ),
 )  # fmt: skip
 
 

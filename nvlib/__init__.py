@@ -28,7 +28,7 @@ from nvlib.devices import (
 from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
 from nvlib.hardware import Hardware, SenseColumn
 from nvlib.mapping import ArrayMapping
-from nvlib.measured import read_adc, read_dac, read_device
+from nvlib.measured import read_adc, read_adc_energies, read_dac, read_device
 from nvlib.network import QuantizedNetwork, example_digits, example_network
 from nvlib.presets import phase_change, preset
 from nvlib.quantization import FakeQuantized, quantize
@@ -49,8 +49,8 @@ __all__ = [
     "StuckCells", "StuckMap", "Wires", "WriteVerify", "ZeroSkip", "adc_saving", "calibrate",
     "cost", "efficiency_gain",
     "example_digits", "example_network", "fine_tune", "inference_energy", "phase_change",
-    "preset", "quantize", "read_adc", "read_dac", "read_device", "report", "train",
-    "write_cost",
+    "preset", "quantize", "read_adc", "read_adc_energies", "read_dac", "read_device", "report",
+    "train", "write_cost",
 ]  # fmt: skip
 
 

@@ -19,7 +19,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import yaml
 
-from nvlib.checks import require, require_choice, require_number, require_path, settle, shown
+from nvlib.checks import (
+    require,
+    require_choice,
+    require_flag,
+    require_number,
+    require_path,
+    settle,
+    shown,
+)
 from nvlib.events import LayerEvents
 from nvlib.sparsity import Policy, SignSkip, conversions
 
@@ -33,6 +41,13 @@ LARGEST_FILE = 2**16  # characters
 NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 #: Components of the energy of an inference, in the order they are drawn.
 COMPONENTS = ("adc", "array", "row drivers", "sample, shift, add", "data movement", "detection")
+
+
+#: NeuroSim's column current (SarADC.cpp, 22 nm LP): 0.072341 exp(-2.303 log10 R) W, so 0.072341 W
+#: for each siemens of the cells that are read at 0.5 V, in proportion to the voltage; 1 ns a cycle.
+COLUMN_WATTS, COLUMN_VOLTS, CYCLE_S = 0.072341, 0.5, 1e-9
+#: Of a conversion: below the least published, 1 fJ, and above the most, a unit was mistaken.
+JOULES = 1e-16, 1e-6
 
 
 class _TableLoader(yaml.BaseLoader):
@@ -184,14 +199,41 @@ PARTIAL_LAWS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class AdcLaw:
-    """Energy of conversions, by names in `DESIGN_LAWS` and `PARTIAL_LAWS`."""
+    """Energy of conversions.
 
-    design: str = "walden"
+    Parameters
+    ----------
+    design : str or callable
+        One of `DESIGN_LAWS`, or your own: bits to the joules of a full conversion, as
+        `nvlib.read_adc_energies` gives. It need not grow with the bits: published ones do not.
+    partial : str
+        One of `PARTIAL_LAWS`.
+    column_current : bool
+        Whether what carries a column's current into the converter takes energy too, for every cycle
+        of a conversion: `COLUMN_WATTS` for each siemens, as in NeuroSim. That needs events with
+        column sums; all conversions are taken to meet the mean of them.
+
+    Examples
+    --------
+    >>> AdcLaw(lambda bits: 1e-12 * bits).full_pj(8, EnergyTable.load())
+    8.0
+    """
+
+    design: str | Callable[[int], float] = "walden"
     partial: str = "sar-cycles"
+    column_current: bool = False
 
     def __post_init__(self) -> None:
-        for name, laws in (("design", DESIGN_LAWS), ("partial", PARTIAL_LAWS)):
-            settle(self, **{name: require_choice(name, getattr(self, name), laws)})
+        if not callable(self.design):
+            settle(self, design=require_choice("design", self.design, DESIGN_LAWS))
+        settle(self, partial=require_choice("partial", self.partial, PARTIAL_LAWS))
+        settle(self, column_current=require_flag("column_current", self.column_current))
+
+    def full_pj(self, bits: int, table: EnergyTable) -> float:
+        """Energy of a full conversion."""
+        if callable(self.design):
+            return 1e12 * require_number(f"joules of {bits} bits", self.design(bits), *JOULES)
+        return DESIGN_LAWS[self.design](bits, table)
 
     def conversions_pj(self, counts: np.ndarray, bits: int, table: EnergyTable) -> float:
         """Energy of conversions counted by resolved bits (entry 0: none resolved, no energy).
@@ -200,9 +242,24 @@ class AdcLaw:
         >>> round(AdcLaw("walden", "linear").conversions_pj(counts, 4, EnergyTable.load()), 3)
         0.544
         """
-        full = DESIGN_LAWS[self.design](bits, table)
         resolved = np.arange(1, len(counts), dtype=float)
-        return float(full * (counts[1:] @ PARTIAL_LAWS[self.partial](resolved, bits)))
+        return float(
+            self.full_pj(bits, table) * (counts[1:] @ PARTIAL_LAWS[self.partial](resolved, bits))
+        )
+
+    def current_pj(self, event: LayerEvents, counts: np.ndarray, table: EnergyTable) -> float:
+        """What the currents of the columns take in those conversions; see `column_current`."""
+        if not self.column_current:
+            return 0.0
+        require(event.column_sums is not None, "events", "column sums, for the law's current", None,
+                "count them with column_sums=True")  # fmt: skip
+        mapping, sums = event.arrays.mapping, np.asarray(event.column_sums)
+        units = float(np.arange(len(sums)) @ sums) / (event.accesses * event.columns)
+        steps = mapping.level_max + event.arrays.pedestal  # a cell at G_on holds G_off and levels
+        siemens = units * table.on_conductance / steps / mapping.digit_max
+        watts = COLUMN_WATTS * siemens * table.read_voltage / COLUMN_VOLTS
+        cycles = float(counts[1:] @ np.arange(2, len(counts) + 1))
+        return 1e12 * watts * cycles * CYCLE_S
 
 
 def inference_energy(
@@ -237,6 +294,7 @@ def inference_energy(
         driven = int(event.digit_sums.sum(axis=(1, 2)) @ rows)
         columns = event.accesses * event.columns
         total["adc"] += law.conversions_pj(counts, adc_bits, table)
+        total["adc"] += law.current_pj(event, counts, table)
         # A cell at G_on holds G_off and its levels.
         on_steps = mapping.level_max + event.arrays.pedestal
         total["array"] += event.squared_read / on_steps * unit

@@ -17,9 +17,10 @@ from __future__ import annotations
 import csv
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -355,6 +356,29 @@ def read_dac(path: Path | str) -> Dac:
     outputs = _codes(path, "output_lsb", first=0)
     with _naming(path):
         return Dac(outputs=outputs)
+
+
+def read_adc_energies(path: Path | str) -> Callable[[int], float]:
+    """Joules of a full conversion by bits, from a table: a design law for `nvlib.AdcLaw`.
+
+    Bits that are not listed are refused, for published energies do not grow steadily with them.
+
+    >>> from artifact.paths import EXAMPLES
+    >>> read_adc_energies(EXAMPLES / "adc_energy.csv")(8)
+    1.09e-12
+    """
+    table = _read_columns(path, ("bits", "energy_j"))
+    bits = table["bits"]
+    valid = bits.between(1, MAX_ADC_BITS) & (bits % 1 == 0) & ~bits.duplicated()
+    line, wanted = valid.idxmin(), f"bits from 1 to {MAX_ADC_BITS} that are not there yet"
+    require(valid.all(), f"{path}, row {line}", wanted, float(bits[line]), "list each once")
+    return partial(_listed, str(path), dict(zip(bits.astype(int), table["energy_j"])))
+
+
+def _listed(source: str, energies: dict[int, float], bits: int) -> float:
+    mend = "list every resolution that is used, the sense column's too"
+    require(bits in energies, f"bits of {source}", f"one of {sorted(energies)}", bits, mend)
+    return energies[bits]
 
 
 def _codes(path: Path | str, column: str, first: int) -> tuple[float, ...]:

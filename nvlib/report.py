@@ -103,7 +103,9 @@ def report(
     require(len(images) > 0, "images", "at least one", 0, "pass some")
     accuracy, interval = None, None
     if labels is not None:
-        logits = chip.logits(images)
+        logits, mend = chip.logits(images), "leave the labels out"
+        wanted = "an output (N, classes) to compare with labels"
+        require(logits.ndim == 2, "network", wanted, logits.shape, mend)
         labels = as_labels(labels, len(images), logits.shape[1]).numpy()
         right = int((logits.argmax(axis=1) == labels).sum())
         accuracy = right / len(images)

@@ -7,22 +7,20 @@ from artifact.figures.energy import (
     draws,
     efficiency,
     energy_breakdown,
-    guard_rows,
     parts,
-    planes,
     region,
-    resolved_bits,
     tornado,
-    zeros,
 )
 from artifact.figures.own import layer_costs, measured_device, pipeline
+from artifact.figures.reality import real_devices
+from artifact.figures.sparsity import guard_rows, planes, resolved_bits, zeros
 from artifact.figures.style import COLOURS, MAIN, note, save, supplement
-from artifact.figures.tolerance import requirements, trend
+from artifact.figures.tolerance import each_bit, requirements, trend
 
 __all__ = [
     "COLOURS", "MAIN", "adc_reduction", "beyond", "certainty", "compromise",
-    "converters", "draws", "efficiency",
+    "converters", "draws", "each_bit", "efficiency",
     "energy_breakdown", "guard_rows", "layer_costs", "measured_device", "note", "one_image",
-    "parts", "pipeline", "planes", "precision_sweep", "region", "requirements", "resolved_bits",
-    "save", "supplement", "tornado", "trend", "zeros",
+    "parts", "pipeline", "planes", "precision_sweep", "real_devices", "region",
+    "requirements", "resolved_bits", "save", "supplement", "tornado", "trend", "zeros",
 ]  # fmt: skip

@@ -10,12 +10,26 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from artifact import claims
-from artifact.figures.style import COLOURS, MAIN, MARKERS, PAGE, log_ticks, new_figure, paper_star
+from artifact.figures.style import (
+    COLOURS,
+    INK,
+    MAIN,
+    MARKERS,
+    PAGE,
+    QUIET,
+    direct_label,
+    legend,
+    log_ticks,
+    new_figure,
+    paper_star,
+    place_labels,
+)
+from artifact.verdicts import JUDGED
 
 #: Recipes in the order they are drawn, and their names where there is little room.
 ORDER = {"ptq": "after\ntraining", "plain": "plain", "qat": "aware"}
-#: Of recipes and of kinds of converters (Okabe-Ito).
-RECIPE_COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#000000")
+#: Of recipes and of kinds of converters.
+RECIPE_COLOURS = ("#1B4F9C", "#E69F00", "#00795A", "#5E1200", "#8A8A8A")
 #: Points below floating point that the white line of the grid is drawn at.
 EDGE_POINTS = 0.5
 LOWEST = 97.0  # accuracy (%) that a compromise is looked for above
@@ -23,29 +37,26 @@ LOWEST = 97.0  # accuracy (%) that a compromise is looked for above
 
 def one_image(image: np.ndarray, products: np.ndarray, imperfect: np.ndarray) -> Figure:
     """A digit, the integer products of one channel, and what an imperfect array adds to them."""
-    figure, panels = new_figure(PAGE, 2.0, 1, 3)
     difference = imperfect - products
-    span = max(int(np.abs(difference).max()), 1)
+    error, largest = (max(int(np.abs(values).max()), 1) for values in (difference, products))
+    title = f"Integer products reach ±{largest}; this imperfect array is wrong by up to {error}"
+    figure, panels = new_figure(PAGE, 2.2, 1, 3, title=title)
     for axes, values, label, options in (
         (panels[0], image, "pixel", {"cmap": "gray_r"}),
-        (panels[1], products, "integer product", {"cmap": "cividis"}),
-        (
-            panels[2],
-            difference,
-            "error of the array",
-            {"cmap": "PuOr", "vmin": -span, "vmax": span},
-        ),
+        (panels[1], products, "integer product", {"vmin": -largest, "vmax": largest}),
+        (panels[2], difference, "error of the array", {"vmin": -error, "vmax": error}),
     ):
-        shown = axes.imshow(values, **options)
-        figure.colorbar(shown, ax=axes, label=label, shrink=0.85)
+        shown = axes.imshow(values, **{"cmap": "cividis"} | options)
+        figure.subfigs[0].colorbar(shown, ax=axes, label=label, shrink=0.85)
         axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
     return figure
 
 
 def precision_sweep(grid: pd.DataFrame, title: str) -> Figure:
     """The W x A grid after training and with training, and W4A3 of every recipe by seed."""
-    figure, panels = new_figure(PAGE, 3.0, 1, 3, title=title, width_ratios=(1, 1.25, 0.75))
+    figure, panels = new_figure(PAGE, 3.0, 1, 3, title=title, width_ratios=(1.15, 1.15, 0.8))
     shares = grid.assign(accuracy=100 * grid["correct"] / grid["images"])
     floats = shares[shares["precision"] == "float"].set_index("training")["accuracy"]
     networks = shares[shares["precision"] != "float"]
@@ -58,23 +69,28 @@ def precision_sweep(grid: pd.DataFrame, title: str) -> Figure:
         square = mean.pivot(index="W", columns="A", values="accuracy").sort_index(ascending=False)
         sns.heatmap(
             square, ax=axes, annot=True, fmt=".1f", cmap="cividis", vmin=95.5, vmax=99.5,
-            annot_kws={"size": 5}, linewidths=0.3, cbar=training == "qat",
-            cbar_kws={"label": "accuracy (%)"},
+            annot_kws={"size": 6.5}, linewidths=0.3, cbar=False,
         )  # fmt: skip
         _edge(axes, square.to_numpy() >= floats.loc["qat"].mean() - EDGE_POINTS)
-        axes.set(xlabel="activation bits A", ylabel="weight bits W", title=claims.RECIPES[training])
+        axes.set(xlabel="activation bits A", ylabel="", title=f"{claims.RECIPES[training]} (%)")
         axes.tick_params(rotation=0)
+    panels[0].set(ylabel="weight bits W")
     last, order = panels[2], [name for name in ORDER if name in set(networks["training"])]
     mine = networks[networks["precision"] == "W4A3"]
     for place, training in enumerate(order):
         values = mine.loc[mine["training"] == training, "accuracy"]
         last.plot(np.full(len(values), place), values, MARKERS["W4A3"], color=COLOURS["W4A3"],
                   ls="none", alpha=0.8)  # fmt: skip
+        last.plot((place - 0.2, place + 0.2), [values.mean()] * 2, color=COLOURS["W4A3"])
+        last.annotate(f"{values.mean():.2f}", (place + 0.2, values.mean()), (2, 0), va="center",
+                      textcoords="offset points", color=COLOURS["W4A3"], fontsize=6.5)  # fmt: skip
         if (grid["dataset"] == "mnist").all():
-            paper_star(last, place, 100 * claims.paper("C1"), "paper" if not place else "")
-    last.set(ylabel="accuracy at W4A3 (%)", xlim=(-0.5, len(order) - 0.5))
+            star = 100 * claims.paper("C1")
+            paper_star(last, place, star, "")
+            if not place:
+                direct_label(last, place, star, "paper", INK, xytext=(0, -9), ha="center", va="top")
+    last.set(ylabel="accuracy at W4A3 (%)", xlim=(-0.5, len(order) - 0.2))
     last.set_xticks(range(len(order)), [ORDER[name] for name in order])
-    last.legend(loc="upper left")
     return figure
 
 
@@ -101,69 +117,86 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
     floors : dict
         Recipe -> accuracy (%) that the stated rule asks for.
     """
-    figure, panels = new_figure(PAGE, 2.8, 1, len(tables), title=title, sharey=True, squeeze=False)
+    figure, panels = new_figure(PAGE, 3.0, 1, len(tables), title=title, sharey=True, squeeze=False)
     highest = max(table["accuracy"].max() for table in tables.values())
     for axes, (training, table) in zip(panels[0], tables.items(), strict=True):
         ordered = table.sort_values(["energy_nj", "accuracy"], ascending=[True, False])
         best = ordered["accuracy"].cummax().shift(fill_value=-np.inf)
         line = ordered[ordered["accuracy"] > best]
-        axes.plot(line["energy_nj"], line["accuracy"], color="black", lw=0.8, label="front")
+        axes.plot(line["energy_nj"], line["accuracy"], color=INK, lw=0.8, label="front")
+        axes.axhline(floors[training], ls=":", color=INK, lw=0.8, label="accuracy asked for")
+        labels = []
         for name, row in table.iterrows():
-            axes.plot(row["energy_nj"], row["accuracy"], MARKERS.get(name, "."),
-                      color=COLOURS.get(name, "#999999"))  # fmt: skip
-            if name in line.index or name in MAIN:
-                axes.annotate(f" {name}", (row["energy_nj"], row["accuracy"]), fontsize=5.5,
-                              va="top", annotation_clip=True)  # fmt: skip
-        axes.axhline(floors[training], ls=":", color="black", lw=0.8, label="asked for")
+            point, named = (row["energy_nj"], row["accuracy"]), name in line.index or name in MAIN
+            axes.plot(*point, MARKERS.get(name, ".") if named else ".",
+                      color=COLOURS.get(name, QUIET) if named else QUIET)  # fmt: skip
+            if named and row["accuracy"] >= LOWEST:
+                labels.append((*point, name, INK))
+        within = ordered[ordered["accuracy"] >= floors[training]].iloc[:1]
+        axes.plot(within["energy_nj"], within["accuracy"], "o", ms=9, mfc="none", mec=INK,
+                  mew=0.7, ls="none", label="what the rule picks")  # fmt: skip
         axes.set(xscale="log", xlabel="energy per inference (nJ)", title=claims.RECIPES[training],
-                 ylim=(LOWEST, highest + 0.1))  # fmt: skip
+                 ylim=(LOWEST, highest + 0.15))  # fmt: skip
+        axes.margins(x=0.12)
+        _plain_energies(axes)
+        place_labels(axes, labels)
     panels[0, 0].set(ylabel="accuracy on that chip (%)")
-    panels[0, -1].legend(loc="lower right")
+    legend(figure, panels[0, 0], "below")
     return figure
 
 
-def certainty(table: pd.DataFrame, title: str) -> Figure:
+def _plain_energies(axes: Any) -> None:
+    """Round numbers along a logarithmic axis of energies."""
+    ticks = log_ticks(*axes.get_xlim())
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def certainty(table: pd.DataFrame) -> Figure:
     """How often W4A3 is the cheapest within a tolerance, by recipe and scheme."""
     schemes = list(dict.fromkeys(table["scheme"]))
-    figure, panels = new_figure(PAGE, 2.4, 1, len(schemes), title=title, sharey=True, squeeze=False)
+    shares = table[table["precision"] == "W4A3"].pivot(
+        index="tolerance", columns=["scheme", "training"], values="share"
+    ).reindex(sorted(set(table["tolerance"]))).fillna(0.0)  # fmt: skip
+    judged = 100 * shares.loc[JUDGED, schemes[0]]
+    told = ", ".join(f"{judged[name]:.0f} % {claims.RECIPES[name]}" for name in ORDER
+                     if name in judged.index)  # fmt: skip
+    title = (
+        f"W4A3 is the cheapest within {JUDGED:g} points of float in this share of samples: {told}"
+    )
+    figure, panels = new_figure(PAGE, 2.6, 1, len(schemes), title=title, sharey=True, squeeze=False)
     for axes, scheme in zip(panels[0], schemes, strict=True):
-        for place, training in enumerate(ORDER):
-            rows = table[(table["scheme"] == scheme) & (table["training"] == training)]
-            if not len(rows):
-                continue
-            shares = rows[rows["precision"] == "W4A3"].set_index("tolerance")["share"]
-            shares = shares.reindex(sorted(set(rows["tolerance"])), fill_value=0.0)
-            axes.plot(shares.index, 100 * shares, "osD"[place], ls="-",
-                      color=RECIPE_COLOURS[place], label=claims.RECIPES[training])  # fmt: skip
+        for training, colour, marker in zip(ORDER, RECIPE_COLOURS, "osD", strict=False):
+            if (scheme, training) in shares:
+                axes.plot(100 * shares[scheme, training], marker, ls="-", color=colour,
+                          label=claims.RECIPES[training])  # fmt: skip
+        axes.axvline(JUDGED, color=QUIET, lw=0.8, ls=":")
         axes.set(xlabel="points below floating point allowed", title=claims.SCHEMES[scheme],
                  ylim=(-4, 104))  # fmt: skip
     panels[0, 0].set(ylabel="samples that pick W4A3 (%)")
-    panels[0, 0].legend(loc="upper left")
+    panels[0, 0].text(JUDGED, 101, " judged", va="top")
+    legend(figure, panels[0, 0])
     return figure
 
 
 def converters(table: pd.DataFrame, title: str) -> Figure:
     """Energy against accuracy on chip, one mark a precision and one line a kind of converter."""
-    figure, axes = new_figure(PAGE, 3.3, title=title)
+    figure, axes = new_figure(PAGE, 3.4, title=title)
     shown = table[table["precision"].isin(COLOURS) & (table["accuracy"] >= LOWEST)]
+    labels = []
     for kind, colour in zip(dict.fromkeys(table["converter"]), RECIPE_COLOURS, strict=False):
         rows = shown[shown["converter"] == kind].sort_values("energy_nj")
-        axes.plot(rows["energy_nj"], rows["accuracy"], color=colour, lw=0.8, label=kind)
+        axes.plot(rows["energy_nj"], rows["accuracy"], color=colour, lw=0.8, label=kind,
+                  ls="--" if "least" in kind else "-")  # fmt: skip
         for row in rows.itertuples():
-            axes.plot(row.energy_nj, row.accuracy, MARKERS[row.precision], color=colour,
+            point = row.energy_nj, row.accuracy
+            axes.plot(*point, MARKERS[row.precision], color=colour,
                       mfc="white" if "least" in kind else colour)  # fmt: skip
-            if row.precision not in MAIN:
-                continue
-            below = kind in ("3 bits", "4 bits")
-            axes.annotate(f"{row.precision}\n{row.energy_nj:.0f} nJ",
-                          (row.energy_nj, row.accuracy), (0, -5 if below else 5),
-                          textcoords="offset points", fontsize=5, color=colour, ha="center",
-                          va="top" if below else "bottom")  # fmt: skip
+            if row.precision in MAIN:
+                labels.append((*point, f"{row.precision}, {row.energy_nj:.0f} nJ", colour))
     axes.set(xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy on that chip (%)")
-    axes.margins(y=0.25)
-    low, high = shown["energy_nj"].min(), shown["energy_nj"].max()
-    ticks = log_ticks(low, high)
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="converters", title_fontsize=7)
+    axes.margins(0.12)
+    _plain_energies(axes)
+    place_labels(axes, labels)
+    legend(figure, axes)
     return figure

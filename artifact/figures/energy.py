@@ -1,291 +1,334 @@
-"""Figures of zeros, conversions and energy."""
+"""Figures of energy: what is saved, what is left, and how much of it hangs on the constants."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from artifact import claims
-from artifact.figures.style import COLOURS, COMPONENT_COLOURS, MARKERS, PAGE, new_figure, paper_star
+from artifact.figures.style import (
+    COLOURS,
+    COMPONENT_COLOURS,
+    INK,
+    MARKERS,
+    PAGE,
+    QUIET,
+    direct_label,
+    dots,
+    legend,
+    log_ticks,
+    new_figure,
+    paper_star,
+    typeset,
+)
 from nvlib.energy import COMPONENTS
 
-
-def zeros(table: pd.DataFrame) -> Figure:
-    """Shares of zeros by layer, and by bit plane."""
-    figure, panels = new_figure(PAGE, 2.5, 1, 3)
-    kinds = ("zero activations", "zero weights", "zero cells")
-    width = 0.26
-    for axes, row in zip(panels[:2], table.itertuples(), strict=True):
-        for i, kind in enumerate(kinds):
-            shares = [100 * layer[kind] for layer in row.layers]
-            axes.bar(
-                np.arange(len(shares)) + (i - 1) * width, shares, width,
-                color=("#0072B2", "#E69F00", "#999999")[i], label=kind,
-            )  # fmt: skip
-        axes.set_xticks(range(len(row.layers)), [layer["layer"] for layer in row.layers])
-        axes.set(ylabel="share that is zero (%)", xlabel=f"layer, {row.precision}", ylim=(0, 100))
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper left", ncols=3)
-    for row in table.itertuples():
-        for i, layer in enumerate(row.layers[:3]):
-            planes = layer["zero bits by plane"]
-            panels[2].plot(
-                range(len(planes)), 100 * np.array(planes), MARKERS[row.precision],
-                ls=("-", "--", ":")[i], color=COLOURS[row.precision],
-                label=f"{row.precision} {layer['layer']}",
-            )  # fmt: skip
-    panels[2].set(xlabel="bit plane of the input (0 least)", ylabel="zero bits (%)", ylim=(0, 100))
-    panels[2].legend(loc="lower center", ncols=2, columnspacing=0.8, handlelength=1.6)
-    return figure
+#: What C5 and C6 state: factor to the unit of the axis, its label, how a value is written.
+QUANTITIES = {
+    "C5": (100.0, "ADC energy saved (%)", "{:.1f} %"),
+    "C6": (1.0, "energy-efficiency gain (×)", "{:.2f} ×"),
+}
+COLUMNS = {"C5": "adc_saving", "C6": "efficiency_gain"}
+LARGE = 6.0  # percent: from here on a part of a bar has room for its number
 
 
-def resolved_bits(zeros: pd.DataFrame, conversions: pd.DataFrame) -> Figure:
-    """Active rows per read, and conversions by resolved bits before and after."""
-    figure, panels = new_figure(PAGE, 2.4, 1, 2)
-    for row in zeros.itertuples():
-        longest = max(len(layer["active rows"]) for layer in row.layers)
-        rows = np.sum(
-            [np.pad(layer["active rows"], (0, longest - len(layer["active rows"])))
-             for layer in row.layers], axis=0,
-        )  # fmt: skip
-        panels[0].step(
-            range(longest), 100 * np.cumsum(rows) / rows.sum(), where="post",
-            color=COLOURS[row.precision], label=row.precision,
-        )  # fmt: skip
-    for name, rows in conversions.groupby("precision", sort=False):
-        counts = rows.groupby("bits")[["before", "after"]].sum()
-        shift = -0.2 if name == "W8A8" else 0.2
-        shares = 100 * counts / counts.sum()
-        panels[1].bar(counts.index + shift, shares["after"], 0.38, color=COLOURS[name],
-                      label=f"{name}, sparsity-aware")  # fmt: skip
-        panels[1].bar(counts.index + shift, shares["before"], 0.38, fill=False,
-                      edgecolor=COLOURS[name], ls=":", label=f"{name}, before")  # fmt: skip
-    panels[0].set(xlabel="active rows in a read of 128", ylabel="reads with at most so many (%)",
-                  ylim=(0, 101), xlim=(-1, 100))  # fmt: skip
-    panels[0].legend(loc="lower right")
-    panels[1].set(xlabel="bits resolved (0: conversion spared)", ylabel="share of conversions (%)")
-    panels[1].set_xticks(range(9))
-    panels[1].legend(loc="upper left")
-    return figure
-
-
-def planes(conversions: pd.DataFrame) -> Figure:
-    """Mean bits that a conversion resolves after sparing, by input plane and weight slice."""
-    names = list(dict.fromkeys(conversions["precision"]))
-    figure, panels = new_figure(PAGE, 2.6, 1, len(names), width_ratios=(1.5, 1))
-    for axes, name in zip(panels, names, strict=True):
-        rows = conversions[conversions["precision"] == name]
-        total = rows.assign(resolved=rows["bits"] * rows["after"])
-        total = total.groupby(["slice", "plane"])[["resolved", "after"]].sum()
-        mean = (total["resolved"] / total["after"]).unstack().sort_index(ascending=False)
-        sns.heatmap(
-            mean, ax=axes, annot=True, fmt=".1f", cmap="cividis", vmin=0, vmax=5, linewidths=0.4,
-            annot_kws={"size": 6}, cbar_kws={"label": "bits resolved, mean"},
-        )  # fmt: skip
-        axes.set(xlabel=f"input bit plane, {name}", ylabel="weight slice (0 least)")
-        axes.tick_params(rotation=0)
-    return figure
-
-
-def guard_rows(table: pd.DataFrame) -> Figure:
-    """What guard rows cost, and the accuracy that an imperfect sense column loses."""
-    figure, panels = new_figure(PAGE, 2.2, 1, 2)
-    for (name, sigma), rows in table.groupby(["precision", "sigma"], sort=False):
-        style = {0.0: "-", 0.1: "--"}.get(sigma, ":")
-        lost = [np.mean(np.array(str(cell).split(), float)) for cell in rows["lost"]]
-        panels[0].plot(rows["guard_rows"], 100 * np.array(lost) / rows["images"],
-                       MARKERS[name], ls=style, color=COLOURS[name],
-                       label=f"{name}, sigma = {sigma:g}")  # fmt: skip
-        if sigma == 0:
-            panels[1].plot(rows["guard_rows"], 100 * rows["adc_saving"], MARKERS[name], ls="-",
-                           color=COLOURS[name], label=name)  # fmt: skip
-    panels[0].set(xlabel="guard rows", ylabel="loss to sensing (points)")
-    panels[1].set(xlabel="guard rows", ylabel="ADC energy saved (%)")
-    panels[0].legend(ncols=2)
-    panels[1].legend()
-    return figure
+def _of_mnist(table: pd.DataFrame) -> bool:
+    """Whether the paper's values may be set beside a table."""
+    return bool((table["dataset"] == "mnist").all())
 
 
 def adc_reduction(table: pd.DataFrame) -> Figure:
     """ADC saving and efficiency gain against the size of the array, paper's values at 128."""
-    figure, panels = new_figure(PAGE, 2.4, 1, 2)
-    comparable = (table["dataset"] == "mnist").all()
-    quantities = (
-        ("adc_saving", 100.0, "ADC energy saved (%)", "C5"),
-        ("efficiency_gain", 1.0, "energy-efficiency gain (x)", "C6"),
-    )
-    for axes, (column, factor, label, claim) in zip(panels, quantities, strict=True):
+    at_128 = table[table["array_size"] == 128].set_index("precision")
+    comparable = _of_mnist(table)
+    told = " and ".join(
+        f"{100 * row.adc_saving:.0f} % of the ADC energy at {row.Index} (gain "
+        f"{row.efficiency_gain:.2f} ×)" for row in at_128.itertuples()
+    )  # fmt: skip
+    figure, panels = new_figure(PAGE, 2.7, 1, 2, title=f"128 × 128 arrays save {told}")
+    for axes, (claim, (factor, label, form)) in zip(panels, QUANTITIES.items(), strict=True):
+        column = COLUMNS[claim]
         for name, rows in table.groupby("precision", sort=False):
             low, high = rows[f"{column}_lower"], rows[f"{column}_upper"]
             axes.errorbar(
                 rows["array_size"], factor * rows[column],
                 factor * np.maximum(np.array([rows[column] - low, high - rows[column]]), 0),
-                color=COLOURS[name], marker=MARKERS[name], capsize=2, label=f"{name}, ours",
+                color=COLOURS[name], marker=MARKERS[name], capsize=2,
             )  # fmt: skip
+            ours, paper = (factor * at_128.loc[name, column],
+                           factor * claims.paper(f"{claim}_{name}"))  # fmt: skip
+            text = form.format(ours)
             if comparable:
-                paper_star(axes, 128, factor * claims.paper(f"{claim}_{name}"),
-                            "paper" if name == "W8A8" else "")  # fmt: skip
+                text += f", paper {form.format(paper)}"
+                paper_star(axes, 128, paper, "")
+            axes.annotate(text, (128, max(ours, paper)), (0, 9), textcoords="offset points",
+                          ha="center", color=COLOURS[name])  # fmt: skip
+            last = rows.iloc[-1]
+            direct_label(axes, last["array_size"], factor * last[column], name, COLOURS[name])
         axes.set(xscale="log", xlabel="rows = columns of an array", ylabel=label, ylim=(0, None))
+        axes.set_ylim(0, 1.12 * axes.get_ylim()[1])
+        axes.margins(x=0.18)
         sizes = sorted(set(table["array_size"]))
         axes.set_xticks(sizes, map(str, sizes))
         axes.minorticks_off()
-    panels[0].legend(loc="lower right")
+    panels[1].axhline(1, color=QUIET, lw=0.8, ls=":")
+    panels[1].text(sizes[0], 0.97, "no gain", va="top", color=INK)
     return figure
 
 
 def energy_breakdown(table: pd.DataFrame) -> Figure:
     """Energy of an inference by component, and of its converters by layer, before and after."""
-    figure, panels = new_figure(PAGE, 2.7, 1, 2)
     rows = table[table["array_size"] == 128].to_dict("records")
+    shares, left = [], []
+    for row in rows:
+        before, after = (
+            sum(row[f"{when} {name} (pJ)"] for name in COMPONENTS) for when in ("before", "after")
+        )
+        shares.append(f"{100 * row['before adc (pJ)'] / before:.0f} % at {row['precision']}")
+        left.append(f"{100 * after / before:.0f} %")
+    title = (f"Converters take {' and '.join(shares)}; sparing conversions leaves "
+             f"{' and '.join(left)} of the energy")  # fmt: skip
+    figure, panels = new_figure(PAGE, 3.0, 1, 2, title=title)
     layers = [key.split()[1] for key in rows[0] if key.startswith("before ") and " ADC " in key]
-    stacks = (
-        ([f"{name} (pJ)" for name in COMPONENTS], "energy per inference (% of before)", None),
-        ([f"{name} ADC (pJ)" for name in layers], "ADC energy (% of before)", "viridis"),
-    )
-    for axes, (parts, label, palette) in zip(panels, stacks, strict=True):
-        colours = sns.color_palette(palette, len(parts)) if palette else COMPONENT_COLOURS
-        bars = [(row, when) for row in rows for when in ("before", "after")]
-        whole = [sum(row[f"before {part}"] for part in parts) for row, _ in bars]
-        bottom = np.zeros(len(bars))
-        for part, colour in zip(parts, colours, strict=False):
-            heights = [100 * row[f"{when} {part}"] / total
-                       for (row, when), total in zip(bars, whole, strict=True)]  # fmt: skip
-            name = part.removesuffix(" (pJ)").removesuffix(" ADC").replace("adc", "ADC")
-            axes.bar(range(len(bars)), heights, 0.7, bottom, color=colour, label=name,
-                     edgecolor="white", linewidth=0.4)  # fmt: skip
-            bottom += heights
-        for place, (top, total) in enumerate(zip(bottom, whole, strict=True)):
-            axes.annotate(f"{top / 100 * total / 1000:.0f} nJ", (place, top + 1.5), ha="center",
-                          fontsize=6.5)  # fmt: skip
-        axes.set_xticks(range(len(bars)), [f"{row['precision']}\n{when}" for row, when in bars])
-        axes.set(ylabel=label, ylim=(0, 112))
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-        axes.grid(visible=False, axis="x")
+    by_layer = [
+        to_hex(colour) for colour in plt.get_cmap("cividis")(np.linspace(0, 1, len(layers)))
+    ]
+    _stacks(panels[0], rows, [f"{name} (pJ)" for name in COMPONENTS], COMPONENT_COLOURS)
+    _stacks(panels[1], rows, [f"{name} ADC (pJ)" for name in layers], by_layer)
+    panels[0].set(ylabel="energy per inference (% of before)")
+    panels[1].set(ylabel="ADC energy (% of before)")
     return figure
+
+
+def _stacks(axes: Any, rows: list[dict[str, Any]], parts: list[str], colours: Any) -> None:
+    """Bars before and after, made of their parts, in percent of before."""
+    bars = [(row, when) for row in rows for when in ("before", "after")]
+    whole = [sum(row[f"before {part}"] for part in parts) for row, _ in bars]
+    bottom = np.zeros(len(bars))
+    for part, colour in zip(parts, colours, strict=True):
+        heights = np.array([100 * row[f"{when} {part}"] / total
+                            for (row, when), total in zip(bars, whole, strict=True)])  # fmt: skip
+        name = part.removesuffix(" (pJ)").removesuffix(" ADC").replace("adc", "ADC")
+        axes.bar(range(len(bars)), heights, 0.7, bottom, color=colour, label=name,
+                 edgecolor="white", linewidth=0.4)  # fmt: skip
+        ink = "white" if _is_dark(colour) else INK
+        for place, (low, height) in enumerate(zip(bottom, heights, strict=True)):
+            if height >= LARGE:
+                axes.text(place, low + height / 2, f"{height:.0f}", ha="center", va="center",
+                          fontsize=6.5, color=ink)  # fmt: skip
+        bottom += heights
+    for place, (top, total) in enumerate(zip(bottom, whole, strict=True)):
+        axes.annotate(f"{top / 100 * total / 1000:.0f} nJ", (place, top + 1.5), ha="center")
+    axes.set_xticks(range(len(bars)), [f"{row['precision']}\n{when}" for row, when in bars])
+    axes.set(ylim=(0, 112))
+    handles, names = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], names[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.grid(visible=False, axis="x")
+
+
+def _is_dark(colour: str) -> bool:
+    return float(np.dot(to_rgb(colour), (0.3, 0.6, 0.1))) < 0.5
 
 
 def efficiency(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
     """TOPS/W before and after, beside published macros as their authors state them."""
+    told = " and ".join(
+        f"from {rows['TOPS/W'].iloc[0]:.2g} to {rows['TOPS/W'].iloc[-1]:.2g} at {name}"
+        for name, rows in ours.groupby("precision", sort=False)
+    )
+    stated = published["tops_per_watt"]
+    title = (f"Sparsity brings TOPS/W {told}; published macros state {stated.min():g} to "
+             f"{stated.max():g}")  # fmt: skip
     names = [f"{row.precision}, {row.sparsity} (ours, counted)" for row in ours.itertuples()]
-    names += list(published["name"])
+    names += [typeset(name) for name in published["name"]]
     values = [*ours["TOPS/W"], *published["tops_per_watt"]]
-    colours = [COLOURS[name] for name in ours["precision"]] + ["#bbbbbb"] * len(published)
-    figure, axes = new_figure(PAGE, 0.24 * len(names) + 0.6)
-    axes.barh(range(len(names)), values, 0.6, color=colours)
-    for place, value in enumerate(values):
-        axes.annotate(f" {value:.3g}", (value, place), va="center", fontsize=6.5)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xscale="log", xlabel="TOPS/W (an operation is half a multiply-accumulate)")
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
+    colours = [COLOURS[name] for name in ours["precision"]] + [QUIET] * len(published)
+    figure, axes = new_figure(PAGE, 0.22 * len(names) + 0.9, title=title)
+    dots(axes, values, names, colours)
+    ticks = log_ticks(min(values) / 2, max(values) * 2)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel="TOPS/W (an operation is half a multiply-accumulate)")
     return figure
 
 
 def beyond(table: pd.DataFrame) -> Figure:
-    """ADC saving against accuracy of every option beyond the default controller."""
-    figure, panels = new_figure(PAGE, 2.9, 1, 2, sharey=True)
+    """ADC saving and accuracy of every option beyond the default controller."""
     options = list(dict.fromkeys(table["option"]))
-    marks = dict(zip(options, "osD^vPX<>*h", strict=True))
-    for axes, (name, rows) in zip(panels, table.groupby("precision", sort=False), strict=True):
+    places = dict(zip(options, range(len(options)), strict=True))
+    size = PAGE, 0.3 * len(options) + 0.9
+    figure, (left, right) = new_figure(
+        *size, 1, 2, title=_beyond_title(table), sharey=True, width_ratios=(1.4, 1)
+    )
+    lowest = 100 * table.loc[table["option"] == "default", "accuracy"].min() - 5
+    for (name, rows), side in zip(
+        table.groupby("precision", sort=False), (-0.18, 0.18), strict=True
+    ):
+        style = {"color": COLOURS[name], "marker": MARKERS[name], "ls": "none", "ms": 4.5}
+        left.plot([], [], label=name, **style)
         for row in rows.itertuples():
-            axes.plot(100 * row.adc_saving, 100 * row.accuracy, marks[row.option],
-                      color=COLOURS[name], mfc="white" if row.option == "default" else None,
-                      ms=5, ls="none", label=row.option)  # fmt: skip
-        axes.set(xlabel=f"ADC energy saved at {name} (%)", ylim=(90, 100.5))
-    panels[0].set(ylabel="accuracy (%)")
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=5)
+            place = places[row.option] + side
+            left.plot(100 * row.adc_saving, place, **style)
+            direct_label(left, 100 * row.adc_saving, place, f"{100 * row.adc_saving:.0f}",
+                         COLOURS[name])  # fmt: skip
+            seen = max(100 * row.accuracy, lowest)
+            right.plot(seen, place, **(style if 100 * row.accuracy >= lowest
+                                       else style | {"marker": "<", "clip_on": False}))  # fmt: skip
+            right.text(1.02, place, f"{100 * row.accuracy:.1f}", color=COLOURS[name], va="center",
+                       transform=right.get_yaxis_transform())  # fmt: skip
+        default = rows[rows["option"] == "default"].iloc[0]
+        for axes, value in ((left, default["adc_saving"]), (right, default["accuracy"])):
+            axes.axvline(100 * value, color=COLOURS[name], lw=0.7, ls=":", zorder=1)
+    named = {"twos-complement": "two's-complement", "oracle: bits of the code": "oracle"}
+    for old, new in named.items():
+        options = [option.replace(old, new) for option in options]
+    left.set_yticks(range(len(options)), options)
+    left.set(ylim=(len(options) - 0.5, -0.5), xlabel="ADC energy saved (%); dotted: default")
+    right.set(xlabel="accuracy on that chip (%)", xlim=(lowest, 100))
+    left.margins(x=0.08)
+    legend(figure, left)
     return figure
 
 
-def region(table: pd.DataFrame, tolerance_points: float = 5, tolerance_gain: float = 0.1) -> Figure:
+def _beyond_title(table: pd.DataFrame) -> str:
+    most, told = [], []
+    for name, rows in table.groupby("precision", sort=False):
+        saved, right = (rows.set_index("option")[column] for column in ("adc_saving", "accuracy"))
+        oracle = saved.index.str.startswith("oracle")
+        best = saved[(right >= right["default"]) & ~oracle].idxmax()
+        most.append(f"{100 * saved[oracle].iloc[0]:.0f} % at {name}")
+        told.append(f"{100 * saved[best]:.0f} % ({best})")
+    return (
+        f"An oracle would save {' and '.join(most)}; the best option that costs no accuracy here "
+        f"{' and '.join(told)}"
+    ).replace("twos-complement", "two's-complement")
+
+
+def region(table: pd.DataFrame) -> Figure:
     """Savings and gains of every combination; those that give all four numbers stand out."""
-    figure, panels = new_figure(PAGE, 2.8, 1, 2)
-    pairs = (("adc_saving", 100.0, "ADC energy saved (%)", "C5"),
-             ("efficiency_gain", 1.0, "energy-efficiency gain (x)", "C6"))  # fmt: skip
-    hits = table["explains"]
-    comparable = (table["dataset"] == "mnist").all()
-    for axes, (column, factor, label, claim) in zip(panels, pairs, strict=True):
+    hits, default = table["explains"], table["default"]
+    title = (f"{hits.sum()} of {len(table):,} combinations of hardware, laws and constants give "
+             "all four of the paper's numbers")  # fmt: skip
+    figure, panels = new_figure(PAGE, 3.0, 1, 2, title=title)
+    for axes, (claim, (factor, label, _)) in zip(panels, QUANTITIES.items(), strict=True):
+        column = COLUMNS[claim]
         x, y = factor * table[f"{column}_W8A8"], factor * table[f"{column}_W4A3"]
-        axes.plot(x[~hits], y[~hits], ".", color="#bbbbbb", ms=2.5, label="other combinations")
-        axes.plot(x[hits], y[hits], "o", color="#009E73", ms=4, label="all four within tolerance")
-        default = table["default"]
-        axes.plot(x[default], y[default], "s", mfc="none", mec="#D55E00", ms=7, label="default")
-        if comparable:
-            px, py = (factor * claims.paper(f"{claim}_{name}") for name in ("W8A8", "W4A3"))
-            paper_star(axes, px, py)
-            dx, dy = ((tolerance_points,) * 2 if claim == "C5"
-                      else (tolerance_gain * px, tolerance_gain * py))  # fmt: skip
-            axes.add_patch(
-                plt.Rectangle((px - dx, py - dy), 2 * dx, 2 * dy, fill=False, ls=":", ec="black")
-            )
+        axes.plot(x[~hits], y[~hits], ".", color="#CFCFCF", ms=2.5, label="other combinations",
+                  rasterized=True, zorder=1.5)  # fmt: skip
+        axes.plot(x[hits], y[hits], "o", color=COLOURS["W4A4"], ms=3,
+                  label="all four within tolerance")  # fmt: skip
+        axes.plot(x[default], y[default], "s", mfc="none", mec=COLOURS["W4A3"], mew=1.3, ms=7,
+                  ls="none", label="judged in this notebook")  # fmt: skip
+        if _of_mnist(table):
+            _tolerated(axes, claim, factor)
         axes.set(xlabel=f"{label}, W8A8", ylabel=f"{label}, W4A3")
-    panels[0].set(xlim=(0, 100), ylim=(0, 100))
-    panels[1].set(xlim=(0.8, 6), ylim=(0.8, 4))
-    panels[0].legend(loc="upper left")
+    _log_gains(panels[1])
+    legend(figure, panels[0])
     return figure
+
+
+def _tolerated(axes: Any, claim: str, factor: float) -> None:
+    """The paper's pair of numbers, and a box of what is within their tolerances."""
+    keys = [f"{claim}_{name}" for name in ("W8A8", "W4A3")]
+    x, y = (factor * claims.paper(key) for key in keys)
+    dx, dy = (factor * claims.expected()[key]["tolerance"] for key in keys)
+    paper_star(axes, x, y)
+    axes.add_patch(plt.Rectangle((x - dx, y - dy), 2 * dx, 2 * dy, fill=False, ls=":", ec=INK))
+
+
+def _log_gains(axes: Any) -> None:
+    """Logarithmic axes with few round numbers, and a line where nothing is gained."""
+    axes.set(xscale="log", yscale="log")
+    axes.minorticks_off()
+    for ends, set_ticks in ((axes.get_xlim(), axes.set_xticks), (axes.get_ylim(), axes.set_yticks)):
+        ticks = log_ticks(*ends)
+        set_ticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
 def tornado(table: pd.DataFrame) -> Figure:
     """How each constant, over its range in the literature, moves the four numbers."""
-    figure, panels = new_figure(PAGE, 3.9, 2, 2, sharey=True)
-    constants = list(dict.fromkeys(table["constant"]))
-    numbers = (("saving", 100.0, "ADC saving, net of detection (%)", "C5"),
-               ("gain", 1.0, "efficiency gain (x)", "C6"))  # fmt: skip
-    for line, (number, factor, label, claim) in zip(panels, numbers, strict=True):
+    spans = 100 * (table["saving_high"] - table["saving_low"])
+    order = table.assign(span=spans).groupby("constant")["span"].max().sort_values().index
+    laws = table["constant"].str.endswith(" law")
+    most = {law: spans[laws == law].groupby(table["precision"], sort=False).max()
+            for law in (True, False)}  # fmt: skip
+    moved = " and ".join(f"{span:.0f} points at {name}" for name, span in most[True].items())
+    title = (f"Laws of the converter move the net saving by up to {moved}, constants by "
+             + " and ".join(f"{span:.0f}" for span in most[False]))  # fmt: skip
+    figure, panels = new_figure(PAGE, 4.4, 2, 2, title=title, sharey=True)
+    for line, (claim, (factor, label, _)) in zip(panels, QUANTITIES.items(), strict=True):
+        number = {"C5": "saving", "C6": "gain"}[claim]
         for axes, name in zip(line, ("W8A8", "W4A3"), strict=True):
-            rows = table[table["precision"] == name].set_index("constant").loc[constants]
-            for i, (low, high) in enumerate(
-                zip(factor * rows[f"{number}_low"], factor * rows[f"{number}_high"], strict=True)
-            ):
-                axes.barh(i, max(high - low, 0.002 * factor), left=low, color=COLOURS[name],
-                          height=0.55)  # fmt: skip
-            axes.use_sticky_edges = False  # leave room beyond the longest bar
-            axes.axvline(factor * rows[number].iloc[0], color="black", lw=0.8)
-            if (table["dataset"] == "mnist").all():
-                paper_star(axes, factor * claims.paper(f"{claim}_{name}"), -0.8)
-            axes.set(xlabel=f"{label}, {name}", ylim=(-1.3, len(constants) - 0.5))
-    panels[0, 0].set_yticks(range(len(constants)), rows["label"])
+            rows = table[table["precision"] == name].set_index("constant").loc[order]
+            lows, highs = factor * rows[f"{number}_low"], factor * rows[f"{number}_high"]
+            axes.barh(range(len(rows)), highs - lows, 0.6, lows, color=COLOURS[name])
+            for place, (low, high) in enumerate(zip(lows, highs, strict=True)):
+                for end, side, anchor in ((low, -3, "right"), (high, 3, "left")):
+                    text = f"{end:.0f}" if factor == 100 else f"{end:.2f}"
+                    if low < high:  # what moves nothing has no numbers
+                        direct_label(axes, end, place, text.replace("-", "−"), INK, fontsize=6.5,
+                                     xytext=(side, 0), ha=anchor)  # fmt: skip
+            axes.axvline(factor * rows[number].iloc[0], color=INK, lw=0.8)
+            if _of_mnist(table):
+                star = factor * claims.paper(f"{claim}_{name}")
+                paper_star(axes, star, -0.9, "")
+                direct_label(axes, star, -0.9, "paper", INK, xytext=(8, 0))
+            axes.use_sticky_edges = False  # room for the numbers
+            axes.margins(x=0.2)
+            net = " net of detection" if claim == "C5" else ""
+            axes.set(xlabel=f"{label.replace(' (', net + ' (')}, {name}",
+                     ylim=(-1.5, len(order) - 0.5))  # fmt: skip
+    panels[0, 0].set_yticks(range(len(order)), map(_constant, rows["label"]))
     return figure
+
+
+def _constant(label: str) -> str:
+    """A constant and its range as print has them."""
+    return typeset(f"{label[0].upper()}{label[1:]}")
 
 
 def parts(steps: pd.DataFrame, title: str) -> Figure:
     """Saving of each mechanism with those before it, gross and net of detection."""
-    figure, panels = new_figure(PAGE, 2.3, 1, 2, title=title, sharey=True)
+    figure, panels = new_figure(PAGE, 2.7, 1, 2, title=title, sharey=True)
     for axes, (name, rows) in zip(panels, steps.groupby("precision", sort=False), strict=True):
         rows = rows[rows["against"] == "nothing"]
         places = range(len(rows))
-        axes.bar(places, 100 * rows["net"], 0.6, color=COLOURS[name], label="net of detection")
-        axes.bar(places, 100 * (rows["saving"] - rows["net"]), 0.6, 100 * rows["net"], fill=False,
-                 edgecolor=COLOURS[name], label="taken by detection")  # fmt: skip
-        for place, row in zip(places, rows.itertuples(), strict=True):
-            axes.annotate(f"{row.gain:.2f} x", (place, 100 * row.saving + 1.5), ha="center",
-                          fontsize=6.5)  # fmt: skip
+        saved, net = 100 * rows["saving"], 100 * rows["net"]
+        axes.bar(places, net, 0.6, color=COLOURS[name], label="net of detection")
+        axes.bar(places, saved - net, 0.6, net, fill=False, edgecolor=COLOURS[name],
+                 label="taken by detection")  # fmt: skip
+        for place, gross, left, gain in zip(places, saved, net, rows["gain"], strict=True):
+            told = f"{gross:.0f} %" if gross - left < 0.5 else f"{gross:.0f} %, net {left:.0f} %"
+            axes.annotate(f"{told}\ngain {gain:.2f} ×", (place, gross + 1.5), ha="center",
+                          va="bottom")  # fmt: skip
         axes.set_xticks(places, [text.replace(", ", ",\n") for text in rows["mechanism"]])
-        axes.set(xlabel=f"{name}; gain above each bar", ylim=(0, 100))
-        axes.legend(loc="upper left")
+        axes.set(title=name, ylim=(0, 104))
+        axes.grid(visible=False, axis="x")
     panels[0].set(ylabel="ADC energy saved (%)")
+    legend(figure, panels[0])
     return figure
 
 
 def draws(table: pd.DataFrame, title: str) -> Figure:
     """Savings and gains under laws and constants of the literature, one point a draw."""
-    figure, panels = new_figure(PAGE, 2.8, 1, 2, title=title)
-    pairs = (("saving", 100.0, "ADC energy saved (%)", "C5"),
-             ("gain", 1.0, "energy-efficiency gain (x)", "C6"))  # fmt: skip
-    for axes, (what, factor, label, claim) in zip(panels, pairs, strict=True):
-        for training, colour in (("qat", "#CFCFCF"), ("ptq", "#67BDF0")):
+    figure, panels = new_figure(PAGE, 3.0, 1, 2, title=title)
+    columns = {"C5": "saving", "C6": "gain"}
+    shown = {"qat": ("quantization-aware training", "#BDBDBD", "."),
+             "ptq": ("quantization after training", COLOURS["W8A8"], "x")}  # fmt: skip
+    for axes, (claim, (factor, label, _)) in zip(panels, QUANTITIES.items(), strict=True):
+        x, y = (f"{columns[claim]}_{name}" for name in ("W8A8", "W4A3"))
+        for training, (name, colour, marker) in shown.items():
             rows = table[table["training"] == training]
-            axes.plot(factor * rows[f"{what}_W8A8"], factor * rows[f"{what}_W4A3"], ".", ms=2.5,
-                      color=colour, label={"qat": "quantization-aware", "ptq": "after training"}
-                      [training])  # fmt: skip
-        if (table["dataset"] == "mnist").all():
-            star = [factor * claims.paper(f"{claim}_{name}") for name in ("W8A8", "W4A3")]
-            paper_star(axes, *star)
+            axes.plot(factor * rows[x], factor * rows[y], marker, ms=2.5, mew=0.6, color=colour,
+                      label=name, rasterized=True, zorder=1.5)  # fmt: skip
+        if _of_mnist(table):
+            _tolerated(axes, claim, factor)
         axes.set(xlabel=f"{label}, W8A8", ylabel=f"{label}, W4A3")
-    panels[1].set(xscale="log")
-    panels[0].legend(loc="lower right")
+    _log_gains(panels[1])
+    legend(figure, panels[0])
     return figure

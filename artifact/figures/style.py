@@ -18,6 +18,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from nvlib.storage import write_whole
 
@@ -46,11 +47,10 @@ STYLE = {
 #: Words of tables as print has them.
 _TYPESET = (
     (r"\bsigma\b", "σ"), (r"\bnu\b", "ν"), (r"\bdelta\b", "δ"), (r"\bG_(on|off)\b",
-    r"$G_\\mathrm{\1}$"), (r"\buS\b", "µS"), (r"\+-", "±"), (r"(?<=\d) x (?=\d)", " × "),
+    r"$G_\\mathrm{\1}$"), (r"\buS\b", "µS"), (r"\+-", "±"), (r" x\b", " ×"), (r" - ", " − "),
+    (r"(?<=\d) ?([%×])", "\u00a0\\1"), (r"\b1e-06 to 0\.0001 S\b", "1 to 100 µS"),
 )  # fmt: skip
-
-
-LETTERS_PER_INCH = 14.5  # of an answer's type
+LETTERS_PER_INCH = 13.6  # of an answer's type
 
 
 def new_figure(
@@ -81,8 +81,12 @@ def new_figure(
 
 def answer(figure: Figure, title: str) -> None:
     """State the answer above the figure, on as many lines as its width asks for."""
-    lines = textwrap.wrap(title, width=round(LETTERS_PER_INCH * figure.get_figwidth()))
-    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=8.5, fontweight="bold", color=INK)
+    width = round(LETTERS_PER_INCH * figure.get_figwidth())
+    text, lines = typeset(title), textwrap.wrap(typeset(title), width)
+    while len(narrower := textwrap.wrap(text, width - 1)) == len(lines):
+        lines, width = narrower, width - 1  # no last line of a single word
+    shown = "\n".join(lines).replace("\u00a0", " ")
+    figure.suptitle(shown, x=0.01, ha="left", fontsize=8.5, fontweight="bold", color=INK)
 
 
 def note(figure: Figure, text: str) -> None:
@@ -90,23 +94,32 @@ def note(figure: Figure, text: str) -> None:
     figure.supxlabel(text, fontsize=7, color=WARNING)
 
 
-def legend(figure: Figure, axes: Axes, side: str = "above", **options: Any) -> None:
-    """Explain the marks of some axes outside of all data: above, below or right of all axes."""
-    places: dict[str, Any] = {"above": "outside upper left", "below": "outside lower left",
+def legend(figure: Figure, axes: Axes, side: str = "above") -> None:
+    """Explain the marks of some axes outside of all data, on as many lines as the width asks for.
+
+    Parameters
+    ----------
+    side : str
+        ``"above"``, ``"below"`` or ``"right"`` of all axes.
+    """
+    body: Any = figure.subfigs[0]
+    places = {"above": "outside upper left", "below": "outside lower left",
               "right": "outside right upper"}  # fmt: skip
     handles, names = axes.get_legend_handles_labels()
-    columns = 1 if side == "right" else len(names)
-    style: dict[str, Any] = {"ncols": columns} | options
-    figure.subfigs[0].legend(handles, names, loc=places[side], **style)
+    for columns in range(1 if side == "right" else len(names), 0, -1):
+        drawn = body.legend(handles, names, loc=places[side], ncols=columns)
+        if drawn.get_window_extent().width <= body.bbox.width:
+            return
+        drawn.remove()
 
 
 def typeset(text: str) -> str:
-    """A table's words as print has them.
+    """A table's words as print has them; a number and its sign stay on one line.
 
     Examples
     --------
-    >>> typeset("sigma / G, 128 x 128, 10 uS, +- 5")
-    'σ / G, 128 × 128, 10 µS, ± 5'
+    >>> print(typeset("sigma / G, 10 uS, +- 5"))
+    σ / G, 10 µS, ± 5
     """
     for pattern, replacement in _TYPESET:
         text = re.sub(pattern, replacement, text)
@@ -125,8 +138,10 @@ def supplement(name: str) -> str:
 
 
 def paper_star(axes: Axes, x: float, y: float, label: str = "paper") -> None:
-    """Mark the paper's value with a hollow star, behind our own marks and wider than they are."""
-    axes.plot(x, y, "*", ms=13, mfc="white", mec=INK, mew=0.9, ls="none", label=label, zorder=1.9)
+    """Mark the paper's value with the outline of a star, above clouds and below our marks."""
+    halo = [withStroke(linewidth=2.4, foreground="white")]
+    axes.plot(x, y, "*", ms=13, mfc="none", mec=INK, mew=0.9, ls="none", label=label, zorder=1.9,
+              path_effects=halo)  # fmt: skip
 
 
 def interval(
@@ -174,6 +189,42 @@ def direct_label(axes: Axes, x: float, y: float, text: str, colour: str, **optio
     """Write a curve's name beside its end, in its colour."""
     style: dict[str, Any] = {"xytext": (4, 0), "va": "center", "fontsize": 7} | options
     axes.annotate(text, (x, y), textcoords="offset points", color=colour, **style)
+
+
+def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write a text beside each point, on the side where it covers the least that is there.
+
+    Parameters
+    ----------
+    points : sequence of (x, y, text, colour)
+        The limits and scales of the axes are set.
+    """
+    axes.figure.canvas.draw()  # positions on paper
+    scale = axes.figure.dpi / 72
+    marks = []
+    for line in axes.lines:
+        path = line.get_transform().transform_path(line.get_path())
+        marks.append((path.interpolated(30) if line.get_linestyle() != "None" else path).vertices)
+    taken = [text.get_window_extent() for text in axes.texts]
+    for x, y, text, colour in points:
+        tried = []
+        for dx, dy in ((5, -5), (5, 5), (-5, 5), (-5, -5), (0, 9), (0, -9), (8, 0), (-8, 0)):
+            label = axes.annotate(
+                text, (x, y), (dx, dy), textcoords="offset points", color=colour, fontsize=6.5,
+                ha=("right", "center", "left")[np.sign(dx) + 1],
+                va=("top", "center", "bottom")[np.sign(dy) + 1],
+            )  # fmt: skip
+            box = label.get_window_extent().padded(scale)
+            covered = sum(2 * box.count_overlaps([other]) for other in taken)
+            covered += sum(box.count_contains(line) for line in marks)
+            outside = not (axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+                           and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1)  # fmt: skip
+            tried.append((covered + 10 * outside, label, box))
+        best = min(tried, key=lambda entry: entry[0])
+        for _, label, _ in tried:
+            if label is not best[1]:
+                label.remove()
+        taken.append(best[2])
 
 
 def log_ticks(low: float, high: float) -> list[float]:

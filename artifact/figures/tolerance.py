@@ -13,6 +13,7 @@ from artifact.figures.style import (
     INK,
     MARKERS,
     PAGE,
+    interval,
     legend,
     log_ticks,
     new_figure,
@@ -26,11 +27,11 @@ def requirements(
 ) -> Figure:  # fmt: skip
     """Loss of accuracy against the size of each nonideality; limits marked, `answer` on top.
 
-    Of differential pairs and quantization-aware training.
+    Of differential pairs and quantization-aware training. Of two precisions the limits are printed.
     """
     losses, limits = _default(losses, precisions), _default(limits, precisions)
     kinds = list(dict.fromkeys(losses["nonideality"]))
-    lines = -(-len(kinds) // 3)
+    lines, few = -(-len(kinds) // 3), len(precisions) <= 2
     size = PAGE, 1.95 * lines + 0.3
     figure, panels = new_figure(*size, lines, 3, title=answer, squeeze=False)
     for axes in panels.ravel()[len(kinds) :]:
@@ -48,11 +49,15 @@ def requirements(
             )  # fmt: skip
         for row in found[found["bound"] == "="].itertuples():
             axes.plot(row.limit, delta, "|", color=COLOURS[row.precision], ms=9, mew=1.6)
+        for height, row in enumerate(found.itertuples()) if few else ():
+            told = f"{row.bound.replace('=', '')} {row.limit:.3g}".strip()
+            axes.text(0.03, 0.97 - 0.12 * height, told, color=COLOURS[row.precision], va="top",
+                      transform=axes.transAxes)  # fmt: skip
         axes.axhline(delta, ls=":", lw=0.8, color="black")
         unit = found["unit"].iloc[0]
         axes.set(
-            title=kind, xlabel=typeset(unit), yscale="symlog", ylim=(-0.6, 30), xscale="log",
-            ylabel="" if place % 3 else "loss (points)",
+            title=typeset(kind), xlabel=typeset(unit), xscale="log", yscale="symlog",
+            ylim=(-0.6, 30), ylabel="" if place % 3 else "loss (points)",
         )  # fmt: skip
         if unit.startswith("bit"):
             axes.set(xscale="linear")
@@ -66,7 +71,11 @@ def requirements(
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks([0, 1, 10], ["0", "1", "10"])
-    legend(figure, panels[0, 0], "below", ncols=6)
+    panels[0, 0].plot([], [], "|", color=INK, ms=9, mew=1.6,
+                      label="limit, printed" if few else "limit")  # fmt: skip
+    panels[0, 0].plot([], [], ":", color="black", lw=0.8, label="tolerated loss")
+    panels[0, 0].fill_between([], [], [], color=INK, alpha=0.15, lw=0, label="95 % interval")
+    legend(figure, panels[0, 0], "below")
     return figure
 
 
@@ -83,19 +92,20 @@ def trend(ratios: pd.DataFrame, answer: str) -> Figure:
         PAGE, 0.2 * len(kinds) * len(recipes) + 1.2, 1, len(schemes),
         title=answer, sharey=True, squeeze=False,
     )  # fmt: skip
-    colours = {"stricter": "#D55E00", "looser": "#0072B2", "undecided": "#999999"}
+    colours = {"stricter": "#DA7112", "looser": "#1B4F9C", "undecided": "#A9A9A9"}
     for axes, scheme in zip(panels[0], schemes, strict=True):
         for row in ratios[ratios["scheme"] == scheme].itertuples():
             place = -kinds.index(row.nonideality) - 0.3 * recipes.index(row.training)
-            axes.errorbar(
-                row.factor, place, xerr=[[row.factor - row.lower], [row.upper - row.factor]],
-                color=colours[row.order], marker="os^"[recipes.index(row.training)], capsize=2,
-                mfc=None if row.nonideality == "pooled" else "white",
+            interval(
+                axes, place, row.factor, row.lower, row.upper, (0.05, 5.0), colours[row.order],
+                "os^"[recipes.index(row.training)],
+                mfc=colours[row.order] if row.nonideality == "pooled" else "white",
             )  # fmt: skip
+            axes.text(1.02, place, f"{row.factor:.2f}", va="center", fontsize=6.5,
+                      transform=axes.get_yaxis_transform())  # fmt: skip
         axes.axvline(1, color="black", lw=0.8)
         axes.set(
             xscale="log", title=SCHEMES[scheme], xlabel="limit of W8A8 / limit of W4A3",
-            xlim=(0.05, 5),
         )  # fmt: skip
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panels[0, 0].set_yticks(-np.arange(len(kinds)) - 0.15 * (len(recipes) - 1), kinds)
@@ -103,5 +113,26 @@ def trend(ratios: pd.DataFrame, answer: str) -> Figure:
         panels[0, 0].plot([], [], marker, color=INK, mfc="white", label=RECIPES[recipe])
     for order, colour in colours.items():
         panels[0, 0].plot([], [], "-", color=colour, label=order)
-    legend(figure, panels[0, 0], "below", ncols=6)
+    legend(figure, panels[0, 0], "below")
     return figure
+
+
+def each_bit(verdicts: pd.DataFrame) -> str:
+    """What a further bit of weight does to the limits, for a title.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        From `artifact.studies.trends.verdicts`, of slopes; its first row is told.
+
+    Examples
+    --------
+    >>> row = {"scheme": "differential", "pooled": 0.9, "lower": 0.8, "upper": 0.95}
+    >>> each_bit(pd.DataFrame([row | {"verdict": "stricter"}]))[:61]
+    'Each bit of weight multiplies the limits by 0.90 [0.80, 0.95]'
+    """
+    row = verdicts.iloc[0]
+    return (
+        f"Each bit of weight multiplies the limits by {row['pooled']:.2f} [{row['lower']:.2f}, "
+        f"{row['upper']:.2f}] with {SCHEMES[row['scheme']]}: {row['verdict']}"
+    )

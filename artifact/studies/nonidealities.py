@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from artifact.studies import common
+from artifact.studies import common, real_devices
 from nvlib.converters import Adc, Dac, Nonlinearity
 from nvlib.devices import (
     DeviceModel,
@@ -27,6 +27,7 @@ from nvlib.devices import (
 from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping
 from nvlib.network import QuantizedNetwork
+from nvlib.presets import NAMES
 from nvlib.wires import Wires
 
 #: G_on / G_off of all cells here: published devices reach 10 to 50, so cells that are off
@@ -46,7 +47,8 @@ class Nonideality:
     Attributes
     ----------
     family : str
-        "device" (C3a), "nonlinearity" (C3b) or "resolution": its figure too.
+        "device" (C3a), "nonlinearity" (C3b) or "resolution": its figure too; "real device" and
+        "real converter" are what C3 says of chips that have everything at once.
     unit : str
         Physical unit of the size.
     hardware : callable
@@ -161,6 +163,15 @@ def _ladder(size: float, network: QuantizedNetwork, scheme: str, _) -> Hardware:
     return Hardware(mapping, dac=Dac(random_walk("inl_lsb", size / 100 * mapping.digit_max)))
 
 
+def _more_spread(preset: str, size: float, *_: object) -> Hardware:
+    return real_devices.compensated(preset, spread=size)
+
+
+def _more_inl(preset: str, size: float, *_: object) -> Hardware:
+    adc = replace(real_devices.FINE, nonlinearity=random_walk("inl_lsb", size))
+    return real_devices.compensated(preset, adc=adc)
+
+
 def _rows(size: float, network: QuantizedNetwork, scheme: str, _) -> Hardware:
     bits = common.adc_bits_of(str(network.precision))
     return Hardware(ArrayMapping(rows=int(size), scheme=scheme), adc=Adc(bits=bits))
@@ -200,6 +211,13 @@ NONIDEALITIES: dict[str, Nonideality] = {
     "array rows, full scale over all": Nonideality(
         "resolution", "rows, ADC of max(W, 4) bits", _rows,
         step=2.0, rungs=(8, 16, 32, 64, 128, 256, 512)),
+    # On chips that have all that is published of a device; see `real_devices`.
+    **{f"write errors, {preset}": Nonideality(
+        "real device", "times the published spread", partial(_more_spread, preset), 2.0, 1.6,
+        counted=True) for preset in NAMES},
+    **{f"ADC INL, {preset}": Nonideality(
+        "real converter", "LSB of half a cell", partial(_more_inl, preset), 5.0, 1.6,
+        counted=True) for preset in NAMES},
 }  # fmt: skip
 
 #: What C3 rests on: measured for every scheme and recipe.

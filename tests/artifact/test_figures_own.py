@@ -13,7 +13,7 @@ from nvlib.measured import read_device
 def title(figure):
     """The figure's answer; the figure is closed."""
     plt.close(figure)
-    return figure.get_suptitle()
+    return " ".join(figure.get_suptitle().split())
 
 
 def test_the_way_to_few_bits_is_told_with_the_tables_numbers():

@@ -159,6 +159,8 @@ class Between(nn.Module):
         (lambda x: F.relu(F.max_pool2d(x, kernel_size=2, stride=2)).flatten(1), True),
         (lambda x: torch.flatten(F.max_pool2d(x, (2, 2)), start_dim=1).relu(), True),
         (lambda x: F.max_pool2d(x, 3, 2, 1).flatten(1), False),
+        (lambda x: F.max_pool2d(x, 5, 1).flatten(1), False),
+        (lambda x: F.max_pool2d(x, 1, 2).flatten(1), False),
         (lambda x: F.max_pool2d(x, (1, 4)).flatten(1), False),
         (lambda x: F.avg_pool2d(F.relu(x), 2).flatten(1), False),
         (lambda x: F.relu6(F.max_pool2d(x, 2)).flatten(1), False),

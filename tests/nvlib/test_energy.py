@@ -23,6 +23,7 @@ from nvlib.energy import (
 from nvlib.events import count
 from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping
+from nvlib.measured import read_adc_energies
 from nvlib.quantizers import Precision
 from nvlib.sparsity import ZeroSkip
 from tests.conftest import random_layer, written
@@ -80,6 +81,47 @@ def test_every_law_grows_with_bits_and_ends_at_a_full_conversion(design, partial
         assert (np.diff(spent) >= 0).all()
         assert spent[-1] == pytest.approx(DESIGN_LAWS[design](bits, table))
     assert DESIGN_LAWS[design](8, table) > DESIGN_LAWS[design](4, table)
+
+
+def test_a_law_of_the_users_own(tmp_path):
+    table, counts = EnergyTable.load(), np.array([5, 0, 0, 0, 2])
+    mine = AdcLaw(lambda bits: 1e-13 * bits, "linear")
+    assert mine.conversions_pj(counts, 4, table) == pytest.approx(2 * 0.4)
+    path = tmp_path / "mine.csv"
+    path.write_text("bits,energy_j\n4,6.8e-12\n5,0.8e-12\n")  # need not grow
+    law = AdcLaw(read_adc_energies(path), "whole")
+    assert law.conversions_pj(counts, 4, table) == pytest.approx(2 * 6.8)
+    with pytest.raises(ValueError, match=r"bits of .*: expected one of \[4, 5\], received 8"):
+        law.full_pj(8, table)
+    for bad in (0.0, -1e-12, np.nan, 1.0, None):
+        with pytest.raises(ValueError, match="joules of 8 bits: expected a finite number from"):
+            AdcLaw(lambda bits, bad=bad: bad).full_pj(8, table)
+    for text, message in (
+        ("bits,energy_j\n4,1e-12\n4,1e-12", "row 3: expected bits from 1 to 16 that are not there"),
+        ("bits,energy_j\n4.5,1e-12", "row 2: expected bits from 1 to 16"),
+        ("bits,energy_pj\n4,1", "expected columns bits, energy_j"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_adc_energies(path)
+
+
+def test_the_columns_current_is_neurosims():
+    layer = random_layer(np.random.default_rng(1), Precision(2, 1), 3, 2)
+    arrays = written(layer, Hardware(ArrayMapping(rows=4, columns=8), adc=Adc(3)))
+    codes = np.array([[1, 0, 1], [0, 0, 0]], np.uint8)
+    table, law = EnergyTable.load(), AdcLaw("neurosim", column_current=True)
+    event = count(arrays, codes, column_sums=True)
+    plain = inference_energy([event], (), 3, AdcLaw("neurosim"), table)
+    whole = inference_energy([event], (), 3, law, table)
+    # exp(-2.303 log10 R), as NeuroSim writes 1 / R, with R of a unit at 0.2 in place of 0.5 V.
+    unit = 0.072341 * np.exp(-2.303 * np.log10(1 / 10e-6 * 0.5 / 0.2)) * 1e-9 * 1e12
+    assert unit == pytest.approx(0.00029, rel=0.01)
+    units = np.abs(layer.matrix[[0, 2]].astype(int)).sum() / 2  # of an image
+    cycles = 4  # of 3 bits
+    assert whole["adc"] - plain["adc"] == pytest.approx(units * cycles * unit, rel=0.01)
+    with pytest.raises(ValueError, match="events: expected column sums"):
+        inference_energy([count(arrays, codes)], (), 3, law, table)
 
 
 def test_sourced_values_are_the_sources():

@@ -59,6 +59,10 @@ def test_labels_and_images_that_do_not_fit_are_refused():
         report(chip, images, np.zeros(3))
     with pytest.raises(ValueError, match="images: expected at least one, received 0"):
         report(chip, images[:0])
+    maps = Chip.from_torch(nn.Sequential(nn.Conv2d(1, 3, 3)), torch.rand(4, 1, 4, 4))
+    assert report(maps, torch.rand(2, 1, 4, 4)).accuracy is None
+    with pytest.raises(ValueError, match=r"network: .* received \(2, 3, 2, 2\); leave the labels"):
+        report(maps, torch.rand(2, 1, 4, 4), [0, 1])
 
 
 def test_a_layer_that_is_called_network_keeps_its_row():
