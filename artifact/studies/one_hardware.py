@@ -23,6 +23,7 @@ from nvlib import (
     DeviceModel,
     Hardware,
     Nonlinearity,
+    ProportionalReadNoise,
     ProportionalVariation,
 )
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
@@ -42,10 +43,12 @@ PARTIAL = ("sar-cycles", "constant-power", "linear")
 MECHANISMS = ("all, sensed", "column sums, digital zero skip")
 CLAIMS = ["C1", "C2", "C3a", "C3b", "C5_W8A8", "C5_W4A3", "C6_W8A8", "C6_W4A3"]
 #: The laboratory's later simulator MemIntelli (arXiv:2511.17418): two's-complement slices,
-#: G_on 10 uS and G_off 0.1 uS, converters over all rows of the array, not calibrated. Its read
-#: variation by level is left out.
+#: G_on 10 uS and G_off 0.1 uS, converters over all rows of the array, not calibrated, and its
+#: default read variation: a factor exp(N(0, 0.02)), at every access.
 MEMINTELLI = Hardware(
-    ArrayMapping(scheme="twos-complement"), DeviceModel(on_off_ratio=100.0), Adc(bits=8)
+    ArrayMapping(scheme="twos-complement"),
+    DeviceModel(on_off_ratio=100.0, read_noise=ProportionalReadNoise(0.02)),
+    Adc(bits=8),
 )
 
 

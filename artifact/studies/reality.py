@@ -106,7 +106,7 @@ def point(
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each chip after each effect."""
-    keys = ["dataset", "preset", "precision", "images"]
+    keys = ["dataset", "preset", "precision", "images", "train_images"]
     return pd.DataFrame(
         [{key: row[key] for key in keys} | result
          for row in table.to_dict("records") for result in row["results"]]
@@ -137,7 +137,7 @@ def tuned(
     """The network of training seed 0, trained on for seconds with chips in the loop.
 
     Each step meets freshly written cells and their wires; converters stay out, and so does ageing,
-    which compensation makes up for.
+    which compensation makes up for. Between processors the floats of training may round otherwise.
     """
     net, digits = common.network(dataset, precision, 0, checkpoints), data.load(dataset)
     model = load_float(common.name_of(dataset, "float", 0, "qat"), Path(ROOT / checkpoints))
@@ -148,10 +148,14 @@ def tuned(
             module.bias.copy_(torch.from_numpy(layer.bias))
     acting = [effect for effect in real_devices.EFFECTS if effect != "ageing"]
     pixels = torch.from_numpy(np.array(digits.train_images[:train_images])).float()
-    return fine_tune(
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # floats that are added by several of them round otherwise
+    network = fine_tune(
         model, pixels, digits.train_labels[:train_images], precision,
         hardware=real_devices.hardware(preset, acting), recipe=TUNING, progress=False,
     )  # fmt: skip
+    torch.set_num_threads(threads)
+    return network
 
 
 def search_points(
