@@ -22,7 +22,8 @@ UNDECIDED = "undecided"
 INCOMPARABLE = "not comparable"
 FAMILIES = {"C3a": "device", "C3b": "nonlinearity"}
 SCHEMES = {"differential": "differential pairs", "offset": "offset columns",
-           "twos-complement": "two's-complement slices"}  # fmt: skip
+           "twos-complement": "two's-complement slices",
+           "signed-digit": "signed digits"}  # fmt: skip
 RECIPES = {"qat": "quantization-aware training", "ptq": "quantization after training",
            "plain": "plain training"}  # fmt: skip
 
@@ -130,7 +131,6 @@ def mark_region(region: pd.DataFrame) -> pd.DataFrame:
     default = (
         (region["network"] == "lenet5") & (region["cell_bits"] == 1)
         & (region["inputs"] == "bit-serial") & (region["adc_rule"] == "B = W")
-        & (region["rest"] == 1.0)
         & (region["design"] == law.design) & (region["partial"] == law.partial)
         & (region["mechanism"] == "all")
     )  # fmt: skip

@@ -20,7 +20,8 @@ from artifact.claims import (
     line,
     paper,
 )
-from artifact.studies import compromise, decomposition, one_hardware
+from artifact.studies import compromise, decomposition, one_hardware, schemes
+from artifact.studies.compromise import CONVERTER_LOSS
 from artifact.studies.readings import PRECISIONS
 
 #: Of the bootstrap, from which on a choice is certain.
@@ -87,14 +88,39 @@ def judge_compromise(chips: pd.DataFrame, certain: pd.DataFrame) -> list[dict[st
         shares[training] = float(share.get(paper("C2"), 0.0))
         certainty = f"{share.get(pick, 0.0):.0%}".replace("%", " %")
         told.append(f"{pick} ({certainty}) {RECIPES[training]}")
-    best = max(shares.values())
-    verdict = REPRODUCED if best >= CERTAIN else FAILED if best <= 1 - CERTAIN else UNDECIDED
+    verdict = _by_share(max(shares.values()))
     dataset = str(chips["dataset"].iloc[0])
     interval = "share of bootstrap samples over training seeds and test images"
     picked = "; ".join(f"{share:.0%} {RECIPES[name]}" for name, share in shares.items())
     note = f"W4A3 in this share of the samples: {picked}. ".replace("%", " %")
     note += compromise_sentence(compromise.rules(chips))
     return [line("C2", dataset, "; ".join(told), verdict, interval=interval, note=note)]
+
+
+def _by_share(share: float) -> str:
+    """Verdict on C2 by how often the bootstrap picks W4A3."""
+    return REPRODUCED if share >= CERTAIN else FAILED if share <= 1 - CERTAIN else UNDECIDED
+
+
+def compromise_by_tolerance(certain: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on C2 at every tolerance, under each recipe and scheme by itself.
+
+    Returns
+    -------
+    DataFrame
+        Columns training, scheme, tolerance, picked (most often) and its share, W4A3 (its share),
+        verdict.
+    """
+    rows = []
+    for keys, group in certain.groupby(["training", "scheme", "tolerance"], sort=False):
+        shares = group.set_index("precision")["share"]
+        w4a3 = float(shares.get(paper("C2"), 0.0))
+        rows.append(
+            dict(zip(("training", "scheme", "tolerance"), keys, strict=True))
+            | {"picked": shares.idxmax(), "share": shares.max(), "W4A3": w4a3,
+               "verdict": _by_share(w4a3)}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def compromise_sentence(rules: pd.DataFrame) -> str:
@@ -130,6 +156,34 @@ def parts_title(steps: pd.DataFrame) -> str:
     fair = steps[steps["against"] == decomposition.FAIR].set_index("precision")["gain"]
     told = " and ".join(f"{gain:.2f} x at {name}" for name, gain in fair.items())
     return f"Beyond column sums and digital zero skip, the sense column gains {told}"
+
+
+def schemes_sentence(summary: pd.DataFrame) -> str:
+    """Converters that each scheme needs, and which stated ones lose accuracy."""
+    told = []
+    for scheme, rows in summary.groupby("scheme", sort=False):
+        stated, needed = (
+            rows[rows["converters"] == kind].set_index("precision")
+            for kind in (schemes.STATED, schemes.NEEDED)
+        )
+        bits = " and ".join(f"{needed.loc[name, 'bits']:.2g}" for name in PRECISIONS)
+        lost = stated.loc["W4A3", "loss"]
+        told.append(
+            f"{SCHEMES[scheme]} need {bits} bits"
+            + (f", and lose {lost:.1f} points at W4A3 with 4" if lost > CONVERTER_LOSS else "")
+        )
+    return _sentence(f"at {' and '.join(PRECISIONS)}: " + "; ".join(told))
+
+
+def schemes_title(summary: pd.DataFrame) -> str:
+    """How many schemes give all four numbers of C5 and C6 with the converters as stated."""
+    stated = summary[summary["converters"] == schemes.STATED]
+    wide = stated.pivot(index="scheme", columns="precision", values=["saving", "gain"])
+    wide.columns = [f"{what}_{name}" for what, name in wide.columns]
+    near = _near(wide).all(axis=0)
+    names = " and ".join(SCHEMES[scheme] for scheme in wide.index[near])
+    which = f": {names}" if names else ""
+    return f"{near.sum()} of {len(wide)} mappings give all four numbers with 8 and 4 bits{which}"
 
 
 def draws_title(draws: pd.DataFrame) -> str:

@@ -119,7 +119,7 @@ def cost(
     policies: tuple[Policy, ...] = (), areas: AreaTable | None = None,
     energies: EnergyTable | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Area by component, latency and standby energy of each layer, and of the network.
+    """Area by component, latency, and energy of buffers and standby, of layers and the network.
 
     Where a policy senses, the sense column is converted before the others. Conversions that stop
     after b of B bits take (b + 1) / (B + 1) of the time (an asynchronous SAR), in the mean: arrays
@@ -135,8 +135,10 @@ def cost(
     DataFrame
         Columns layer, arrays, adcs; cells_mm2, converters_mm2 (with sample and hold), drivers_mm2,
         sense_mm2, digital_mm2, buffers_mm2, interconnect_mm2, area_mm2; reads and latency_us of an
-        inference, layer after layer; standby_pj of the row's arrays in the whole of that time. The
-        last row is the network's. Pipelined layers take an image every largest latency_us.
+        inference, layer after layer; buffers_pj and interconnect_pj, which are the data movement of
+        `inference_energy`; standby_pj of the row's arrays in all of that time, which is none of its
+        components. The last row is the network's. Pipelined layers take an image every largest
+        latency_us.
 
     Examples
     --------
@@ -174,9 +176,12 @@ def cost(
         ends = min(energies.read_time, converting)
         latency = reads * max(energies.read_time, converting) + ends
         area = {f"{name}_mm2": value / 1e6 for name, value in um2.items()}
+        moved_pj = event.accesses * event.columns / event.images * energies.data_movement
         return {
             "arrays": arrays, "adcs": adcs, **area, "area_mm2": sum(area.values()),
             "reads": reads, "latency_us": 1e6 * latency,
+            "buffers_pj": energies.buffer_share * moved_pj,
+            "interconnect_pj": (1 - energies.buffer_share) * moved_pj,
         }  # fmt: skip
 
     found = pd.DataFrame([{"layer": name} | costs(e) for name, e in zip(chip.layer_names, events)])

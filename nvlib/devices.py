@@ -30,6 +30,9 @@ from nvlib.checks import (
 LARGEST_SIGMA = 2.0
 #: Times after programming that a power law is asked for: a nanosecond to 30,000 years.
 SECONDS = (1e-9, 1e12)
+#: Mean exponent of drift and its spread: of a million cells they reach 0.1 and 0.045 (fits of
+#: aihwkit, `nvlib.presets.pcm_moments`); more than twice that is no phase-change cell's.
+NU, NU_SIGMA = 0.2, 0.1
 #: Conductances of memory cells that are taken for siemens.
 PLAUSIBLE_S = (1e-9, 1e-1)
 
@@ -193,8 +196,9 @@ class RetentionDrift:
     seconds, reference_seconds : float
         t since programming, and t_0, when the conductance was verified; t is at least t_0.
     nu, nu_sigma : float or tuple of float
-        Mean and standard deviation of the cells' exponents, for all levels or for each; 0.031 is
-        the median of a doped-GST mushroom cell (Joshi 2020, doi:10.1038/s41467-020-16108-9).
+        Mean and standard deviation of the cells' exponents, for all levels or for each, at most
+        0.2 and 0.1; 0.031 is the median of a doped-GST mushroom cell (Joshi et al. 2020,
+        doi:10.1038/s41467-020-16108-9).
     """
 
     seconds: float
@@ -206,8 +210,8 @@ class RetentionDrift:
         first = require_number("reference_seconds", self.reference_seconds, *SECONDS)
         seconds = require_number("seconds", self.seconds, first, SECONDS[1])
         settle(self, seconds=seconds, reference_seconds=first)
-        for name in ("nu", "nu_sigma"):
-            settle(self, **{name: require_one_or_each(name, getattr(self, name), highest=1)})
+        for name, highest in (("nu", NU), ("nu_sigma", NU_SIGMA)):
+            settle(self, **{name: require_one_or_each(name, getattr(self, name), highest=highest)})
 
     def apply(self, conductance, cells, generator):
         spread = cells.of_level("nu_sigma", self.nu_sigma)

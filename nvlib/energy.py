@@ -31,11 +31,12 @@ from nvlib.checks import (
 from nvlib.events import LayerEvents
 from nvlib.sparsity import Policy, SignSkip, conversions
 
-UNITS = {"read_voltage": "V", "on_conductance": "S", "read_time": "s"} | dict.fromkeys(
+UNITS = dict.fromkeys(
     ("row_driver", "sample_hold", "shift_add", "data_movement", "comparator", "walden_step"), "pJ"
-)
+) | {"read_voltage": "V", "on_conductance": "S", "read_time": "s", "buffer_share": "share"}
 #: Largest value of each unit: beyond it, a unit was mistaken.
-HIGHEST = {"V": 10.0, "S": 0.1, "s": 1.0, "pJ": 1e6, "F2": 1e4, "um": 10.0, "um2": 1e6, "uW": 1e6}
+HIGHEST = {"V": 10.0, "S": 0.1, "s": 1.0, "pJ": 1e6, "share": 1.0, "F2": 1e4, "um": 10.0,
+           "um2": 1e6, "uW": 1e6}  # fmt: skip
 LARGEST_FILE = 2**16  # characters
 #: Numbers as they stand in a table: no octal 010, no sexagesimal 1:30, no 1_000.
 NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -116,6 +117,7 @@ class EnergyTable(SourcedTable):
     sample_hold: float
     shift_add: float
     data_movement: float
+    buffer_share: float
     comparator: float
     walden_step: float
 
@@ -190,7 +192,7 @@ PARTIAL_LAWS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "constant-power": lambda b, bits: (b + 1) / (bits + 1),  # so many cycles, sampling is one
     "linear": lambda b, bits: b / bits,  # comparator and logic only: each bit the same
     "half-fixed": lambda b, bits: 0.5 + 0.5 * b / bits,  # half for sampling and reference
-    # Fixed part and capacitor array, 8 + 2^b / 16 (the fitted law of the early estimate).
+    # Fixed part and capacitor array, 8 + 2^b / 16.
     "fixed-cdac": lambda b, bits: (8 + 2.0**b / 16) / (8 + 2.0**bits / 16),
     "cdac": lambda b, bits: 2.0 ** (b - bits),  # capacitor array alone
     "whole": lambda b, bits: np.ones_like(b),  # the converter cannot stop

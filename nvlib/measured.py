@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,9 +47,9 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
 
-def _require_each(path: Path | str, column: pd.Series, first: int, last: int) -> None:
-    absent = np.setdiff1d(np.arange(first, last + 1), column).tolist()
-    wanted, mend = f"every {column.name} from {first} to {last}", "number them without gaps"
+def _require_each(path: Path | str, name: str, numbers: Any, first: int, last: int) -> None:
+    absent = np.setdiff1d(np.arange(first, last + 1), numbers).tolist()
+    wanted, mend = f"every {name} from {first} to {last}", "number them without gaps"
     require(not absent, f"{path}", wanted, f"none of {absent[:5]}", mend)
 
 
@@ -239,7 +240,7 @@ def _check_device(path: Path | str, table: pd.DataFrame) -> None:
             line, whole = valid.idxmin(), " whole" if name == "level" else ""
             wanted = f"a{whole} number from {low:g} to {high:g}{unit}"
             require(valid.all(), f"{path}, row {line}, {name}", wanted, float(column[line]), mend)
-    _require_each(path, table["level"], 0, max(int(table["level"].max()), 1))
+    _require_each(path, "level", table["level"], 0, max(int(table["level"].max()), 1))
     largest, mend = float(table["conductance_s"].max()), "convert the column to siemens"
     place = f"{path}, row {table['conductance_s'].idxmax()}"
     require(largest >= least, place, f"a largest conductance of {least:g} S or more", largest, mend)
@@ -367,12 +368,7 @@ def read_adc_energies(path: Path | str) -> Callable[[int], float]:
     >>> read_adc_energies(EXAMPLES / "adc_energy.csv")(8)
     1.09e-12
     """
-    table = _read_columns(path, ("bits", "energy_j"))
-    bits = table["bits"]
-    valid = bits.between(1, MAX_ADC_BITS) & (bits % 1 == 0) & ~bits.duplicated()
-    line, wanted = valid.idxmin(), f"bits from 1 to {MAX_ADC_BITS} that are not there yet"
-    require(valid.all(), f"{path}, row {line}", wanted, float(bits[line]), "list each once")
-    return partial(_listed, str(path), dict(zip(bits.astype(int), table["energy_j"])))
+    return partial(_listed, str(path), _by_number(path, "bits", "energy_j", 1, MAX_ADC_BITS))
 
 
 def _listed(source: str, energies: dict[int, float], bits: int) -> float:
@@ -381,18 +377,24 @@ def _listed(source: str, energies: dict[int, float], bits: int) -> float:
     return energies[bits]
 
 
+def _by_number(path: Path | str, name: str, column: str, first: int, last: int) -> dict[int, float]:
+    """Values by whole numbers from `first` to `last`, each listed once, in ascending order."""
+    table = _read_columns(path, (name, column))
+    number = table[name]
+    valid = number.between(first, last) & (number % 1 == 0) & ~number.duplicated()
+    line, wanted = valid.idxmin(), f"a number from {first} to {last} that is not there yet"
+    place = f"{path}, row {line}, {name}"
+    require(valid.all(), place, wanted, float(number[line]), "list each once")
+    return dict(sorted(zip(number.astype(int), table[column])))
+
+
 def _codes(path: Path | str, column: str, first: int) -> tuple[float, ...]:
     """Values by code, `first` to 2^bits - 1."""
-    table = _read_columns(path, ("code", column))
-    code, last = table["code"], 2**MAX_ADC_BITS - 1
-    valid = code.between(first, last) & (code % 1 == 0) & ~code.duplicated()
-    wanted = f"a code from {first} to {last} that is not there yet"
-    line, mend = valid.idxmin(), "list every code once"
-    require(valid.all(), f"{path}, row {line}", wanted, float(code[line]), mend)
-    _require_each(path, code, first, 2 ** max(int(code.max()).bit_length(), 1) - 1)
-    values = table.sort_values("code")[column].to_list()
+    found = _by_number(path, "code", column, first, 2**MAX_ADC_BITS - 1)
+    _require_each(path, "code", list(found), first, 2 ** max(max(found).bit_length(), 1) - 1)
+    values = tuple(found.values())
     if len(values) > 1:
         step, mend = (values[-1] - values[0]) / (len(values) - 1), "divide by the volts of one LSB"
         wanted = "values in LSB, 0.5 to 2 from code to code in the mean"
-        require(0.5 <= step <= 2, f"{path}, row {code.idxmax()}", wanted, f"{step:.3g}", mend)
-    return tuple(values)
+        require(0.5 <= step <= 2, f"{path}", wanted, f"{step:.3g}", mend)
+    return values

@@ -21,10 +21,12 @@ from artifact.studies import (
     decomposition,
     one_hardware,
     precision,
+    reality,
     region,
     requirements,
     residual,
     sampling,
+    schemes,
     sparsity,
 )
 from artifact.studies.nonidealities import NONIDEALITIES
@@ -37,6 +39,7 @@ STUDIES = (
     (compromise.point, compromise.points("embedded", 200, 60, 20, 2)),
     (decomposition.point, decomposition.points("embedded", 4)),
     (decomposition.draw_point, decomposition.draw_points("embedded", 4)),
+    (schemes.point, schemes.points("embedded", 4, 20)),
     (decomposition.single_point, decomposition.single_points("embedded", 4)),
     (one_hardware.point, one_hardware.points("embedded", 10, 20, 2, 1)),
     (requirements.trial_loss, [
@@ -50,6 +53,8 @@ STUDIES = (
     (region.tornado_point, region.tornado_points("embedded", 2)),
     (sparsity.guard_point, sparsity.guard_points("embedded", 10, 2)),
     (beyond.point, beyond.points("embedded", 10)),
+    (reality.point, reality.points("embedded", 10, 2, 128)),
+    (reality.cost_point, reality.cost_points("embedded", 10, 2, 1)),
     (residual.step_point, residual.step_points("embedded", 50)),
     (residual.chip_point, residual.chip_points("embedded", 10, 2)),
     (residual.device_point, residual.device_points("embedded", 10, 2)),

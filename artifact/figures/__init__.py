@@ -13,6 +13,7 @@ from artifact.figures.energy import (
 )
 from artifact.figures.own import layer_costs, measured_device, pipeline
 from artifact.figures.reality import real_devices
+from artifact.figures.schemes import schemes
 from artifact.figures.sparsity import guard_rows, planes, resolved_bits, zeros
 from artifact.figures.style import COLOURS, MAIN, note, save, supplement
 from artifact.figures.tolerance import each_bit, requirements, trend
@@ -22,5 +23,5 @@ __all__ = [
     "converters", "draws", "each_bit", "efficiency",
     "energy_breakdown", "guard_rows", "layer_costs", "measured_device", "note", "one_image",
     "parts", "pipeline", "planes", "precision_sweep", "real_devices", "region",
-    "requirements", "resolved_bits", "save", "supplement", "tornado", "trend", "zeros",
+    "requirements", "resolved_bits", "save", "schemes", "supplement", "tornado", "trend", "zeros",
 ]  # fmt: skip

@@ -147,10 +147,9 @@ def planes(conversions: pd.DataFrame) -> Figure:
 
 def guard_rows(table: pd.DataFrame) -> Figure:
     """What guard rows cost, and the accuracy that an imperfect sense column loses."""
-    counts = [np.array(str(cell).split(), float) for cell in table["lost"]]
     table = table.assign(
-        **{f"{name}_points": [100 * of(count) for count in counts] / table["images"]
-           for name, of in (("least", np.min), ("mean", np.mean), ("most", np.max))}
+        **{f"{name}_points": 100 * table[f"lost_{name}"] / table["images"]
+           for name in ("least", "mean", "most")}
     )  # fmt: skip
     figure, (left, right) = new_figure(PAGE, 2.5, 1, 2, title=_guard_title(table))
     aside = iter(range(-3, 4))

@@ -139,6 +139,16 @@ def _oracle_pj(chip: Chip, images: np.ndarray, bits: int, law: AdcLaw, table: En
     return total / len(images)
 
 
+def checks(options: pd.DataFrame) -> dict[str, bool]:
+    """Whether the options that lose nothing keep the order that they must have."""
+    saved = options.pivot(index="precision", columns="option", values="adc_saving")
+    first, oracle = saved["active rows first"], saved["oracle: bits of the code"]
+    return {
+        "active rows first saves more than the default": bool((first > saved["default"]).all()),
+        "the oracle saves more than any lossless option": bool((oracle > first).all()),
+    }
+
+
 def sentence(options: pd.DataFrame) -> str:
     """What the default saves, what an oracle would, and what comes nearest without loss."""
     parts = []

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from artifact.statistics import redrawn
 from artifact.studies import common
 from artifact.studies.readings import MECHANISMS, PRECISIONS, Reading
 from artifact.studies.region import RANGES, SOURCED_PARTIAL_LAWS
@@ -16,6 +17,8 @@ from nvlib.energy import DESIGN_LAWS, AdcLaw, EnergyTable, inference_energy
 from nvlib.events import LayerEvents
 from nvlib.sparsity import Policy, conversions
 
+#: Laws of a full conversion that draws are made from: name, and whether with column currents.
+LAWS = (*((name, False) for name in DESIGN_LAWS), ("neurosim", True))
 FAIR = "column sums, digital zero skip"
 DRAWS = 200
 COSTS = ["adc_pj", "detection_pj", "total_pj", "cycles"]
@@ -117,8 +120,8 @@ def intervals(
     less, total = (cost("all, sensed", name) for name in ("adc_pj", "total_pj"))
     spent = cost("all, sensed", "detection_pj")
     generator = np.random.default_rng(seed)
-    s = generator.integers(len(adc), size=(samples, len(adc), 1))
-    b = generator.integers(adc.shape[1], size=(samples, 1, adc.shape[1]))
+    s, b = (redrawn(generator.random((samples, count)), count) for count in adc.shape)
+    s, b = s[:, :, None], b[:, None, :]
 
     def both(values: Callable[..., np.ndarray]) -> tuple[float, float, float]:
         drawn = values(*(part[s, b].mean(axis=(1, 2)) for part in (adc, whole, less, total, spent)))
@@ -152,19 +155,24 @@ def draw_point(dataset: str, training: str, seed: int, images: int, checkpoints:
     reading = Reading(training, seed)
     pixels, _ = common.test_images(dataset, images)
     events = {
-        precision: reading.chip(dataset, precision, checkpoints).events(pixels)
+        precision: reading.chip(dataset, precision, checkpoints).events(pixels, column_sums=True)
         for precision in PRECISIONS
     }
     generator, results = np.random.default_rng(2022), []
     for draw in range(DRAWS):
-        design = str(generator.choice(list(DESIGN_LAWS)))
+        design, current = LAWS[generator.integers(len(LAWS))]
         partial = str(generator.choice(SOURCED_PARTIAL_LAWS))
         constants = {
             name: float(np.exp(generator.uniform(*np.log(span)))) for name, span in RANGES.items()
         }
-        drawn = replace(reading, design=design, partial=partial, constants=constants)
+        drawn = replace(
+            reading, design=design, partial=partial, column_current=current, constants=constants
+        )
         numbers = drawn.numbers("W8A8", events["W8A8"]) | drawn.numbers("W4A3", events["W4A3"])
-        results.append({"draw": draw, "design": design, "partial": partial} | numbers)
+        results.append(
+            {"draw": draw, "design": design, "column_current": current, "partial": partial}
+            | numbers
+        )
     return {"results": results}
 
 
@@ -173,6 +181,8 @@ SINGLE: dict[str, dict] = {
     "as it is": {},
     "quantization after training": {"training": "ptq"},
     **{f"converters designed as {law}": {"design": law} for law in DESIGN_LAWS if law != "walden"},
+    "converters designed as neurosim, with column currents":
+        {"design": "neurosim", "column_current": True},
     **{f"stopped early as {law}": {"partial": law}
        for law in SOURCED_PARTIAL_LAWS if law != "sar-cycles"},
     "Walden 30 fJ a step": {"constants": {"walden_step": 0.030}},

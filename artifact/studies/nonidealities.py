@@ -213,10 +213,10 @@ NONIDEALITIES: dict[str, Nonideality] = {
         step=2.0, rungs=(8, 16, 32, 64, 128, 256, 512)),
     # On chips that have all that is published of a device; see `real_devices`.
     **{f"write errors, {preset}": Nonideality(
-        "real device", "times the published spread", partial(_more_spread, preset), 2.0, 1.6,
+        "real device", "times the published spread", partial(_more_spread, preset), 2.0, 2.0,
         counted=True) for preset in NAMES},
     **{f"ADC INL, {preset}": Nonideality(
-        "real converter", "LSB of half a cell", partial(_more_inl, preset), 5.0, 1.6,
+        "real converter", "LSB of half a cell", partial(_more_inl, preset), 5.0, 2.0,
         counted=True) for preset in NAMES},
 }  # fmt: skip
 

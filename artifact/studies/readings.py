@@ -34,6 +34,8 @@ class Reading:
     adc_bits: tuple[int, int] = (8, 4)
     design: str = "walden"
     partial: str = "sar-cycles"
+    #: Whether the columns' currents into the converters take energy, as NeuroSim counts them.
+    column_current: bool = False
     mechanism: str = "all, sensed"
     baseline: str = "nothing"
     #: Constants of the energy table in place of its own.
@@ -54,8 +56,12 @@ class Reading:
         return Chip(net, common.calibrated(net, self.hardware(precision), dataset))
 
     def numbers(self, precision: str, events: list[LayerEvents]) -> Point:
-        """Saving (gross, and net of detection) and gain of a precision's counted events."""
-        law, table = AdcLaw(self.design, self.partial), EnergyTable.load()
+        """Saving (gross, and net of detection) and gain of a precision's counted events.
+
+        With `column_current` they are counted with their column sums.
+        """
+        law = AdcLaw(self.design, self.partial, self.column_current)
+        table = EnergyTable.load()
         table = replace(table, **self.constants)
         before, after = (
             inference_energy(events, MECHANISMS[name], self.bits(precision), law, table)
@@ -72,6 +78,8 @@ class Reading:
         pixels, _ = common.test_images(dataset, images)
         found: Point = {}
         for precision in PRECISIONS:
-            events = self.chip(dataset, precision, checkpoints).events(pixels)
+            events = self.chip(dataset, precision, checkpoints).events(
+                pixels, column_sums=self.column_current
+            )
             found |= self.numbers(precision, events)
         return found

@@ -13,7 +13,6 @@ from artifact.sweep import Point
 from nvlib import Adc, ArrayMapping, Chip, Hardware
 from nvlib.energy import (
     DESIGN_LAWS,
-    PARTIAL_LAWS,
     UNITS,
     AdcLaw,
     EnergyTable,
@@ -24,8 +23,8 @@ from nvlib.energy import (
 from nvlib.sparsity import ALL_POLICIES
 
 NETWORKS = ("lenet5", "wide")
-#: Everything but converters and detection, as a multiple of the table's.
-REST_SHARES = (0.5, 1.0, 2.0)
+#: Laws that a SAR converter may follow when it stops early; those without a fitted constant.
+SOURCED_PARTIAL_LAWS = ("sar-cycles", "constant-power", "linear", "half-fixed", "cdac")
 
 
 def region_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:
@@ -45,7 +44,7 @@ def region_point(
     dataset: str, precision: str, network: str, cell_bits: int, inputs: str, adc_rule: str,
     images: int, checkpoints: str,
 ) -> Point:  # fmt: skip
-    """Saving and gain under every mechanism, ADC law and share of the rest, for one reading."""
+    """Saving and gain under every mechanism and ADC law, for one reading."""
     net = common.network(dataset, precision, 0, checkpoints, "qat", network)
     bits = common.adc_bits_of(precision) if adc_rule == "B = W" else int(adc_rule[-1])
     dac_bits = {"bit-serial": 1, "2 bits": 2, "one shot": net.precision.activation_bits}[inputs]
@@ -53,22 +52,16 @@ def region_point(
     chip = Chip(net, common.calibrated(net, hardware, dataset))
     events = chip.events(common.test_images(dataset, images)[0])
     table, results = EnergyTable.load(), []
-    for design, partial in itertools.product(DESIGN_LAWS, PARTIAL_LAWS):
+    for design, partial in itertools.product(DESIGN_LAWS, SOURCED_PARTIAL_LAWS):
         law = AdcLaw(design, partial)
         before = inference_energy(events, (), bits, law, table)
         for mechanism, policies in MECHANISMS.items():
             after = inference_energy(events, policies, bits, law, table)
-            for rest in REST_SHARES:
-                scale = {name: 1.0 if name in ("adc", "detection") else rest for name in before}
-                first, then = (
-                    {name: scale[name] * energy[name] for name in scale}
-                    for energy in (before, after)
-                )
-                results.append(
-                    {"design": design, "partial": partial, "mechanism": mechanism, "rest": rest,
-                     "adc_saving": round(adc_saving(first, then), 4),
-                     "efficiency_gain": round(efficiency_gain(first, then), 4)}
-                )  # fmt: skip
+            results.append(
+                {"design": design, "partial": partial, "mechanism": mechanism,
+                 "adc_saving": round(adc_saving(before, after), 4),
+                 "efficiency_gain": round(efficiency_gain(before, after), 4)}
+            )  # fmt: skip
     return {"results": results}
 
 
@@ -80,7 +73,7 @@ def tidy_region(table: pd.DataFrame) -> pd.DataFrame:
         for row in table.to_dict("records")
         for result in row["results"]
     ]
-    keys += ["design", "partial", "mechanism", "rest"]
+    keys += ["design", "partial", "mechanism"]
     wide = pd.DataFrame(rows).pivot(
         index=keys, columns="precision", values=["adc_saving", "efficiency_gain"]
     )
@@ -96,8 +89,6 @@ RANGES = {
     "on_conductance": (1e-6, 100e-6),
     "comparator": (0.003, 0.06),
 }
-#: Laws that a SAR converter may follow when it stops early; those without a fitted constant.
-SOURCED_PARTIAL_LAWS = ("sar-cycles", "constant-power", "linear", "half-fixed", "cdac")
 
 
 def tornado_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list[Point]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import replace
 
 import numpy as np
@@ -134,67 +133,96 @@ def efficiency(savings: pd.DataFrame) -> pd.DataFrame:
 def zeros_point(
     dataset: str, precision: str, array_size: int, images: int, checkpoints: str
 ) -> Point:
-    """Counts behind the figures of where the zeros are, layer by layer."""
+    """Where the zeros are, layer by layer: shares, those of bit planes, and active rows of reads.
+
+    A result is a value of a quantity; `index` is the bit plane of "zero bits", and the number of
+    active rows of "reads", which counts them.
+    """
     chip = default_chip(dataset, precision, array_size, checkpoints)
-    bits, (pixels, _) = common.adc_bits_of(precision), common.test_images(dataset, images)
-    layers = []
-    events = chip.events(pixels)
-    codes = chip.layer_codes(pixels)
-    for event, inputs in zip(events, codes, strict=True):
-        spec, levels = event.arrays.layer.spec, event.arrays.mapped.levels
-        planes = event.arrays.planes
-        sums = event.digit_sums.sum(axis=(0, 1))
-        layers.append(
-            {"layer": spec.name,
-             "zero weights": float((event.arrays.layer.codes == 0).mean()),
-             "zero cells": float((levels == 0).mean()),
-             "zero activations": float((inputs == 0).mean()),
-             "zero bits by plane": [float(((inputs >> p) & 1 == 0).mean()) for p in range(planes)],
-             "active rows": np.trim_zeros(sums, "b").tolist(),
-             "coefficients": event.arrays.mapped.coefficients.tolist(),
-             "resolved before": conversions_by_column(event, (), bits).tolist(),
-             "resolved after": conversions_by_column(event, ALL_POLICIES, bits).tolist()}
-        )  # fmt: skip
-    return {"layers": layers}
+    pixels, _ = common.test_images(dataset, images)
+    results = []
+    for event, inputs in zip(chip.events(pixels), chip.layer_codes(pixels), strict=True):
+        planes = [((inputs >> p) & 1 == 0).mean() for p in range(event.arrays.planes)]
+        reads = np.trim_zeros(event.digit_sums.sum(axis=(0, 1)), "b")
+        quantities = {
+            "zero weights": [(event.arrays.layer.codes == 0).mean()],
+            "zero cells": [(event.arrays.mapped.levels == 0).mean()],
+            "zero activations": [(inputs == 0).mean()],
+            "zero bits": planes, "reads": reads,
+        }  # fmt: skip
+        results += [
+            {"layer": event.arrays.layer.spec.name, "quantity": quantity, "index": index,
+             "value": float(value)}
+            for quantity, values in quantities.items() for index, value in enumerate(values)
+        ]  # fmt: skip
+    return {"results": results}
 
 
-def with_layers(table: pd.DataFrame) -> pd.DataFrame:
-    """The column `layers` as objects, also where it was read from CSV."""
-    parsed = [
-        ast.literal_eval(layers) if isinstance(layers, str) else layers
-        for layers in table["layers"]
-    ]
-    return table.assign(layers=parsed)
-
-
-def conversions(zeros: pd.DataFrame) -> pd.DataFrame:
-    """Conversions by layer, input plane, weight slice, polarity and resolved bits.
+def with_layers(zeros: pd.DataFrame) -> pd.DataFrame:
+    """A row for each precision, with a list of what each of its layers has.
 
     Parameters
     ----------
     zeros : DataFrame
-        From `with_layers`.
-
-    Returns
-    -------
-    DataFrame
-        Columns dataset, precision, images, layer, plane, slice, polarity, bits, before, after;
-        bits is 0 for conversions that are spared.
+        Results of `zeros_point`, tidy.
     """
     rows = []
-    for table in zeros.to_dict("records"):
-        for layer in table["layers"]:
-            before, after = (np.array(layer[f"resolved {when}"]) for when in ("before", "after"))
-            for plane, column, bits in np.ndindex(before.shape):
-                weight = layer["coefficients"][column]
-                rows.append(
-                    {"dataset": table["dataset"], "precision": table["precision"],
-                     "images": table["images"], "layer": layer["layer"], "plane": plane,
-                     "slice": int(abs(weight)).bit_length() - 1,
-                     "polarity": "+" if weight > 0 else "-", "bits": bits,
-                     "before": before[plane, column, bits], "after": after[plane, column, bits]}
-                )  # fmt: skip
+    for (dataset, precision, images), table in zeros.groupby(
+        ["dataset", "precision", "images"], sort=False
+    ):
+        layers = []
+        for name, values in table.groupby("layer", sort=False):
+            found = {
+                quantity: part["value"].tolist()
+                for quantity, part in values.groupby("quantity", sort=False)
+            }
+            shares = {key: found[key][0] for key in found if key not in ("zero bits", "reads")}
+            layers.append(
+                {"layer": name, **shares, "zero bits by plane": found["zero bits"],
+                 "active rows": found["reads"]}
+            )  # fmt: skip
+        rows.append(
+            {"dataset": dataset, "precision": precision, "images": images, "layers": layers}
+        )
     return pd.DataFrame(rows)
+
+
+def conversions_point(
+    dataset: str, precision: str, array_size: int, images: int, checkpoints: str
+) -> Point:
+    """Conversions by layer, input plane, weight slice, polarity and resolved bits.
+
+    Before and after sparing; bits is 0 for conversions that are spared.
+    """
+    chip = default_chip(dataset, precision, array_size, checkpoints)
+    bits, (pixels, _) = common.adc_bits_of(precision), common.test_images(dataset, images)
+    results = []
+    for event in chip.events(pixels):
+        before, after = (
+            conversions_by_column(event, policies, bits) for policies in ((), ALL_POLICIES)
+        )
+        for plane, column, resolved in np.ndindex(before.shape):
+            weight = int(event.arrays.mapped.coefficients[column])
+            results.append(
+                {"layer": event.arrays.layer.spec.name, "plane": plane,
+                 "slice": abs(weight).bit_length() - 1, "polarity": "+" if weight > 0 else "-",
+                 "bits": resolved, "before": int(before[plane, column, resolved]),
+                 "after": int(after[plane, column, resolved])}
+            )  # fmt: skip
+    return {"results": results}
+
+
+def checks(conversions: pd.DataFrame) -> dict[str, bool]:
+    """Whether sparing loses no conversion, and nothing is spared beforehand."""
+    keys = ["precision", "layer", "plane", "slice", "polarity"]
+    totals = conversions.groupby(keys)[["before", "after"]].sum()
+    highest = conversions.groupby("precision")["bits"].transform("max")
+    return {
+        "every conversion before is counted once after":
+            bool((totals["before"] == totals["after"]).all()),
+        "before, every conversion resolves every bit":
+            conversions.loc[conversions["bits"] < highest, "before"].sum() == 0,
+    }  # fmt: skip
 
 
 def bits_sentence(conversions: pd.DataFrame) -> str:
@@ -231,7 +259,7 @@ def guard_point(
     dataset: str, precision: str, sigma: float, guard_rows: int, images: int, chips: int,
     checkpoints: str,
 ) -> Point:  # fmt: skip
-    """Images that each chip loses to stopping at what an imperfect sense column measures.
+    """Images that chips lose (least, mean, most) to stopping at an imperfect sense column's count.
 
     Lossless 8-bit converters; the same chips without a sense column are the reference.
     """
@@ -249,4 +277,5 @@ def guard_point(
     policies = (ZeroSkip(), ActiveRowBound(guard_rows), ColumnBound())
     law, table = AdcLaw(), EnergyTable.load()
     before, after = (inference_energy(events, p, 8, law, table) for p in ((), policies))
-    return {"lost": " ".join(map(str, lost)), "adc_saving": adc_saving(before, after)}
+    found = {"lost_least": min(lost), "lost_mean": float(np.mean(lost)), "lost_most": max(lost)}
+    return found | {"adc_saving": adc_saving(before, after)}

@@ -29,5 +29,12 @@ def test_only_whole_intervals_decide():
 
 def test_every_part_has_a_source_and_a_requirement():
     parts = buildable.parts()
-    assert parts["source"].str.contains(r"doi|ieeexplore|Petrovic").all()
+    assert parts["source"].str.contains(r"doi|ieeexplore|microchip|Petrovic|Mandrumaka").all()
     assert set(parts["nonideality"]) <= set(NONIDEALITIES)
+
+
+def test_errors_of_converters_are_in_steps_of_8_bits():
+    parts = buildable.parts()
+    parts = parts[parts["nonideality"].isin(["ADC INL", "ADC DNL"])]
+    told = parts["source"].str.extract(r"([\d.]+) LSB of (\d+) bits").astype(float)
+    assert (parts["value"] - told[0] / 2 ** (told[1] - 8)).abs().max() < 6e-4

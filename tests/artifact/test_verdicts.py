@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from artifact import claims, verdicts
-from artifact.studies import compromise, one_hardware, precision
+from artifact.studies import compromise, one_hardware, precision, schemes
 from tests.artifact.test_studies_compromise import chips_of
 
 
@@ -109,3 +109,34 @@ def test_a_hardware_is_named_only_as_near_as_it_is():
     ranked = one_hardware.distances(pd.DataFrame([row | {"inl_lost_W8A8": 1.5}]), paper)
     assert ranked["held"].tolist() == [7]
     assert "missing there: C3b" in verdicts.hardware_sentence(ranked)
+
+
+def test_each_recipe_and_tolerance_has_its_own_verdict():
+    shares = {0.5: {"W4A3": 0.96, "W2A3": 0.04}, 1.0: {"W4A3": 0.05, "W2A3": 0.95},
+              0.1: {"W4A3": 0.5, "none": 0.5}}  # fmt: skip
+    certain = pd.DataFrame([
+        {"training": "ptq", "scheme": "offset", "tolerance": tolerance, "precision": name,
+         "seeds": 5, "share": share}
+        for tolerance, found in shares.items() for name, share in found.items()
+    ])  # fmt: skip
+    table = verdicts.compromise_by_tolerance(certain).set_index("tolerance")
+    assert table["verdict"].tolist() == [claims.REPRODUCED, claims.FAILED, claims.UNDECIDED]
+    assert table.loc[1.0, ["picked", "W4A3"]].tolist() == ["W2A3", 0.05]
+
+
+def test_the_schemes_are_told_with_the_bits_they_need_and_what_too_few_lose():
+    paper = verdicts.the_paper()
+    rows = [
+        {"scheme": scheme, "precision": name, "converters": kind, "bits": bits, "loss": loss,
+         "saving": paper[f"saving_{name}"] + off, "gain": paper[f"gain_{name}"]}
+        for scheme, need, off in (("differential", 4, 0.0), ("offset", 6, 0.2))
+        for name in ("W8A8", "W4A3")
+        for kind, bits, loss in (
+            (schemes.STATED, 8 if name == "W8A8" else 4, 90.0 if need > 4 else 0.0),
+            (schemes.NEEDED, need, 0.0))
+    ]  # fmt: skip
+    summary = pd.DataFrame(rows)
+    told = verdicts.schemes_sentence(summary)
+    assert "differential pairs need 4 and 4 bits; offset columns need 6 and 6 bits, and" in told
+    assert "lose 90.0 points at W4A3 with 4" in told
+    assert verdicts.schemes_title(summary).startswith("1 of 2 mappings")

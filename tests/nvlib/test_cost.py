@@ -68,6 +68,18 @@ def test_latency_is_that_of_the_slower_of_array_and_converter():
     assert fast["standby_pj"] == pytest.approx(4 * 3.2 * fast["latency_us"])
 
 
+def test_buffers_and_interconnect_are_the_data_movement_and_standby_comes_on_top():
+    chip, events = small()
+    found = cost(chip, events).iloc[-1]
+    energy = inference_energy(events, (), 6, AdcLaw(), EnergyTable.load())
+    moved = found["buffers_pj"] + found["interconnect_pj"]
+    assert moved == pytest.approx(energy["data movement"])
+    assert found["buffers_pj"] == pytest.approx(0.65 * moved)
+    # Two planes of two tiles of 24 columns, 0.48 pJ each.
+    assert moved == pytest.approx(2 * 2 * 24 * 0.48)
+    assert found["standby_pj"] > 0
+
+
 def test_sensing_comes_first_and_sparsity_shortens_what_follows():
     plain, events = small()
     sensed, sensed_events = small(sense=SenseColumn())

@@ -124,6 +124,8 @@ def test_one_seed_one_chip():
         (lambda: RangeVariation(float("nan")), "sigma: expected a finite number"),
         (lambda: StuckCells(1.2), "on_rate: expected a finite number from 0 to 1"),
         (lambda: StuckCells(0.6, 0.6), "at most 1, received 1.2"),
+        (lambda: RetentionDrift(1e3, nu=0.3), "nu: expected a finite number from 0 to 0.2"),
+        (lambda: RetentionDrift(1e3, 0.1, 0.2), "nu_sigma: expected a finite number from 0 to 0.1"),
         (lambda: RetentionDrift(1.0), "seconds: expected a finite number from 20"),
         (lambda: DeviceModel(on_off_ratio=1.0), "on_off_ratio: expected a number above 1"),
         (lambda: StuckMap(np.array([2])), "state: expected an array of integers, only -1, 0 and 1"),

@@ -97,8 +97,11 @@ def test_a_law_of_the_users_own(tmp_path):
         with pytest.raises(ValueError, match="joules of 8 bits: expected a finite number from"):
             AdcLaw(lambda bits, bad=bad: bad).full_pj(8, table)
     for text, message in (
-        ("bits,energy_j\n4,1e-12\n4,1e-12", "row 3: expected bits from 1 to 16 that are not there"),
-        ("bits,energy_j\n4.5,1e-12", "row 2: expected bits from 1 to 16"),
+        (
+            "bits,energy_j\n4,1e-12\n4,1e-12",
+            "row 3, bits: expected a number from 1 to 16 that is not there yet",
+        ),
+        ("bits,energy_j\n4.5,1e-12", "row 2, bits: expected a number from 1 to 16"),
         ("bits,energy_pj\n4,1", "expected columns bits, energy_j"),
     ):
         path.write_text(text)

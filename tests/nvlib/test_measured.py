@@ -205,14 +205,14 @@ def test_doubtful_tables_are_used_with_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("message", "rows"),
     [
-        ("row 3: expected a code .* not there yet, received 1", [(1, 0.5), (1, 1.5)]),
-        ("row 2: expected a code from 1 .* received 0", [(0, 0.5), (1, 1.5)]),
+        ("row 3, code: expected a number .* not there yet, received 1", [(1, 0.5), (1, 1.5)]),
+        ("row 2, code: expected a number from 1 .* received 0", [(0, 0.5), (1, 1.5)]),
         (r"expected every code from 1 to 3, received 'none of \[3\]", [(1, 0.5), (2, 1.5)]),
         (r"transitions\[2\]: expected 2.5 or above, received 2.0; a missing code",
          [(1, 0.5), (2, 2.5), (3, 2.0)]),
         (r"transitions\[1\]: expected a finite number from -0.25 to 3.25, received 3.5",
          [(1, 0.5), (2, 3.5), (3, 3.5)]),
-        ("row 4: expected values in LSB.* received '0.01'", [(1, 0.01), (2, 0.02), (3, 0.03)]),
+        ("adc.csv: expected values in LSB.* received '0.01'", [(1, 0.01), (2, 0.02), (3, 0.03)]),
     ],
 )  # fmt: skip
 def test_a_bad_code_table_is_refused_by_row(tmp_path, message, rows):
@@ -319,7 +319,7 @@ def test_zeros_are_left_out_of_the_drift_and_named(tmp_path):
 
 
 def test_a_drift_that_no_power_law_has_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"device.csv: nu: expected .* 0 to 1, received 1.5"):
+    with pytest.raises(ValueError, match=r"device.csv: nu: expected .* 0 to 0.2, received 1.5"):
         measured(tmp_path, drifting((1.5, 1.5), (0.0, 0.0)))
 
 

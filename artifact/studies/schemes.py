@@ -1,0 +1,88 @@
+"""C5 and C6, and what C2 calls overhead, by the way of laying signed weights onto cells.
+
+Each scheme with the converters as stated, 8 bits at W8A8 and 4 at W4A3, and with those that it
+needs: the fewest bits that lose at most a tenth of a point on training images.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from artifact import data
+from artifact.studies import common
+from artifact.studies.compromise import CONVERTER_LOSS, LOSSLESS_BITS
+from artifact.studies.readings import MECHANISMS, PRECISIONS, Reading
+from artifact.sweep import Point
+from nvlib import Adc, ArrayMapping, Chip, Hardware
+from nvlib.energy import AdcLaw, EnergyTable, inference_energy
+from nvlib.mapping import count_arrays
+
+SCHEMES = ("differential", "offset", "twos-complement", "signed-digit")
+#: Bits among which the needed ones are looked for.
+LOOKED_AT = range(3, LOSSLESS_BITS)
+STATED, NEEDED = "as stated", "as needed"
+NUMBERS = ["bits", "loss", "saving", "net", "gain", "energy_nj", "sparse_nj", "cells"]
+
+
+def points(
+    dataset: str, images: int, bits_images: int, seeds: int = 1, checkpoints: str = common.SHIPPED
+) -> list[Point]:
+    """Both precisions, by recipe with several training seeds and by scheme."""
+    return [
+        {"dataset": dataset, "training": training, "scheme": scheme, "precision": precision,
+         "seed": seed, "images": images, "bits_images": bits_images, "checkpoints": checkpoints}
+        for training in ("ptq", "qat")
+        for scheme in SCHEMES
+        for precision in PRECISIONS
+        for seed in common.training_seeds(dataset, precision, checkpoints, training)[:seeds]
+    ]  # fmt: skip
+
+
+def point(
+    dataset: str, training: str, scheme: str, precision: str, seed: int, images: int,
+    bits_images: int, checkpoints: str,
+) -> Point:  # fmt: skip
+    """Saving, gain, energy (nJ) and cells of a chip with the stated and the needed converters.
+
+    `loss` is what the converters lose on training images, in points. Energies are counted on
+    `images` test images; `energy_nj` is without sparsity processing, `sparse_nj` with it.
+    """
+    net = common.network(dataset, precision, seed, checkpoints, training)
+    mapping = ArrayMapping(scheme=scheme)
+    digits, pixels = data.load(dataset), common.test_images(dataset, images)[0]
+    seen, answers = digits.train_images[-bits_images:], digits.train_labels[-bits_images:]
+    alone = int((net.predict(seen) == answers).sum())
+
+    def chip(bits: int) -> Chip:
+        return Chip(net, common.calibrated(net, Hardware(mapping, adc=Adc(bits=bits)), dataset))
+
+    def loss(bits: int) -> float:
+        return 100 * (alone - common.correct(chip(bits), seen, answers)) / bits_images
+
+    fine = (bits for bits in LOOKED_AT if loss(bits) <= CONVERTER_LOSS)
+    stated = Reading().bits(precision)
+    results = []
+    for kind, bits in ((STATED, stated), (NEEDED, next(fine, LOSSLESS_BITS))):
+        events = chip(bits).events(pixels)
+        numbers = Reading(adc_bits=(bits, bits)).numbers(precision, events)
+        before, after = (
+            sum(inference_energy(events, policies, bits, AdcLaw(), EnergyTable.load()).values())
+            for policies in (MECHANISMS["nothing"], MECHANISMS["all, sensed"])
+        )
+        cells = sum(
+            count_arrays(s.rows, s.outputs, net.precision, mapping).cells
+            for s in (layer.spec for layer in net.layers)
+        )
+        named = {name.removesuffix(f"_{precision}"): value for name, value in numbers.items()}
+        results.append(
+            {"converters": kind, "bits": bits, "loss": loss(bits), **named,
+             "energy_nj": before / 1000, "sparse_nj": after / 1000, "cells": cells}
+        )  # fmt: skip
+    return {"results": results}
+
+
+def summary(table: pd.DataFrame, training: str = "qat") -> pd.DataFrame:
+    """Means over training seeds, by scheme, precision and converters."""
+    mine = table[table["training"] == training]
+    keys = ["scheme", "precision", "converters"]
+    return mine.groupby(keys, sort=False)[NUMBERS].mean().reset_index()
