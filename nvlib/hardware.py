@@ -77,3 +77,7 @@ class Hardware:
         bounded = self.sense is None or (self.adc.linear and self.adc.full_scale is None)
         mend = "a bound on the sum bounds the code only where the code is the sum over the LSB"
         require(bounded, "sense", "linear converters of full scale", self.adc, mend)
+        mend = "each slice has a full scale of its own; write one number of cell_bits"
+        for name, given in (("sense", self.sense), ("full_scale", self.adc.full_scale)):
+            alike = given is None or not self.mapping.sliced
+            require(alike, name, f"None with slices of {self.mapping.cell_bits} bits", given, mend)

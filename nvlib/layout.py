@@ -146,7 +146,7 @@ def lay_out(arrays: LayerArrays) -> Tables:
     steps = _in_blocks(arrays.conductance, width, columns)  # (blocks, K, columns)
     numbers = _in_blocks(np.arange(last).reshape(1, per_output, outputs), width, columns)
     coefficients = np.zeros(columns, np.int64)
-    coefficients[:behind] = np.repeat(arrays.mapped.coefficients, width)
+    coefficients[:behind] = np.repeat(arrays.code_weights, width)
     for number, (name, (cells, coefficient)) in enumerate(extra.items(), last):
         steps[..., place[name]], numbers[..., place[name]] = cells, number
         coefficients[place[name]] = coefficient

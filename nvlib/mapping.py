@@ -11,6 +11,9 @@ weight is cut into slices of `cell_bits` bits, one cell each:
   measures ``sum_i x_i``, whose o-fold is subtracted
 * two's complement: the low W - 1 bits of ``q mod 2^W`` in slices, and its sign bit in a column of
   level-1 cells that weighs -2^(W-1); neither a second polarity nor a reference column.
+
+Slices may differ in width, as in MemIntelli (arXiv:2511.17418): the highest bits in narrow cells,
+the lowest in wide ones. A narrow cell is a wide one of which few levels are used, up to G_on.
 """
 
 from __future__ import annotations
@@ -19,7 +22,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nvlib.checks import require, require_choice, require_flag, require_integer, settle
+from nvlib.checks import (
+    require,
+    require_choice,
+    require_flag,
+    require_integer,
+    require_tuple,
+    settle,
+)
 from nvlib.quantizers import MAX_BITS, Precision
 
 SCHEMES = ("differential", "signed-digit", "offset", "twos-complement")
@@ -34,9 +44,12 @@ class ArrayMapping:
     ----------
     rows, columns : int
         Cells of one array; rows are inputs.
-    cell_bits, dac_bits : int
-        Bits c that one cell stores, and input bits d that enter at a time: 1 is bit-serial, A one
-        shot.
+    cell_bits : int or tuple of int
+        Bits c that one cell stores; or those of each slice, from the highest, which add up to the
+        stored bits: W - 1 of differential pairs, else W. The first of two's complement, 1, is the
+        sign.
+    dac_bits : int
+        Input bits d that enter at a time: 1 is bit-serial, A one shot.
     scheme : {"differential", "signed-digit", "offset", "twos-complement"}
     pack_groups : bool
         Lay several groups of a convolution on the diagonal of one array: fewer arrays, but the
@@ -45,15 +58,21 @@ class ArrayMapping:
 
     rows: int = 128
     columns: int = 128
-    cell_bits: int = 1
+    cell_bits: int | tuple[int, ...] = 1
     dac_bits: int = 1
     scheme: str = "differential"
     pack_groups: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("rows", "columns", "cell_bits", "dac_bits"):
-            most = MAX_BITS if name.endswith("bits") else MAX_LINES
+        for name, most in (("rows", MAX_LINES), ("columns", MAX_LINES), ("dac_bits", MAX_BITS)):
             settle(self, **{name: require_integer(name, getattr(self, name), 1, most)})
+        several = isinstance(self.cell_bits, (tuple, list))
+        given = require_tuple("cell_bits", self.cell_bits if several else (self.cell_bits,), "")
+        widths = tuple(require_integer("cell_bits", bits, 1, MAX_BITS) for bits in given)
+        fit = bool(widths) and all((2 ** max(widths) - 1) % (2**bits - 1) == 0 for bits in widths)
+        wanted = "widths whose levels are among those of the widest, such as (1, 1, 2, 4)"
+        require(fit, "cell_bits", wanted, given, "use 1, or divisors of the widest")
+        settle(self, cell_bits=widths if several else widths[0])
         settle(self, scheme=require_choice("scheme", self.scheme, SCHEMES))
         settle(self, pack_groups=require_flag("pack_groups", self.pack_groups))
 
@@ -63,9 +82,15 @@ class ArrayMapping:
         return self.scheme in ("differential", "signed-digit")
 
     @property
+    def sliced(self) -> bool:
+        """Whether slices have widths of their own."""
+        return isinstance(self.cell_bits, tuple)
+
+    @property
     def level_max(self) -> int:
         """Highest level of a cell."""
-        return 2**self.cell_bits - 1
+        widths = self.cell_bits
+        return 2 ** (max(widths) if isinstance(widths, tuple) else widths) - 1
 
     @property
     def digit_max(self) -> int:
@@ -98,7 +123,9 @@ class MappedLayer:
     """Levels of one layer's cells, and how digital logic puts columns together."""
 
     levels: np.ndarray  # uint8 (K, B, M): B columns per output, slices x polarities
-    coefficients: np.ndarray  # int64 (B,): signed weight of each column in the output
+    #: int64 (B,): levels that are one of a column's own: 1 but in cells narrower than the widest
+    multiples: np.ndarray
+    coefficients: np.ndarray  # int64 (B,): signed weight of such a level in the output
     offset: int  # what every stored weight is too large by; 0 for differential pairs
 
 
@@ -110,14 +137,24 @@ def columns_per_output(precision: Precision, mapping: ArrayMapping) -> int:
     >>> columns_per_output(Precision(4, 3), ArrayMapping(cell_bits=2))  # 3 magnitude bits, 2 signs
     4
     """
-    slices = len(_slices(precision, mapping))
+    slices = len(_slices(precision, mapping)[0])
     return 2 * slices if mapping.paired else slices + (mapping.scheme == "twos-complement")
 
 
-def _slices(precision: Precision, mapping: ArrayMapping) -> np.ndarray:
-    """Lowest bit of each slice of the stored number, without its sign."""
+def _slices(precision: Precision, mapping: ArrayMapping) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest bit of each slice of the stored number, without its sign, and its highest level."""
     signed = mapping.scheme in ("differential", "twos-complement")
-    return np.arange(0, max(precision.weight_bits - signed, 1), mapping.cell_bits)
+    bits = max(precision.weight_bits - signed, 1)
+    if not isinstance(mapping.cell_bits, tuple):
+        shifts = np.arange(0, bits, mapping.cell_bits)
+        return shifts, np.full(len(shifts), mapping.level_max)
+    sign = (1,) * (mapping.scheme == "twos-complement")
+    widths, own = mapping.cell_bits[len(sign) :], mapping.cell_bits[: len(sign)]
+    wanted = f"slices of {bits} bits in all{', behind a sign of 1' * bool(sign)}, at {precision}"
+    mend = f"choose them for {mapping.scheme} columns of that precision"
+    require(own == sign and sum(widths) == bits, "cell_bits", wanted, mapping.cell_bits, mend)
+    upward = np.array(widths[::-1])
+    return np.cumsum(upward) - upward, 2**upward - 1
 
 
 def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) -> MappedLayer:
@@ -132,13 +169,17 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
     >>> mapped = map_weights(np.array([[-5]]), Precision(4, 3), signed)  # 0b1011
     >>> mapped.levels[0, :, 0], mapped.coefficients
     (array([1, 1, 0, 1], dtype=uint8), array([ 1,  2,  4, -8]))
+    >>> slices = ArrayMapping(scheme="twos-complement", cell_bits=(1, 1, 2))  # narrow at the top
+    >>> mapped = map_weights(np.array([[-5]]), Precision(4, 3), slices)
+    >>> mapped.levels[0, :, 0], mapped.coefficients
+    (array([3, 0, 3], dtype=uint8), array([ 1,  4, -8]))
     """
     codes = np.asarray(codes).astype(np.int64)
     largest, limit = int(np.abs(codes).max(initial=0)), precision.weight_max
     mend = "map them at the precision they were quantized at"
     wanted = f"magnitudes up to {limit} at {precision}"
     require(largest <= limit, "weight codes", wanted, largest, mend)
-    shifts, offset, step = _slices(precision, mapping), 0, 1
+    (shifts, highest), offset, step = _slices(precision, mapping), 0, 1
     signs = np.array([1, -1])
     if mapping.scheme == "offset":
         step = 2 if precision.weight_bits == 1 else 1  # binary codes are 2 b - 1
@@ -151,13 +192,16 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
         if mapping.scheme == "signed-digit":
             plus, minus = signed_digits(plus)
         stored = [np.where(codes < 0, minus, plus), np.where(codes < 0, plus, minus)]
-    levels = (np.stack(stored, axis=1)[:, None] >> shifts[:, None, None]) & mapping.level_max
+    levels = (np.stack(stored, axis=1)[:, None] >> shifts[:, None, None]) & highest[:, None, None]
     levels = levels.reshape(len(codes), len(shifts) * len(signs), -1)  # (K, S x P, M)
+    multiples = np.repeat(mapping.level_max // highest, len(signs))
     coefficients = (step * signs * (1 << shifts)[:, None]).ravel()
     if mapping.scheme == "twos-complement":
         levels = np.concatenate([levels, codes[:, None] < 0], axis=1)
         coefficients = np.append(coefficients, -top)
-    return MappedLayer(levels.astype(np.uint8), coefficients, offset)
+        multiples = np.append(multiples, mapping.level_max if mapping.sliced else 1)
+    levels = (levels * multiples[:, None]).astype(np.uint8)
+    return MappedLayer(levels, multiples, coefficients, offset)
 
 
 def signed_digits(magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from importlib.resources import files
 from math import prod
 from pathlib import Path
@@ -125,7 +126,7 @@ class QuantizedLayer:
         """Weight codes as a K x M matrix, K inputs that each of M outputs sums over."""
         return self.codes.reshape(self.spec.outputs, -1).T
 
-    @property
+    @cached_property
     def gain(self) -> np.ndarray:
         """Real output of one unit of the integer product, float64 (outputs,)."""
         return np.full(self.spec.outputs, self.weight_scale) * self.input_scale

@@ -223,6 +223,9 @@ def quantize(
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> str(quantize(model, torch.rand(8, 1, 2, 2), "W4A3").precision)
     'W4A3'
+    >>> network = quantize(model, torch.rand(8, 1, 2, 2), "W4A3", per_channel=True)
+    >>> [layer.weight_scale.shape for layer in network.layers]
+    [(3,), (2,)]
     """
     return FakeQuantized(model, images, precision, **choices).freeze()
 

@@ -74,8 +74,8 @@ def read_layer(
         codes_of_read = _convert(arrays, current, top, read.tile)
         total += codes_of_read << (read.plane * mapping.dac_bits)
     products = np.zeros((*inputs.shape[:2], outputs), np.int64)
-    for k, coefficient in enumerate(arrays.mapped.coefficients):
-        products += coefficient * total[..., k * outputs : (k + 1) * outputs]
+    for k, weight in enumerate(arrays.code_weights):
+        products += weight * total[..., k * outputs : (k + 1) * outputs]
     if arrays.reference is not None:
         products -= arrays.mapped.offset * total[..., -1:]
     return products

@@ -101,7 +101,7 @@ class SignSkip:
 ALL_POLICIES: tuple[Policy, ...] = (ZeroSkip(), ActiveRowBound(), ColumnBound())
 
 
-def resolved_bits(bound: np.ndarray, lsb: float, adc_bits: int) -> np.ndarray:
+def resolved_bits(bound: np.ndarray, lsb: float | np.ndarray, adc_bits: int) -> np.ndarray:
     """Bits a conversion must resolve, `adc_bits` at most, when its input cannot exceed `bound`.
 
     Bound and LSB are in level x digit units; codes round to the nearest.
@@ -144,21 +144,23 @@ def conversions_by_column(
     offset = arrays.mapped.offset > 0
     kinds, references = per_output + offset, offset * event.column_tiles
     kind = np.repeat(np.arange(kinds), [outputs] * per_output + [references] * offset)
+    scales = np.append(arrays.scales, 1)[kind]
     counts = np.zeros((arrays.planes, kinds, adc_bits + 1), np.int64)
     for number, tile in enumerate(mapping.tiles(len(arrays.mapped.levels))):
         levels = arrays.mapped.levels[tile].astype(np.int64).sum(axis=0).ravel()
         # The reference column of every array holds level 1.
         levels = np.append(levels, np.full(references, tile.stop - tile.start))
-        # Only what occurs, once: sums that were met, and columns with equal levels.
+        # Only what occurs, once: sums that were met, and columns with equal levels and LSB.
         sums = np.flatnonzero(event.digit_sums[number].any(axis=0))
-        values, column = np.unique(levels, return_inverse=True)
+        pairs, column = np.unique((scales << 32) + levels, return_inverse=True)
+        values = pairs & (2**32 - 1)
         columns = np.zeros((len(values), kinds), np.int64)
         np.add.at(columns, (column, kind), 1)
         access = Access(sums[:, None], values, mapping.level_max, mapping.digit_max)
         bound = np.full((len(sums), len(values)), NO_BOUND)
         for policy in policies:
             bound = np.minimum(bound, policy.bound(access))
-        bits = resolved_bits(bound, arrays.lsb, adc_bits)  # (sums, values)
+        bits = resolved_bits(bound, arrays.lsb * (pairs >> 32), adc_bits)  # (sums, values)
         met = event.digit_sums[number][:, sums]  # (planes, sums)
         for b in range(adc_bits + 1):
             counts[:, :, b] += met @ (bits == b).astype(np.int64) @ columns

@@ -102,7 +102,7 @@ def read_position(arrays, inputs, key=0, position=0, events=None):
                 for m in range(outputs):
                     current = current_of(arrays.conductance[:, k, m], k * outputs + m)
                     code = convert(arrays, current, tile, int(arrays.column_tile[k, m]), top)
-                    products[m] += int(arrays.mapped.coefficients[k]) * code * weight
+                    products[m] += int(arrays.code_weights[k]) * code * weight
             if arrays.reference is not None:
                 code = convert(arrays, current_of(arrays.reference, columns), tile, 0, top)
                 for m in range(outputs):
@@ -152,7 +152,8 @@ def count_resolved(arrays, events: Counter, adc_bits: int, rows=True, columns=Tr
                     bound = min(bound, digits * mapping.level_max)
                 if columns:
                     bound = min(bound, int(levels[here, k, m].sum()) * mapping.digit_max)
-                code = min(int(bound / arrays.lsb + 0.5), 2**adc_bits - 1)
+                lsb = arrays.lsb * int(arrays.scales[k])
+                code = min(int(bound / lsb + 0.5), 2**adc_bits - 1)
                 needed = 0
                 while 2**needed - 1 < code:
                     needed += 1

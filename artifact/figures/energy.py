@@ -47,7 +47,7 @@ def adc_reduction(table: pd.DataFrame) -> Figure:
     at_128 = table[table["array_size"] == 128].set_index("precision")
     comparable = _of_mnist(table)
     told = " and ".join(
-        f"{100 * row.adc_saving:.0f} % of the ADC energy at {row.Index} (gain "
+        f"{100 * row.adc_saving:.0f} % of the ADC energy at {row.Index} (gain\u00a0"
         f"{row.efficiency_gain:.2f} ×)" for row in at_128.itertuples()
     )  # fmt: skip
     figure, panels = new_figure(PAGE, 2.7, 1, 2, title=f"128 × 128 arrays save {told}")

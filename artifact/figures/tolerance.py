@@ -25,7 +25,7 @@ def requirements(
     losses: pd.DataFrame, limits: pd.DataFrame, delta: float, answer: str,
     precisions: tuple[str, ...] = ("W8A8", "W4A3"),
 ) -> Figure:  # fmt: skip
-    """Loss of accuracy against the size of each nonideality; limits marked, `answer` on top.
+    """Loss of accuracy against the size of each nonideality, and the limits that follow.
 
     Of differential pairs and quantization-aware training. Of two precisions the limits are printed.
     """

@@ -47,7 +47,7 @@
     document.getElementById("said").textContent =
       `${value("precision")}: ${accuracy.toFixed(1)} % of ${GRID.images} images ` +
       `(the integer network ${((100 * chip.ideal) / GRID.images).toFixed(1)} %). The zeros save ` +
-      `${saved.toFixed(0)} % of the ADC energy; efficiency × ${gain.toFixed(2)}.`;
+      `${saved.toFixed(0)} % of the ADC energy; the efficiency is ${gain.toFixed(2)} × as high.`;
     const svg = document.getElementById("drawn"), widest = Math.max(...sums);
     svg.replaceChildren();
     parts.forEach((each, when) => {
@@ -63,7 +63,7 @@
     GRID.components.forEach((name, which) => {
       const x = (which % 2) * 178, y = 140 + 18 * Math.floor(which / 2);
       svg.append(element("rect", { x, y: y - 10, width: 11, height: 11, fill: colours[which] }));
-      svg.append(element("text", { x: x + 15, y, "font-size": 11 }, name));
+      svg.append(element("text", { x: x + 15, y, "font-size": 11 }, name.replace("adc", "ADC")));
     });
   }
   draw();

@@ -140,6 +140,14 @@ def test_two_chips_do_not_share_their_read_noise(network, digits):
     assert (one.logits(images) != other.logits(images)).any()
 
 
+def test_images_that_are_read_in_two_phases_are_counted_once():
+    model, images = model_of("residual")  # of signed images, and nothing else that is signed
+    chip = Chip.from_torch(model, images, precision="W4A3")
+    events = chip.events(images[:7])
+    assert [event.images for event in events] == [7] * len(chip.arrays)
+    assert [event.accesses for event in events] == [7 * 3 * 144 * 2] + [7 * 3 * 36] * 3 + [7 * 3]
+
+
 def test_the_two_phases_of_a_signed_input_meet_noise_of_their_own():
     layer = nn.Linear(2, 40, bias=False)
     nn.init.ones_(layer.weight)

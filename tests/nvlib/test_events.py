@@ -29,14 +29,15 @@ from tests.conftest import model_of, random_layer, written
 
 
 @pytest.mark.parametrize("kernel", [(), (3, 3)])
-@pytest.mark.parametrize("dac_bits", [1, 2])
-def test_events_are_the_oracles(kernel, dac_bits):
+@pytest.mark.parametrize(("cell_bits", "dac_bits"), [(2, 1), (2, 2), ((1, 2), 1)])
+def test_events_are_the_oracles(kernel, cell_bits, dac_bits):
     generator = np.random.default_rng(5)
     precision = Precision(4, 3)
     inputs = 2 if kernel else 40
     layer = random_layer(generator, precision, inputs, 3, kernel, sides=(5, 5))
     layer.codes[0] = np.abs(layer.codes[0])  # an output with an empty negative column
-    hardware = Hardware(ArrayMapping(rows=16, cell_bits=2, dac_bits=dac_bits), adc=Adc(5))
+    mapping = ArrayMapping(rows=16, cell_bits=cell_bits, dac_bits=dac_bits)
+    hardware = Hardware(mapping, adc=Adc(5))
     arrays = written(layer, hardware)
     shape = (2, inputs, 5, 5) if kernel else (2, inputs)
     codes = generator.integers(0, 8, shape).astype(np.uint8)

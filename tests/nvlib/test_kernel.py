@@ -176,6 +176,43 @@ def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):
             assert fast[n, position].tolist() == expected
 
 
+WIDTHS = {"differential": (1, 2, 4), "twos-complement": (1, 1, 2, 4), "offset": (1, 1, 2, 4),
+          "signed-digit": (1, 1, 2, 4)}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(
+    ("devices", "adc"),
+    [
+        (DeviceModel(), Adc()),
+        (VARIED, Adc(6)),
+        (
+            DeviceModel(20.0, (RangeVariation(0.05),), ProportionalReadNoise(0.1)),
+            Adc(5, noise_lsb=0.3),
+        ),
+        (VARIED, Adc(7, nonlinearity=CURVE)),
+    ],
+)  # fmt: skip
+def test_slices_of_their_own_widths_equal_the_oracle(scheme, devices, adc):
+    mapping = ArrayMapping(rows=40, columns=64, cell_bits=WIDTHS[scheme], scheme=scheme)
+    generator = np.random.default_rng(5)
+    layer = random_layer(generator, Precision(8, 4), 60, 7)
+    codes = generator.integers(0, 16, (2, 60)).astype(np.uint8)
+    keys = generator.integers(0, 2**63, 2).astype(np.uint64)
+    wires = Wires(20.0) if adc.bits == 6 else None
+    fast, slow, arrays = products(Hardware(mapping, devices, adc, wires=wires), layer, codes, keys)
+    np.testing.assert_array_equal(fast, slow)
+    exact = [oracle.integer_product(layer.matrix, inputs) for inputs in codes]
+    for n in range(2):
+        assert fast[n, 0].tolist() == oracle.read_position(arrays, codes[n], int(keys[n]))
+    if adc.bits is None:
+        assert fast[:, 0].tolist() == exact
+    if adc.bits == 6:  # near it, and only if each slice has the LSB that its cells fill
+        assert set(arrays.scales) == {1 * 15, 2 * 5, 16 * 1}
+        off = np.abs(fast[:, 0] * arrays.lsb - exact).max() / np.abs(exact).max()
+        assert 0 < off < 0.4, off
+
+
 def test_a_remainder_tile_is_read():
     layer = random_layer(np.random.default_rng(0), Precision(4, 3), 150, 5)
     codes = np.zeros((1, 150), np.uint8)
