@@ -108,7 +108,7 @@ FAULTS = tuple(Fault(*fault) for fault in (
     ("a bias that is forgotten", "network", "QuantizedLayer.real",
      "products * (gain * lsb) + bias", "products * (gain * lsb)"),
     ("a bias that is forgotten in a chain", "kernel", "pool_and_quantize",
-     "best[m] * gain[m] + bias[m]", "best[m] * gain[m]"),
+     "best[x, m] * gain[m] + bias[m]", "best[x, m] * gain[m]"),
     ("another channel's scale in a chain", "kernel", "pool_and_quantize", "gain[m]", "gain[0]"),
     ("another group's scales", "arrays", "parts_of",
      "np.broadcast_to(layer.weight_scale, spec.outputs)[columns]",
