@@ -22,8 +22,8 @@ from nvlib.checks import require, require_integer, settle
 
 MAX_BITS = 8
 #: Values that a scale is fitted to at once: they stay in the cache, and torch takes one thread,
-#: where many threads would spend their time waiting for one another.
-BLOCK = 2**14
+#: where many threads, from 2^15 values on, would spend their time waiting for one another.
+BLOCK = 2**15 - 1
 #: Rows of values that are all smaller are taken as zeros: their squares would be none.
 SMALLEST = 1e-18
 
@@ -153,5 +153,6 @@ def fit_scale(values: torch.Tensor, lower: int, upper: int) -> torch.Tensor:
     rows = max(largest.numel(), 1)
     for block in values.split(max(BLOCK // rows, 1), dim=-1):
         for error, scale in zip(errors, scales, strict=True):
-            error += (to_codes(block, scale, lower, upper) * scale - block).square().sum(-1)
+            real = to_codes(block, scale, lower, upper).mul_(scale)
+            error += real.sub_(block).square_().sum(-1)
     return scales[..., 0].gather(0, errors.argmin(0, keepdim=True))[0]
