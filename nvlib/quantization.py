@@ -32,7 +32,7 @@ from nvlib.quantizers import (
     fit_scale,
     weight_codes,
 )
-from nvlib.tracing import array_paths, padding_of, steps_of, trace
+from nvlib.tracing import array_paths, steps_of, trace
 
 METHODS = ("mse", "max", "percentile")
 PERCENTILE = 99.9
@@ -51,7 +51,7 @@ class FakeQuantizedLayer(nn.Module):
         #: Of a convolution, for torch and for `LayerSpec`.
         self.window: dict[str, Any] = {}
         if isinstance(module, nn.Conv2d):
-            self.window = {"padding": padding_of(module), "stride": tuple(module.stride),
+            self.window = {"padding": tuple(module.padding), "stride": tuple(module.stride),
                            "dilation": tuple(module.dilation), "groups": module.groups}  # fmt: skip
         # Logarithms keep the scales positive and make Adam's steps relative to them.
         scale = _weight_scale(module.weight, precision, per_channel)  # () or (outputs, 1, ...)

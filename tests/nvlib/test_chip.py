@@ -210,15 +210,17 @@ class Tokens(nn.Module):
 @pytest.mark.parametrize(
     "layers", [(nn.Linear(4, 3),), (nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))], ids=len
 )
-def test_a_linear_that_is_fed_tokens_is_refused_by_name(layers, hardware, compiled):
+def test_a_linear_that_is_fed_tokens_takes_each_as_a_position(layers, hardware, compiled):
     images = torch.rand(6, 5, 4)
     network = Chip.from_torch(Tokens(nn.Sequential(*layers)), images).network
+    assert network.layers[0].input_shape == (4, 5, 1)
     chip = Chip(network, hardware, compiled=compiled)
-    with pytest.raises(ValueError, match=r"input of layers\.0: .* images, received \d+; keep the"):
-        chip.logits(images)
-    with pytest.raises(ValueError, match=r"input of layers\.0"):
-        chip.events(images)
-    assert network.logits(images).shape == (30, 3)  # without hardware they are computed
+    found = chip.logits(images)
+    assert found.shape == (30, 3)
+    np.testing.assert_array_equal(chip.logits(images[2:4]), found[10:20])
+    assert chip.events(images)[0].images == 6
+    if hardware == Hardware():
+        np.testing.assert_array_equal(network.logits(images), found)
 
 
 #: Everything a file can hold, a few things at a time.
