@@ -64,19 +64,19 @@ CATALOGUE = (
     Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
     Notebook(
         "01_precision_sweep", "precision_sweep, compromise, certainty, converters; claims C1, C2",
-        (1.7, 2.2, 7.0),
+        (1.5, 2.2, 6.5),
         {"images": (100, 500, 10_000), "chip_images": (50, 100, 1000),
          "compromise_images": (1000, 10_000, 10_000), "read_images": (60, 300, 1500),
          "bits_images": (40, 100, 500), "cost_images": (2, 5, 10), "seeds": (1, 1, 5)},
     ),
     Notebook(
         "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",
-        (0.7, 2.5, 6.0), {"minutes": (0.1, 3.0, 6.0)},
+        (0.7, 2.5, 6.0), {"minutes": (0.1, 6.0, 10.0)},
     ),
     Notebook(
         "03_converter_nonlinearity", "converter_nonlinearity, converter_trend; claims C3b, C4",
         (0.7, 2.5, 6.0),
-        {"minutes": (0.1, 3.0, 6.0), "together_images": (40, 200, 500)},
+        {"minutes": (0.1, 6.0, 10.0), "together_images": (40, 200, 500)},
     ),
     Notebook(
         "04_sparsity", "zeros, resolved_bits, planes, guard_rows", (0.3, 0.7, 2.0),
@@ -85,10 +85,10 @@ CATALOGUE = (
     Notebook(
         "05_adc_reduction",
         "adc_reduction, parts, draws, schemes, efficiency, region, one hardware; claims C5, C6",
-        (1.5, 2.5, 5.0),
-        {"images": (50, 500, 2000), "part_images": (20, 100, 500),
+        (1.5, 2.5, 6.5),
+        {"images": (50, 500, 2000), "part_images": (20, 100, 1000),
          "region_images": (4, 40, 60), "search_images": (20, 60, 200),
-         "whole_images": (100, 500, 5000), "bits_images": (40, 100, 500), "chips": (2, 2, 3),
+         "whole_images": (100, 500, 10_000), "bits_images": (40, 100, 500), "chips": (2, 2, 3),
          "seeds": (1, 1, 2)},
     ),
     Notebook(
@@ -106,7 +106,7 @@ CATALOGUE = (
     ),
     Notebook(
         "09_reality", "reality, conclusions: which of them survive a real device",
-        (0.5, 1.5, 4.0),
+        (0.8, 1.5, 4.0),
         {"images": (40, 100, 150), "chips": (2, 3, 8), "train_images": (256, 2000, 6400),
          "cost_images": (4, 20, 60)},
     ),

@@ -33,6 +33,7 @@ from nvlib import (
     Hardware,
     Nonlinearity,
     Precision,
+    ProportionalReadNoise,
     QuantizedNetwork,
     RangeVariation,
     ReadNoise,
@@ -48,6 +49,7 @@ CHIPS = {
 DEVICES = DeviceModel(effects=(RangeVariation(0.02),))
 TORCH_BATCHES = (100, 250, 500, 1000, 2000)
 NOISY = replace(DEVICES, read_noise=ReadNoise(0.1))
+FLUCTUATING = replace(DEVICES, read_noise=ProportionalReadNoise(0.1))
 CURVED = Adc(8, nonlinearity=Nonlinearity(inl_lsb=1.0, shape="random-walk", monotone=False))
 
 
@@ -58,6 +60,7 @@ def imperfect(bits: int) -> dict[str, Hardware]:
         "plain": Hardware(ArrayMapping(), DEVICES, Adc(8)),
         "inl": Hardware(ArrayMapping(), DEVICES, CURVED),
         "noise": Hardware(ArrayMapping(), NOISY, Adc(8)),
+        "noise_of_cells": Hardware(ArrayMapping(), FLUCTUATING, Adc(8)),
         "inl_noise": Hardware(ArrayMapping(), NOISY, CURVED),
         "dac": Hardware(ArrayMapping(dac_bits=bits), DEVICES, Adc(8), drivers),
         "sense": Hardware(ArrayMapping(), DEVICES, Adc(8), sense=SenseColumn()),

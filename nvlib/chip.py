@@ -144,8 +144,8 @@ class Chip:
         Parameters
         ----------
         model : torch.nn.Module
-            Of Conv2d, Linear, BatchNorm, ReLU, ReLU6, pooling, flatten, dropout, additions and
-            concatenations.
+            Its Conv1d, Conv2d and Linear (of attention too) go onto arrays; what has no matrix of
+            weights stays digital.
         images : Tensor or ndarray, shape (N, ...)
             For calibration, as the model takes them; some hundred training images.
         **choices

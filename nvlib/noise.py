@@ -102,7 +102,7 @@ class ReadKeys(NamedTuple):
         require(
             rows == len(self.images), f"input of {layer}",
             f"one row for each of {len(self.images)} images", rows,
-            "keep the images on the first axis; a Linear takes no tokens folded into it",
+            "keep the images on the first axis; a Conv2d takes no maps folded into it",
         )  # fmt: skip
 
     def of(self, layer: int, *phase: int) -> np.ndarray:

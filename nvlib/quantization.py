@@ -32,12 +32,11 @@ from nvlib.quantizers import (
     fit_scale,
     weight_codes,
 )
-from nvlib.tracing import array_paths, padding_of, steps_of, trace
+from nvlib.tracing import array_paths, steps_of, trace
 
 METHODS = ("mse", "max", "percentile")
 PERCENTILE = 99.9
-#: Values of an activation that its scale is fitted to, at most; torch computes on so many in one
-#: thread, which is faster where a search takes a hundred steps.
+#: Values of an activation that its scale is fitted to, at most.
 FITTED_VALUES = 2**14
 
 
@@ -52,7 +51,7 @@ class FakeQuantizedLayer(nn.Module):
         #: Of a convolution, for torch and for `LayerSpec`.
         self.window: dict[str, Any] = {}
         if isinstance(module, nn.Conv2d):
-            self.window = {"padding": padding_of(module), "stride": tuple(module.stride),
+            self.window = {"padding": tuple(module.padding), "stride": tuple(module.stride),
                            "dilation": tuple(module.dilation), "groups": module.groups}  # fmt: skip
         # Logarithms keep the scales positive and make Adam's steps relative to them.
         scale = _weight_scale(module.weight, precision, per_channel)  # () or (outputs, 1, ...)
@@ -223,6 +222,9 @@ def quantize(
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> str(quantize(model, torch.rand(8, 1, 2, 2), "W4A3").precision)
     'W4A3'
+    >>> network = quantize(model, torch.rand(8, 1, 2, 2), "W4A3", per_channel=True)
+    >>> [layer.weight_scale.shape for layer in network.layers]
+    [(3,), (2,)]
     """
     return FakeQuantized(model, images, precision, **choices).freeze()
 

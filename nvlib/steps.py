@@ -1,14 +1,18 @@
 """One operation of a network after the other, as data: evaluated, pickled, and written as JSON.
 
-Only what is listed here can be written and read: a file cannot name a function of its choice.
+Only what is listed here can be written and read: a file cannot name a function of its choice, but
+one that computes from tensors, and a module of torch.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -20,29 +24,79 @@ from nvlib.checks import require
 
 #: Name of the value that the first step takes.
 IMAGES = "images"
-#: Functions that digital logic computes between arrays, by the name they are written with.
+
+
+def positions_of(tokens: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Tokens (N P, ..., C) of N images as a map (N, C, P, 1), of which each is a position.
+
+    Examples
+    --------
+    >>> tokens = torch.rand(6, 5, 4)  # of 2 images: 3 windows of 5 tokens each
+    >>> positions_of(tokens, torch.rand(2, 1)).shape
+    torch.Size([2, 4, 15, 1])
+    >>> bool((tokens_of(positions_of(tokens, torch.rand(2, 1)), tokens) == tokens).all())
+    True
+    """
+    whole = tokens.reshape(images.shape[0], -1, tokens.shape[-1])
+    return whole.transpose(1, 2).unsqueeze(-1).contiguous()
+
+
+def tokens_of(positions: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A map (N, C, P, 1) as tokens (..., C), their places those in `like`."""
+    return positions.squeeze(-1).transpose(1, 2).reshape(like.shape[:-1] + positions.shape[1:2])
+
+
+_OVERRIDABLE = torch.overrides.get_overridable_functions()
+_OPERATORS = (
+    "abs add and_ eq floordiv ge getitem gt iadd imul invert isub itruediv le lt matmul mod mul ne "
+    "neg not_ or_ pow setitem sub truediv"
+)
+#: Functions that multiply with a matrix of weights, and for which arrays have no form.
+_MATRICES = (
+    "conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d bilinear convolution lstm "
+    "lstm_cell gru gru_cell rnn_tanh rnn_tanh_cell rnn_relu rnn_relu_cell embedding_bag "
+    "multi_head_attention_forward"
+)
+#: Functions that digital logic computes between arrays, by the name they are written with: those
+#: which torch lets tensor-like objects override, so they compute from tensors and do nothing else.
 FUNCTIONS: dict[str, Callable] = {
-    f"{space}.{name}": getattr(module, name)
-    for space, module, names in (
-        ("operator", operator, "add iadd getitem truediv"),
-        ("torch", torch, "add cat concat flatten relu"),
-        ("functional", F, "relu relu6 max_pool2d avg_pool2d adaptive_avg_pool2d "
-         "adaptive_max_pool2d dropout dropout2d"),
+    f"{space}.{function.__name__}": function
+    for space, functions in (
+        ("operator", [getattr(operator, name) for name in _OPERATORS.split()]),
+        ("math", [math.ceil, math.floor, math.sqrt]),
+        ("linalg", _OVERRIDABLE[torch.linalg]),
+        ("torch", [*_OVERRIDABLE[torch], *_OVERRIDABLE[torch.functional]]),
+        ("functional", [function for function in vars(F).values() if isinstance(
+            function, (FunctionType, BuiltinFunctionType)
+        ) and function.__module__ in ("torch", "torch._C._nn", "torch.nn.functional")]),
+        ("nvlib", [positions_of, tokens_of]),
     )
-    for name in names.split()
+    for function in functions
+    if function.__name__ not in _MATRICES.split()
 } | {"getattr": getattr}  # fmt: skip
 #: Names of those functions.
 NAMES = {function: name for name, function in FUNCTIONS.items()}
-#: Methods of a tensor.
+#: Attributes of a tensor.
+ATTRIBUTES = frozenset(["shape", "T", "mT", "dtype", "device", "ndim"])
+_IN_TORCH = {function.__name__ for function in _OVERRIDABLE[torch]}
+_OF_SHAPES = (
+    "contiguous dim double expand expand_as float masked_fill new_full new_ones new_zeros numel "
+    "repeat reshape_as size to type_as unflatten unfold view view_as"
+)
+_METHODS = (getattr(method, "__name__", "") for method in _OVERRIDABLE[torch.Tensor])
+#: Methods of a tensor: those that are functions of torch too, arithmetic, and what gives a shape.
 METHODS = frozenset(
-    ["add", "add_", "relu", "relu_", "flatten", "view", "reshape", "size", "unsqueeze"]
+    name
+    for name in (*_METHODS, *_OF_SHAPES.split())
+    if name.removesuffix("_") in {*_IN_TORCH, *_OF_SHAPES.split()}
+    or re.fullmatch("__i?r?(add|sub|mul|div|truediv|pow|matmul|getitem)__", name)
 )
 #: Modules.
-MODULES: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.MaxPool2d, nn.AvgPool2d,
-    nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Dropout, nn.Dropout2d,
-    nn.Identity, nn.Conv2d, nn.Linear,
-)}  # fmt: skip
+MODULES: dict[str, type[nn.Module]] = {
+    name: kind
+    for name, kind in vars(nn).items()
+    if isinstance(kind, type) and issubclass(kind, nn.Module)
+}
 
 
 @dataclass(frozen=True)
@@ -57,8 +111,8 @@ class Step:
     """One operation of a network; in `args` and `kwargs`, a `Value` is what another step gave."""
 
     name: str  # of the value that it gives
-    kind: str  # "layer", "module", "function" or "method"
-    target: Any  # name of a layer or of a tensor's method, a torch module, a function
+    kind: str  # "layer", "module", "function", "method" or "tensor"
+    target: Any  # name of a layer or of a tensor's method, a torch module, a function, a tensor
     args: tuple = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     forget: tuple[str, ...] = ()  # values that no later step takes
@@ -79,6 +133,8 @@ class Step:
             values[self.name] = layers[self.target](*args)
         elif self.kind == "method":
             values[self.name] = getattr(args[0], self.target)(*args[1:], **kwargs)
+        elif self.kind == "tensor":  # which a later step may change in place
+            values[self.name] = self.target.clone()
         else:
             values[self.name] = self.target(*args, **kwargs)
         self.drop(values)
@@ -97,13 +153,21 @@ def filled(argument: Any, values: Mapping[str, Any]) -> Any:
         return type(argument)(filled(item, values) for item in argument)
     if isinstance(argument, dict):
         return {key: filled(item, values) for key, item in argument.items()}
+    if isinstance(argument, slice):
+        return slice(*filled(_ends(argument), values))
     return argument
+
+
+def _ends(part: slice) -> tuple:
+    return part.start, part.stop, part.step
 
 
 def values_of(argument: Any) -> list[str]:
     """Names of the values in an argument, in order."""
     if isinstance(argument, Value):
         return [argument.name]
+    if isinstance(argument, slice):
+        return values_of(_ends(argument))
     items = argument.values() if isinstance(argument, Mapping) else argument
     if isinstance(argument, (tuple, list, Mapping)):
         return [name for item in items for name in values_of(item)]
@@ -130,6 +194,8 @@ def written(steps: tuple[Step, ...]) -> tuple[list[dict[str, Any]], dict[str, np
             state = step.target.state_dict()
             # A slash, as no tensor of a layer has before its last point.
             tensors |= {f"{step.name}/{key}": value.numpy() for key, value in state.items()}
+        elif step.kind == "tensor":
+            target, tensors[f"{step.name}/tensor"] = None, step.target.numpy()
         elif step.kind == "function":
             target = NAMES[target]
         taken = {"args": _plain(step.args), "kwargs": _plain(dict(step.kwargs))}
@@ -147,11 +213,14 @@ def read(facts: list[dict[str, Any]], tensors: Mapping[str, np.ndarray]) -> tupl
             target = MODULES[kind](**_read(arguments)).double().eval()
             saved = {key: tensors[f"{fact['name']}/{key}"] for key in target.state_dict()}
             target.load_state_dict({key: torch.from_numpy(saved[key]) for key in saved})
+        elif fact["kind"] == "tensor":
+            target = torch.from_numpy(tensors[f"{fact['name']}/tensor"])
         elif fact["kind"] == "function":
             target = FUNCTIONS[target]
-        elif fact["kind"] == "method" and target not in METHODS:
-            raise KeyError(target)
         args, kwargs = _read(fact["args"]), _read(fact["kwargs"])
+        named = target if fact["kind"] == "method" else args[1] if target is getattr else None
+        if named is not None and named not in (ATTRIBUTES if target is getattr else METHODS):
+            raise KeyError(named)
         steps.append(Step(fact["name"], fact["kind"], target, args, kwargs, tuple(fact["forget"])))
     return tuple(steps)
 
@@ -160,12 +229,23 @@ def _arguments(step: Step) -> Any:
     """What a module of torch was made with, from its attributes of the same names."""
     module, kind = step.target, type(step.target)
     known, name = MODULES.get(kind.__name__) is kind, f"digital module '{step.name}'"
-    wanted = f"one of {', '.join(MODULES)}, which a file can hold"
+    wanted = "a module of torch.nn, which a file can hold"
     mend = "pickle the network, or use torch's own modules"
     require(known, name, wanted, kind.__name__, mend)
     names = [name for name in inspect.signature(kind).parameters if hasattr(module, name)]
     found = {name: getattr(module, name) for name in names if name not in ("device", "dtype")}
-    return _plain(found | ({"bias": module.bias is not None} if "bias" in found else {}))
+    found |= {"bias": module.bias is not None} if "bias" in found else {}
+    try:
+        again = kind(**found).state_dict()
+    except Exception:  # whatever a module says that misses an argument
+        again = {}
+    state = module.state_dict()
+    same = {key: value.shape for key, value in again.items()} == {
+        key: value.shape for key, value in state.items()
+    }
+    wanted = "a module that is known by its arguments"
+    require(same, f"digital module '{step.name}'", wanted, kind.__name__, mend)
+    return _plain(found)
 
 
 def _plain(argument: Any) -> Any:
@@ -177,7 +257,11 @@ def _plain(argument: Any) -> Any:
     if isinstance(argument, dict):
         return {"dict": {key: _plain(item) for key, item in argument.items()}}
     if isinstance(argument, slice):
-        return {"slice": _plain([argument.start, argument.stop, argument.step])}
+        return {"slice": _plain(list(_ends(argument)))}
+    if isinstance(argument, torch.dtype):
+        return {"dtype": str(argument).removeprefix("torch.")}
+    if argument is ...:
+        return {"ellipsis": []}
     simple, wanted = isinstance(argument, (int, float, str)), "numbers, text and what holds them"
     mend = "pickle the network instead"
     require(argument is None or simple, "argument of a step", wanted, argument, mend)
@@ -192,6 +276,10 @@ def _read(plain: Any) -> Any:
     ((kind, content),) = plain.items()
     if kind == "value":
         return Value(content)
+    if kind == "ellipsis":
+        return ...
+    if kind == "dtype" and isinstance(found := getattr(torch, content), torch.dtype):
+        return found
     if kind == "dict":
         return {key: _read(item) for key, item in content.items()}
     items = [_read(item) for item in content]

@@ -1,6 +1,6 @@
 """A torch network as a graph: which of its modules go onto arrays, which stay digital.
 
-Any network that `torch.fx` can trace is taken, if it is built of what `nvlib.steps` lists. What
+Convolutions and linear layers go onto arrays; all else that `nvlib.steps` lists stays digital. What
 the graph computes is compared with the network itself, step by step, before it is believed.
 """
 
@@ -9,19 +9,38 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
-from torch.nn.utils import parametrize
 
 from nvlib.checks import require, require_instance, shown
-from nvlib.steps import FUNCTIONS, IMAGES, METHODS, MODULES, Step, Value, values_of
+from nvlib.rewrites import (
+    Attention,
+    attribute,
+    calls_of,
+    floating,
+    lines_as_maps,
+    open_attention,
+    pad_digitally,
+    products_as_modules,
+    stays,
+    tokens_as_positions,
+    write_shared_modules_twice,
+)
+from nvlib.steps import ATTRIBUTES, IMAGES, METHODS, MODULES, NAMES, Step, Value, values_of
+from nvlib.tracer import Tracer, in_place
 
 #: Modules whose products arrays compute.
-ARRAY_MODULES = (nn.Conv2d, nn.Linear)
+ARRAY_MODULES = (nn.Conv1d, nn.Conv2d, nn.Linear)
+#: Modules that multiply with a matrix as well, which are digital only where the user says so.
+MATRICES = (
+    nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase,
+    nn.MultiheadAttention, nn.Transformer,
+)  # fmt: skip
 #: Images of each kind, given and random, that a graph is tried on.
 PROBES = 4
 #: Relative errors of sums in double precision, and of normalization that is folded in single.
@@ -46,12 +65,13 @@ def trace(
     for path in digital:
         require(path in known, "digital", f"paths of modules among {shown(known)}", path, mend)
     _require_plain(model)
-    model = _floating(copy.deepcopy(model).cpu().float().eval())
-    tracer = fx.Tracer()
-    is_leaf = tracer.is_leaf_module  # torch's own modules are leaves, and those left digital
-    tracer.is_leaf_module = lambda m, path: path in digital or is_leaf(m, path)  # type: ignore
+    model = floating(copy.deepcopy(model).cpu().float().eval())
+    whole = copy.deepcopy(model)
+    open_attention(model, digital)
+    tracer = Tracer(partial(_is_leaf, digital), _batches(images))
     try:
-        traced = fx.GraphModule(model, tracer.trace(model))
+        graph = tracer.trace(model)
+        traced = fx.GraphModule(model, graph)
     except Exception as error:  # whatever the network's own code raises while it is traced
         raise ValueError(
             f"{name}: expected a network that torch.fx can trace, received: {str(error)[:200]}; "
@@ -65,26 +85,60 @@ def trace(
     nodes = list(traced.graph.nodes)
     named = not any(node.name == "self" for node in nodes)
     require(named, name, "no module called 'self'", "one", "give it another name")
-    for node in reversed(nodes[nodes.index(given) + 1 : -1]):  # computed, and not given out
-        traced.graph.erase_node(node)
+    _drop_unused(traced)
+    write_shared_modules_twice(traced)
+    products_as_modules(traced)
     unknown = [_place(node, traced) for node in traced.graph.nodes
                if not _is_known(node, traced, digital)]  # fmt: skip
     more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
     if unknown:
         raise ValueError(
-            f"{name}: expected Conv2d, Linear, BatchNorm, ReLU, ReLU6, pooling, flatten, dropout, "
-            f"add and concat, received {'; '.join(unknown[:3])}{more}; replace them, or leave "
-            "modules digital with digital=(path, ...)"
+            f"{name}: expected Conv1d, Conv2d and Linear, and what computes without weights of "
+            f"its own or normalizes, received {'; '.join(unknown[:3])}{more}; replace them, or "
+            "leave modules digital with digital=(path, ...)"
         )
-    for node in traced.graph.nodes:
-        module = traced.get_submodule(node.target) if node.op == "call_module" else None
-        if isinstance(module, ARRAY_MODULES):  # whose input may be written input=x
-            node.args, node.kwargs = (*node.args, *node.kwargs.values()), {}
-    _write_shared_modules_twice(traced)
+    for node, _ in calls_of(traced, (), *ARRAY_MODULES):  # whose input may be written input=x
+        node.args, node.kwargs = (*node.args, *node.kwargs.values()), {}
+    pad_digitally(traced, digital)
+    tokens_as_positions(traced, digital, tracer.values)
     traced = fuse(traced, inplace=True, no_trace=True)  # type: ignore[assignment]
+    lines_as_maps(traced, digital)
+    _drop_unused(traced)
     if images is not None:
-        _try(traced, model, images)
+        _try(traced, whole, images)
     return traced
+
+
+def _is_leaf(digital: Sequence[str], module: nn.Module, path: str) -> bool:
+    """Whether a module is one step: torch's own that hold no layers, and those left digital."""
+    own = type(module).__module__.startswith("torch.nn.") and not isinstance(module, nn.Sequential)
+    held = [one for one in module.modules() if one is not module]
+    left = stays(path, digital) and not isinstance(module, (Attention, nn.Sequential))
+    return left or (own and not any(isinstance(one, ARRAY_MODULES) for one in held))
+
+
+def _batches(images: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """Two and three images like those given, all different."""
+    if images is None:
+        return ()
+    noise = torch.rand((5, *images.shape[1:]), generator=torch.Generator().manual_seed(1))
+    noise = images.min() + (images.max() - images.min()) * noise
+    return noise[:2], noise[2:]
+
+
+def _drop_unused(traced: fx.GraphModule) -> None:
+    """Erase what nobody takes, unless it changes something in place."""
+    for node in reversed(traced.graph.nodes):
+        module = traced.get_submodule(node.target) if node.op == "call_module" else None
+        name = getattr(node.target, "__name__", str(node.target))
+        changes = (
+            in_place(name) or "out" in node.kwargs or node.kwargs.get("inplace")
+            or getattr(module, "inplace", False)
+        )  # fmt: skip
+        kept = node.op in ("placeholder", "output") or node.users or changes
+        if name == "_assert" or not kept:
+            traced.graph.erase_node(node)
+    traced.recompile()
 
 
 def _require_plain(model: nn.Module) -> None:
@@ -101,104 +155,45 @@ def _require_plain(model: nn.Module) -> None:
         require(real, f"'{path}'", "real numbers in memory", found, "load real weights first")
 
 
-def _floating(model: nn.Module) -> nn.Module:
-    """Torch's quantized and parametrized modules become those of the weights they stand for."""
-    for module in list(model.modules()):
-        if parametrize.is_parametrized(module):  # by a class that the user's module has too
-            names = list(module.parametrizations)  # type: ignore[arg-type]
-            weights = {name: getattr(module, name).detach().clone() for name in names}
-            module.__class__ = type(module).__bases__[0]
-            del module.parametrizations
-            for name, weight in weights.items():
-                module.register_parameter(name, nn.Parameter(weight))
-        if isinstance(module, nn.BatchNorm1d) and not module.affine:  # torch cannot fold it
-            module.weight = nn.Parameter(torch.ones(module.num_features))
-            module.bias = nn.Parameter(torch.zeros(module.num_features))
-            module.affine = True
-    if not any(type(module).__module__.startswith("torch.ao.") for module in model.modules()):
-        return model
-    import torch.ao.nn.intrinsic.quantized as fused  # where torch still has it
-    import torch.ao.nn.quantized as quantized
-
-    for path, module in list(model.named_modules()):
-        real: nn.Module
-        if isinstance(module, (quantized.Quantize, quantized.DeQuantize)):
-            real = nn.Identity()
-        elif isinstance(module, (quantized.Conv2d, quantized.Linear)):
-            weight, bias = module.weight().dequantize(), module.bias()
-            if isinstance(module, quantized.Conv2d):
-                real = nn.Conv2d(
-                    module.in_channels, module.out_channels, module.kernel_size, module.stride,
-                    module.padding, module.dilation, module.groups, bias is not None,
-                    module.padding_mode,
-                )  # fmt: skip
-            else:
-                real = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-            real.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
-            if isinstance(module, (fused.ConvReLU2d, fused.LinearReLU)):
-                real = nn.Sequential(real, nn.ReLU())
-        else:
-            continue
-        if not path:
-            return real.eval()
-        model.set_submodule(path, real.eval())
-    return model
-
-
 def _is_known(node: fx.Node, traced: fx.GraphModule, digital: Sequence[str]) -> bool:
     target: Any = node.target
     if node.op == "call_module":
         module = traced.get_submodule(target)
-        padded = not isinstance(module, nn.Conv2d) or not _unsupported_padding(module)
         # A subclass may compute something else.
-        return target in digital or (type(module) in MODULES.values() and padded)
+        listed = type(module) in MODULES.values() and not isinstance(module, MATRICES)
+        return stays(target, digital) or type(module) in ARRAY_MODULES or listed
+    if target is getattr:
+        return node.args[1] in ATTRIBUTES
     return (
-        node.op in ("placeholder", "output")
-        or (node.op == "call_function" and target in FUNCTIONS.values())
+        node.op in ("placeholder", "output", "get_attr")
+        or (node.op == "call_function" and target in NAMES)
         or (node.op == "call_method" and target in METHODS)
     )
+
+
+def _double(value: Any) -> Any:
+    """Tensors, and dtypes in arguments, in double precision; devices by their name."""
+    if isinstance(value, (list, tuple)):
+        return [_double(item) for item in value] if isinstance(value, list) else tuple(
+            _double(item) for item in value
+        )  # fmt: skip
+    if isinstance(value, dict):
+        return {key: _double(item) for key, item in value.items()}
+    if isinstance(value, torch.Tensor):
+        return value.clone().double() if value.is_floating_point() else value.clone()
+    if isinstance(value, torch.device):
+        return str(value)
+    return torch.float64 if value is torch.float32 else value
 
 
 def _place(node: fx.Node, traced: fx.GraphModule) -> str:
     """What a node is, and where in the network it stands."""
     target: Any = node.target
     if node.op == "call_module":
-        module = traced.get_submodule(target)
-        padding = _unsupported_padding(module) if isinstance(module, nn.Conv2d) else ""
-        return f"{padding or type(module).__name__} at '{target}'"
+        return f"{type(traced.get_submodule(target)).__name__} at '{target}'"
     stack = node.meta.get("nn_module_stack") or {}
     path = next(reversed(list(stack)), "") or "the network itself"
     return f"{getattr(target, '__name__', target)} in the forward() of '{path}'"
-
-
-def _unsupported_padding(module: nn.Conv2d) -> str:
-    if module.padding_mode != "zeros":
-        return f"padding_mode='{module.padding_mode}'"
-    uneven = any(d * (k - 1) % 2 for d, k in zip(module.dilation, module.kernel_size))
-    return "uneven padding='same'" if module.padding == "same" and uneven else ""
-
-
-def padding_of(module: nn.Conv2d) -> tuple[int, int]:
-    """Rows and columns of zeros on each side, whichever way the module says it."""
-    sides: Any = (0, 0) if module.padding == "valid" else module.padding
-    if module.padding == "same":
-        sides = (d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size))
-    down, across = sides
-    return int(down), int(across)
-
-
-def _write_shared_modules_twice(traced: fx.GraphModule) -> None:
-    """A module that is called again gets arrays, scales and a folded normalization of its own."""
-    called = set()
-    for node in traced.graph.nodes:
-        if node.op != "call_module":
-            continue
-        if node.target in called:
-            again = f"{node.target}_{node.name}"
-            traced.add_submodule(again, copy.deepcopy(traced.get_submodule(str(node.target))))
-            node.target = again
-        called.add(node.target)
-    traced.recompile()
 
 
 @torch.no_grad()
@@ -213,24 +208,43 @@ def _try(traced: fx.GraphModule, model: nn.Module, images: torch.Tensor) -> None
     for node, value, *others in zip(nodes, whole, fewer, alone):
         if not isinstance(value, torch.Tensor):
             continue
-        place = _place(node, traced)
-        finite = bool(torch.isfinite(value).all())
-        require(finite, place, "finite values", "NaN or infinity", "check the weights and images")
-        same = value.numel() % len(images) == 0
-        if same:
-            each = value.reshape(len(images), -1)
-            wanted = each.flip(0)[:-1].flatten(), each[-1]
-            same = all(_close(one, other.flatten()) for one, other in zip(wanted, others))
+        last, place = node is nodes[-1], _place(node, traced)
+        # A mask may hold infinities.
+        bad = ~value.isfinite() if last else value.isnan()
+        found = "NaN or infinity"
+        require(not bad.any(), place, "finite values", found, "check the weights and images")
+        same = _each_its_own(len(images), [value, *others], 0 if last else None)
         mend = (
             "leave the first axis to the images, write F.dropout(x, training=self.training), keep "
             "statistics in BatchNorm"
         )
         expected = "for each image the same in any batch, every time"
         require(same, place, expected, "what depends on the other images or on chance", mend)
-    own = copy.deepcopy(model).double()(images.clone())
-    mend = "write its layers out in forward(), or leave them digital"
-    same = _close(whole[-1], own, FOLDED)
+    model, mend = model.double(), "write its layers out in forward(), or leave them digital"
+    same = all(
+        _close(found[-1], model(batch.clone()), FOLDED)
+        for found, batch in ((whole, batches[0]), (alone, batches[2]))
+    )
     require(same, type(model).__name__, "what its graph computes", "something else", mend)
+
+
+def _each_its_own(count: int, values: list[torch.Tensor], axis: int | None = None) -> bool:
+    """Whether a value is for each of `count` images the same in three batches, along some axis.
+
+    Or else the same altogether, as what hangs on no image is.
+    """
+    whole, *others = values
+    if len({value.ndim for value in values}) > 1:
+        return False
+    axes = [i for i, sides in enumerate(zip(*(v.shape for v in values))) if len(set(sides)) > 1]
+    if not axes and axis is None:
+        return all(_close(whole, other) for other in others)
+    if len(axes) != 1 or (axis is not None and axes != [axis]) or whole.shape[axes[0]] % count:
+        return False
+    each, part, last = (value.movedim(axes[0], 0) for value in values)
+    each = each.reshape(count, -1)
+    wanted = each.flip(0)[:-1].flatten(), each[-1]
+    return all(_close(one, other.flatten()) for one, other in zip(wanted, (part, last)))
 
 
 def _values(traced: fx.GraphModule, nodes: list[fx.Node], images: torch.Tensor) -> list[Any]:
@@ -252,15 +266,18 @@ def _values(traced: fx.GraphModule, nodes: list[fx.Node], images: torch.Tensor) 
 
 
 def _close(one: torch.Tensor, other: torch.Tensor, precise: float = PRECISE) -> bool:
-    error = precise * float(one.abs().max()) if one.numel() else 0.0
-    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=error)
+    if one.shape != other.shape or not one.numel():
+        return one.shape == other.shape
+    one, other = one.double(), other.double()
+    error = precise * float(one.nan_to_num(posinf=0, neginf=0).abs().max())
+    return torch.allclose(one, other, rtol=0, atol=error)
 
 
 def array_paths(traced: fx.GraphModule, digital: Sequence[str] = ()) -> tuple[str, ...]:
     """Paths of the modules that go onto arrays, in order."""
     called = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
     on_arrays = [path for path in called if isinstance(traced.get_submodule(path), ARRAY_MODULES)]
-    return tuple(path for path in on_arrays if path not in digital)
+    return tuple(path for path in on_arrays if not stays(path, digital))
 
 
 def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, ...]:
@@ -280,6 +297,11 @@ def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, 
             kind = "layer"
         elif kind == "module":
             target = copy.deepcopy(traced.get_submodule(str(target))).double()
+        elif kind == "get_attr":
+            kind, target = "tensor", _double(attribute(traced, str(target)))
+        elif target == "float":
+            target = "double"
+        args, kwargs = _double(args), _double(kwargs)
         steps.append(Step(names[node], kind, target, tuple(args), dict(kwargs)))
     return tuple(
         replace(step, forget=tuple(name for name, end in last.items() if end == place))

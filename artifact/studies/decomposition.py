@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from artifact.statistics import redrawn
 from artifact.studies import common
 from artifact.studies.readings import MECHANISMS, PRECISIONS, Reading
 from artifact.studies.region import RANGES, SOURCED_PARTIAL_LAWS
@@ -119,8 +120,8 @@ def intervals(
     less, total = (cost("all, sensed", name) for name in ("adc_pj", "total_pj"))
     spent = cost("all, sensed", "detection_pj")
     generator = np.random.default_rng(seed)
-    s = generator.integers(len(adc), size=(samples, len(adc), 1))
-    b = generator.integers(adc.shape[1], size=(samples, 1, adc.shape[1]))
+    s, b = (redrawn(generator.random((samples, count)), count) for count in adc.shape)
+    s, b = s[:, :, None], b[:, None, :]
 
     def both(values: Callable[..., np.ndarray]) -> tuple[float, float, float]:
         drawn = values(*(part[s, b].mean(axis=(1, 2)) for part in (adc, whole, less, total, spent)))

@@ -213,11 +213,11 @@ NONIDEALITIES: dict[str, Nonideality] = {
         step=2.0, rungs=(8, 16, 32, 64, 128, 256, 512)),
     # On chips that have all that is published of a device; see `real_devices`.
     **{f"write errors, {preset}": Nonideality(
-        "real device", "times the published spread", partial(_more_spread, preset), 2.0, 2.0,
-        counted=True) for preset in NAMES},
+        "real device", "times the published spread", partial(_more_spread, preset), 3.0, 2.0,
+        counted=True, against_size_0=True) for preset in NAMES},
     **{f"ADC INL, {preset}": Nonideality(
-        "real converter", "LSB of half a cell", partial(_more_inl, preset), 5.0, 2.0,
-        counted=True) for preset in NAMES},
+        "real converter", "LSB of half a cell", partial(_more_inl, preset), 4.0, 2.0,
+        counted=True, against_size_0=True) for preset in NAMES},
 }  # fmt: skip
 
 #: What C3 rests on: measured for every scheme and recipe.

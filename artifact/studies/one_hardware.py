@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from artifact.studies import common, compromise, precision
+from artifact.studies import common, compromise, precision, sampling, schemes
 from artifact.studies.readings import PRECISIONS, Reading
 from artifact.sweep import Point
 from nvlib import (
@@ -28,7 +28,7 @@ from nvlib import (
 )
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 
-SCHEMES = compromise.SCHEMES
+SCHEMES = schemes.SCHEMES
 #: Converter bits at W4A3; at W8A8 they are 8.
 LOW_BITS = (4, 5, 6)
 #: Precisions that W4A3 is chosen among.
@@ -74,10 +74,12 @@ def point(
 ) -> Point:  # fmt: skip
     """Accuracies, the choices, losses to devices and converters, savings and gains.
 
-    What converters lose is measured on few images, and taken from the accuracy of the network
-    itself on many: few images alone would decide C1 and C2 by how easy they are.
+    What a chip gains or loses is measured on a sample of the test images, more of the hard ones
+    and weighted, and added to the accuracy of the network itself on `whole_images`.
     """
-    pixels, labels = common.test_images(dataset, images)
+    pixels, labels = common.test_images(dataset, None)
+    sample = sampling.of_trial(dataset, 0, 0, images, checkpoints)
+    typical, pixels, labels = pixels[:EVENT_IMAGES], pixels[sample.chosen], labels[sample.chosen]
     there = precision.shipped(dataset, training, checkpoints)
     used = [seed for name, seed in there if name == "W4A3" and seed < seeds]
     base = MEMINTELLI if memintelli else Hardware(ArrayMapping(scheme=scheme, cell_bits=cell_bits))
@@ -91,15 +93,18 @@ def point(
 
     def right(name: str, seed: int, hardware: Hardware, chip: int = 0) -> float:
         net = common.network(dataset, name, seed, checkpoints, training)
-        return 100 * common.correct(Chip(net, hardware, chip), pixels, labels) / images
+        return share(Chip(net, hardware, chip).predict(pixels, threads=1))
+
+    def share(classes: np.ndarray) -> float:
+        return 100 * float(sample.weights @ (classes == labels))
 
     def whole(name: str, seed: int) -> float:
         return _accuracy(dataset, name, seed, training, checkpoints, whole_images)
 
     def on_chip(name: str, seed: int, bits: int) -> float:
         net = common.network(dataset, name, seed, checkpoints, training)
-        alone = 100 * float((net.predict(pixels) == labels).mean())
-        return whole(name, seed) + right(name, seed, hardware(name, seed, bits)) - alone
+        gained = right(name, seed, hardware(name, seed, bits)) - share(net.predict(pixels))
+        return whole(name, seed) + gained
 
     most = float(np.mean([whole("float", seed) for seed in used]))
     result: Point = {"float": most}
@@ -113,7 +118,7 @@ def point(
             result[f"{what}_lost_{name}"] = float(np.mean(lost))
             result[f"{what}_error_{name}"] = float(np.std(lost, ddof=1) / np.sqrt(len(lost)))
     net = common.network(dataset, "W8A8", used[0], checkpoints, training)
-    events = {"W8A8": Chip(net, hardware("W8A8", used[0], 8)).events(pixels[:EVENT_IMAGES])}
+    events = {"W8A8": Chip(net, hardware("W8A8", used[0], 8)).events(typical)}
     results = []
     for bits in LOW_BITS:
         rows = {}
@@ -122,14 +127,14 @@ def point(
             if not trained:
                 continue
             net = common.network(dataset, name, trained[0], checkpoints, training)
-            seen = Chip(net, hardware(name, trained[0], bits)).events(pixels[:5])
+            seen = Chip(net, hardware(name, trained[0], bits)).events(typical[:5])
             energy = inference_energy(seen, (), bits, AdcLaw(), EnergyTable.load())
             shares = [on_chip(name, seed, bits) for seed in trained]
             rows[name] = {"accuracy": np.mean(shares), "energy_nj": sum(energy.values()) / 1000}
         table = pd.DataFrame(rows).T
         picked = [compromise.cheapest(table, t, most) == "W4A3" for t in TOLERANCES]
         net = common.network(dataset, "W4A3", used[0], checkpoints, training)
-        events["W4A3"] = Chip(net, hardware("W4A3", used[0], bits)).events(pixels[:EVENT_IMAGES])
+        events["W4A3"] = Chip(net, hardware("W4A3", used[0], bits)).events(typical)
         for partial, step, mechanism in itertools.product(PARTIAL, WALDEN_PJ, MECHANISMS):
             reading = Reading(
                 training, adc_bits=(8, bits), partial=partial, mechanism=mechanism,

@@ -361,7 +361,7 @@ def _trends(trials: pd.DataFrame, known: pd.DataFrame) -> list[tuple[str, str, s
 
 
 def _requirements(trials: pd.DataFrame) -> tuple[str, str, str, str]:
-    """C4: how many times its published spread a device may have, with everything else on."""
+    """C4: how many times its published spread costs a point, with everything else on."""
     found = limits.limits(trials)
     found = found[found["nonideality"].str.startswith("write errors")]
     told = [

@@ -68,6 +68,7 @@ def test_draws_are_the_same_for_every_network():
     laws = [[(row["draw"], row["design"], row["partial"]) for row in rows] for rows in tables]
     assert laws[0] == laws[1]
     assert len({row[1] for row in laws[0]}) > 3
+    assert any(row["column_current"] for row in tables[0])
     assert tables[0] != tables[1]
 
 
@@ -76,3 +77,8 @@ def test_a_single_choice_changes_what_it_names():
     dearer = decomposition.single_point(choice="Walden 30 fJ a step", **EMBEDDED)
     assert dearer["saving_W8A8"] == pytest.approx(as_it_is["saving_W8A8"])
     assert dearer["gain_W8A8"] > as_it_is["gain_W8A8"]
+    plain, current = (
+        decomposition.single_point(choice=f"converters designed as neurosim{more}", **EMBEDDED)
+        for more in ("", ", with column currents")
+    )
+    assert current["saving_W8A8"] < plain["saving_W8A8"]  # currents flow in every cycle

@@ -140,6 +140,14 @@ def test_two_chips_do_not_share_their_read_noise(network, digits):
     assert (one.logits(images) != other.logits(images)).any()
 
 
+def test_images_that_are_read_in_two_phases_are_counted_once():
+    model, images = model_of("residual")  # of signed images, and nothing else that is signed
+    chip = Chip.from_torch(model, images, precision="W4A3")
+    events = chip.events(images[:7])
+    assert [event.images for event in events] == [7] * len(chip.arrays)
+    assert [event.accesses for event in events] == [7 * 3 * 144 * 2] + [7 * 3 * 36] * 3 + [7 * 3]
+
+
 def test_the_two_phases_of_a_signed_input_meet_noise_of_their_own():
     layer = nn.Linear(2, 40, bias=False)
     nn.init.ones_(layer.weight)
@@ -202,15 +210,17 @@ class Tokens(nn.Module):
 @pytest.mark.parametrize(
     "layers", [(nn.Linear(4, 3),), (nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))], ids=len
 )
-def test_a_linear_that_is_fed_tokens_is_refused_by_name(layers, hardware, compiled):
+def test_a_linear_that_is_fed_tokens_takes_each_as_a_position(layers, hardware, compiled):
     images = torch.rand(6, 5, 4)
     network = Chip.from_torch(Tokens(nn.Sequential(*layers)), images).network
+    assert network.layers[0].input_shape == (4, 5, 1)
     chip = Chip(network, hardware, compiled=compiled)
-    with pytest.raises(ValueError, match=r"input of layers\.0: .* images, received \d+; keep the"):
-        chip.logits(images)
-    with pytest.raises(ValueError, match=r"input of layers\.0"):
-        chip.events(images)
-    assert network.logits(images).shape == (30, 3)  # without hardware they are computed
+    found = chip.logits(images)
+    assert found.shape == (30, 3)
+    np.testing.assert_array_equal(chip.logits(images[2:4]), found[10:20])
+    assert chip.events(images)[0].images == 6
+    if hardware == Hardware():
+        np.testing.assert_array_equal(network.logits(images), found)
 
 
 #: Everything a file can hold, a few things at a time.

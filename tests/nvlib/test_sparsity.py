@@ -15,16 +15,18 @@ from nvlib import (
     Adc,
     ArrayMapping,
     Chip,
+    ColumnBound,
     DeviceModel,
     Hardware,
     Precision,
     RangeVariation,
     SenseColumn,
     SignSkip,
+    ZeroSkip,
     reference,
 )
 from nvlib.events import count
-from nvlib.sparsity import Access, conversions, resolved_bits
+from nvlib.sparsity import NO_BOUND, Access, conversions, resolved_bits
 from tests.conftest import random_layer, written
 
 
@@ -138,3 +140,11 @@ def test_the_policys_guard_rows_are_those_of_the_sense_column():
     bound = ActiveRowBound(3).bound(Access(sums, np.zeros(3, int), 1, 1))
     allowed = 2 ** resolved_bits(bound[:, 0], arrays.lsb, 5) - 1
     np.testing.assert_array_equal(allowed, arrays.limits)
+
+
+def test_bounds_by_hand():
+    sums, levels = np.array([[0], [3]]), np.array([2, 5, 0])  # of the digits; of the columns
+    access = Access(sums, levels, level_max=3, digit_max=7)
+    assert ZeroSkip().bound(access).tolist() == [[0], [NO_BOUND]]
+    assert ActiveRowBound(guard_rows=1).bound(access).tolist() == [[3], [12]]
+    assert ColumnBound().bound(access).tolist() == [[14, 35, 0]]

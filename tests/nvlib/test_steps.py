@@ -26,6 +26,13 @@ STEPS = {
     "normalization": Step("y", "module", nn.BatchNorm2d(3, eps=0.5).double().eval(), (X,)),
     "convolution": Step("y", "module", nn.Conv2d(3, 2, (1, 2), bias=False).double(), (X,)),
     "relu": Step("y", "module", nn.ReLU6(), (X,)),
+    "tensor": Step("y", "tensor", torch.arange(3.0)),
+    "bounds": Step("y", "function", operator.getitem, (X, (..., slice(None, 2)))),
+    "type": Step("y", "method", "to", (X,), {"dtype": torch.float64}),
+    "attribute": Step("y", "function", getattr, (X, "mT")),
+    "layer norm": Step("y", "module", nn.LayerNorm((4, 4)).double(), (X,)),
+    "gelu": Step("y", "module", nn.GELU("tanh"), (X,)),
+    "upsample": Step("y", "module", nn.Upsample(scale_factor=2.0, mode="bilinear"), (X,)),
     "flatten": Step("y", "module", nn.Flatten(1, 2), (X,)),
 }
 
@@ -64,17 +71,26 @@ class Own(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("kind", [Own, nn.Sigmoid, type("ReLU", (nn.Module,), {})])
+@pytest.mark.parametrize("kind", [Own, type("ReLU", (nn.Module,), {})])
 def test_a_module_that_is_not_listed_is_not_written(kind):
-    with pytest.raises(ValueError, match=r"digital module 'y': expected one of .*received"):
+    with pytest.raises(ValueError, match=r"digital module 'y': expected a module of .*received"):
         written((Step("y", "module", kind(), (X,)),))
+
+
+def test_a_module_that_its_arguments_do_not_tell_is_not_written():
+    with pytest.raises(ValueError, match=r"'y': expected a module that is known by its arguments"):
+        written((Step("y", "module", nn.MultiheadAttention(4, 2, bias=False), (X,)),))
 
 
 def test_a_file_names_no_function_method_or_module_of_its_choice():
     sound = written((STEPS["keywords"], STEPS["method"], STEPS["relu"]))[0]
-    for number, target in ((0, "os.system"), (0, "eval"), (1, "__reduce__"), (2, {"Own": {}})):
+    for number, target in (
+        (0, "os.system"), (0, "eval"), (0, "torch.load"), (0, "getattr"), (0, "operator.call"),
+        (1, "__reduce__"), (1, "numpy"), (2, {"Own": {"dict": {}}}),
+        (2, {"DataParallel": {"dict": {}}}),
+    ):  # fmt: skip
         facts = json.loads(json.dumps(sound))
         facts[number]["target"] = target
-        with pytest.raises((KeyError, AttributeError)):
+        with pytest.raises((KeyError, AttributeError, IndexError, TypeError)):
             read(facts, {})
     assert not {"exec", "apply_", "map_", "numpy", "__class__"} & METHODS

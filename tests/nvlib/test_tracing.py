@@ -44,21 +44,18 @@ def test_the_model_of_the_user_is_left_as_it_was():
 
 
 def test_what_cannot_go_onto_arrays_is_named_by_its_path():
-    strange = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sequential(nn.Sigmoid(), nn.Hardswish()))
+    other = nn.Sequential(nn.ConvTranspose2d(2, 3, 3), nn.Hardswish())
+    strange = nn.Sequential(nn.Conv2d(1, 2, 3), other, nn.ConvTranspose2d(3, 2, 1))
     images = torch.rand(4, 1, 6, 6)
-    with pytest.raises(ValueError, match=r"Sigmoid at '1.0'; Hardswish at '1.1'.*leave modules"):
+    with pytest.raises(ValueError, match=r"Transpose2d at '1.0'; \w*d at '2'.*leave modules"):
         Chip.from_torch(strange, images)
-    chip = Chip.from_torch(strange, images, digital=("1",))
+    chip = Chip.from_torch(strange, images, digital=("1", "2"))
     wanted = strange(images).detach().numpy()
     assert np.abs(chip.logits(images) - wanted).max() < 0.02
     with pytest.raises(ValueError, match=r"digital: expected paths .* received 'nowhere'"):
         Chip.from_torch(strange, images, digital=("nowhere",))
     with pytest.raises(ValueError, match="expected a Conv2d or Linear to put onto arrays"):
-        Chip.from_torch(strange, images, digital=("0", "1"))
-    with pytest.raises(ValueError, match=r"padding_mode='reflect' at '0'"):
-        Chip.from_torch(nn.Sequential(nn.Conv2d(1, 1, 3, padding_mode="reflect")), images)
-    with pytest.raises(ValueError, match=r"uneven padding='same' at '0'"):
-        Chip.from_torch(nn.Sequential(nn.Conv2d(1, 1, 2, padding="same")), images)
+        Chip.from_torch(strange, images, digital=("0", "1", "2"))
 
 
 class Two(nn.Module):
@@ -116,17 +113,15 @@ class Attention(nn.Module):
 
 class Scores(nn.Module):
     def forward(self, x):
-        return torch.softmax(x, 1)
+        return F.conv_transpose2d(x, x[:1])
 
 
 def test_code_that_cannot_be_traced_or_is_unknown_is_named():
     images = torch.rand(4, 1, 6, 6)
     with pytest.raises(ValueError, match=r"network that torch.fx can trace, received: symbolic"):
         Chip.from_torch(nn.Sequential(nn.Conv2d(1, 1, 3), Choice()), images)
-    with pytest.raises(ValueError, match=r"softmax in the forward\(\) of 'inner.scores'"):
+    with pytest.raises(ValueError, match=r"conv_transpose2d in the forward\(\) of 'inner.scores'"):
         Chip.from_torch(Attention(), images)
-    with pytest.raises(ValueError, match=r"input of '0': expected 2 dimensions.*flatten"):
-        Chip.from_torch(nn.Sequential(nn.Linear(6, 2)), images)
 
 
 def small(*layers):
@@ -201,11 +196,12 @@ def test_what_mixes_the_images_of_a_batch_or_draws_is_refused_by_name(operation,
     assert len(str(refusal.value)) < 500
 
 
-@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
-def test_statistics_of_the_batch_are_refused(norm):
-    model = small(norm(2, track_running_stats=norm is nn.InstanceNorm2d))
-    with pytest.raises(ValueError, match=f"{norm.__name__} at '1'"):
-        Chip.from_torch(model, PIXELS)
+def test_statistics_of_the_batch_are_refused_and_those_of_an_image_are_not():
+    with pytest.raises(ValueError, match="BatchNorm2d at '1'"):
+        Chip.from_torch(small(nn.BatchNorm2d(2, track_running_stats=False)), PIXELS)
+    model = small(nn.InstanceNorm2d(2))
+    wanted = model(PIXELS).detach().numpy()
+    assert np.abs(Chip.from_torch(model, PIXELS)(PIXELS) - wanted).max() < 0.03
 
 
 def test_names_that_look_like_others_are_told_apart(tmp_path):
@@ -283,10 +279,12 @@ def test_tied_weights_of_two_layers_have_scales_of_their_own():
 
 
 def test_a_long_refusal_is_cut():
-    model = small(*[nn.Sigmoid() for _ in range(300)])
-    with pytest.raises(ValueError, match="Sigmoid at '3' and 297 more; replace them") as refusal:
+    model = small(*[nn.ConvTranspose2d(2, 2, 1) for _ in range(300)])
+    with pytest.raises(
+        ValueError, match="Transpose2d at '3' and 297 more; replace them"
+    ) as refusal:
         Chip.from_torch(model, PIXELS)
-    assert len(str(refusal.value)) < 400
+    assert len(str(refusal.value)) < 500
     with pytest.raises(ValueError, match="digital: expected paths of modules") as refusal:
         Chip.from_torch(model, PIXELS, digital=("no",))
     assert len(str(refusal.value)) < 400

@@ -1,0 +1,120 @@
+"""Networks written by others, as they are: what runs on arrays, what stays digital.
+
+`pip install .[zoo]`, then `python benchmarks/zoo.py [NETWORK ...]` writes `zoo.csv`: all, or those.
+Weights are random, statistics of normalization too.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nvlib import QuantizedNetwork, quantize
+from nvlib.report import multiply_adds
+
+TABLE = Path(__file__).with_suffix(".csv")
+CALIBRATION, TRIED = 16, 4  # images
+#: Side of the images of each network, in pixels.
+SIDES = {
+    "resnet18": 32, "vgg11_bn": 32, "mobilenet_v2": 32, "mobilenet_v3_small": 32,
+    "efficientnet_b0": 32, "densenet121": 32, "googlenet": 64, "shufflenet_v2_x0_5": 32,
+    "squeezenet1_1": 64, "regnet_y_400mf": 32, "mnasnet0_5": 32, "convnext_tiny": 64,
+    "vit_b_16": 64, "swin_t": 64, "mixer_s32_224": 64,
+}  # fmt: skip
+#: Steps that move or name values, and compute nothing.
+MOVES = (
+    "getattr getitem size shape view reshape permute transpose flatten unsqueeze squeeze Flatten "
+    "contiguous expand cat concat chunk split Identity Dropout dropout dim unflatten unbind "
+    "positions_of tokens_of floordiv setitem new_zeros"
+)
+
+
+def make(name: str) -> nn.Module:
+    """A network with random weights and statistics, in evaluation mode."""
+    torch.manual_seed(0)
+    if "mixer" in name:
+        import_torchvision()
+        import timm
+
+        model = timm.create_model(name, num_classes=10, img_size=SIDES[name])
+    else:
+        choices = {"image_size": SIDES[name]} if name.startswith("vit") else {}
+        choices |= {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+        model = getattr(import_torchvision().models, name)(num_classes=10, **choices)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.1)
+    for parameter in model.parameters():
+        if not parameter.any():  # some start at zero, where nothing could go wrong
+            parameter.data.normal_(0, 0.05)
+    return model.eval()
+
+
+def import_torchvision():
+    """Its networks, whether or not its compiled operators fit the build of torch."""
+    try:
+        import torchvision
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import_torchvision.library = library  # which lives as long as its operators
+        import torchvision
+    import torchvision.models
+
+    return torchvision
+
+
+def digital(network: QuantizedNetwork) -> list[str]:
+    """What digital steps compute, by their names."""
+    kinds = {
+        "module": lambda step: type(step.target).__name__,
+        "function": lambda step: step.target.__name__,
+        "method": lambda step: step.target.strip("_"),
+    }
+    names = {kinds[step.kind](step) for step in network.steps if step.kind in kinds}
+    return sorted(names - set(MOVES.split()), key=str.lower)
+
+
+def row(name: str) -> dict:
+    """One row of the table."""
+    model, side = make(name), SIDES[name]
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(CALIBRATION + TRIED, 3, side, side, generator=generator)
+    start = time.perf_counter()
+    network = quantize(model, images[:CALIBRATION], "W8A8")
+    seconds = time.perf_counter() - start
+    with torch.no_grad():
+        wanted = model(images[CALIBRATION:]).double().numpy()
+    error = np.linalg.norm(network.logits(images[CALIBRATION:]) - wanted) / np.linalg.norm(wanted)
+    on_arrays, whole = multiply_adds(network)
+    return {
+        "network": name, "side": side, "layers": len(network.layers), "multiply_adds": whole,
+        "share_on_arrays": round(on_arrays / whole, 4), "relative_error_w8a8": round(error, 4),
+        "quantize_s": round(seconds, 1), "digital": " ".join(digital(network)),
+    }  # fmt: skip
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(SIDES)
+    known = pd.read_csv(TABLE).to_dict("records") if TABLE.exists() else []
+    rows = {one["network"]: one for one in known}
+    for name in names:
+        rows[name] = row(name)
+        print(rows[name], flush=True)
+        found = [rows[name] for name in SIDES if name in rows]
+        pd.DataFrame(found).to_csv(TABLE, index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    main()
