@@ -93,6 +93,7 @@ def judge_compromise(chips: pd.DataFrame, certain: pd.DataFrame) -> list[dict[st
     interval = "share of bootstrap samples over training seeds and test images"
     picked = "; ".join(f"{share:.0%} {RECIPES[name]}" for name, share in shares.items())
     note = f"W4A3 in this share of the samples: {picked}. ".replace("%", " %")
+    note += f"{tolerances_sentence(compromise_by_tolerance(certain))} "
     note += compromise_sentence(compromise.rules(chips))
     return [line("C2", dataset, "; ".join(told), verdict, interval=interval, note=note)]
 
@@ -121,6 +122,21 @@ def compromise_by_tolerance(certain: pd.DataFrame) -> pd.DataFrame:
                "verdict": _by_share(w4a3)}
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def tolerances_sentence(table: pd.DataFrame) -> str:
+    """Where else than judged the verdict on C2 would be which, from `compromise_by_tolerance`."""
+    counts = [f"{verdict} in {(table['verdict'] == verdict).sum()}"
+              for verdict in (REPRODUCED, UNDECIDED, FAILED)]  # fmt: skip
+    named = [
+        f"{RECIPES[row.training]}, {SCHEMES[row.scheme]}, {row.tolerance:g} points"
+        for row in table[table["verdict"] == REPRODUCED].itertuples()
+    ]
+    which = f" (reproduced: {'; '.join(named)})" if named else ""
+    return _sentence(
+        f"of {len(table)} combinations of recipe, mapping and tolerance, each taken by itself, it "
+        f"would be {', '.join(counts)}{which}"
+    )
 
 
 def compromise_sentence(rules: pd.DataFrame) -> str:

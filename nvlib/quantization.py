@@ -36,8 +36,7 @@ from nvlib.tracing import array_paths, steps_of, trace
 
 METHODS = ("mse", "max", "percentile")
 PERCENTILE = 99.9
-#: Values of an activation that its scale is fitted to, at most; torch computes on so many in one
-#: thread, which is faster where a search takes a hundred steps.
+#: Values of an activation that its scale is fitted to, at most.
 FITTED_VALUES = 2**14
 
 

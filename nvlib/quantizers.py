@@ -16,14 +16,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from nvlib.checks import require, require_integer, settle
 
 MAX_BITS = 8
-#: Values that a scale is fitted to at once: they stay in the cache, and torch takes one thread,
-#: where many threads, from 2^15 values on, would spend their time waiting for one another.
-BLOCK = 2**15 - 1
+#: Values that a scale is fitted to at once, so that they stay in the cache.
+BLOCK = 2**15
 #: Rows of values that are all smaller are taken as zeros: their squares would be none.
 SMALLEST = 1e-18
 
@@ -147,12 +147,14 @@ def fit_scale(values: torch.Tensor, lower: int, upper: int) -> torch.Tensor:
     >>> fit_scale(torch.tensor([[0.0, 1.0, 2.0, 3.0], [0.0, 0.5, 1.0, 1.5]]), 0, 3)
     tensor([1.0000, 0.5000])
     """
+    values = values.detach()
     largest = values.abs().amax(-1, keepdim=True).clamp(min=SMALLEST)
     scales = torch.stack([largest / upper * k / 100 for k in range(100, 1, -1)])  # (99, ..., 1)
-    errors = torch.zeros(scales.shape[:-1], dtype=torch.float64)
-    rows = max(largest.numel(), 1)
-    for block in values.split(max(BLOCK // rows, 1), dim=-1):
-        for error, scale in zip(errors, scales, strict=True):
-            real = to_codes(block, scale, lower, upper).mul_(scale)
-            error += real.sub_(block).square_().sum(-1)
-    return scales[..., 0].gather(0, errors.argmin(0, keepdim=True))[0]
+    errors = np.zeros(scales.shape[:-1])
+    for part in values.split(max(BLOCK // max(largest.numel(), 1), 1), dim=-1):
+        block = part.numpy()  # torch's `round` wakes all threads for so few values, and waits
+        for number, scale in enumerate(scales.numpy()):
+            codes = np.rint(np.clip(block / scale, lower, upper))  # as `to_codes`
+            errors[number] += np.square(codes * scale - block).sum(-1)
+    best = torch.from_numpy(errors).argmin(0, keepdim=True)
+    return scales[..., 0].gather(0, best)[0]

@@ -221,7 +221,7 @@ def checks(conversions: pd.DataFrame) -> dict[str, bool]:
         "every conversion before is counted once after":
             bool((totals["before"] == totals["after"]).all()),
         "before, every conversion resolves every bit":
-            conversions.loc[conversions["bits"] < highest, "before"].sum() == 0,
+            bool((conversions.loc[conversions["bits"] < highest, "before"] == 0).all()),
     }  # fmt: skip
 
 

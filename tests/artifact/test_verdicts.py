@@ -122,6 +122,9 @@ def test_each_recipe_and_tolerance_has_its_own_verdict():
     table = verdicts.compromise_by_tolerance(certain).set_index("tolerance")
     assert table["verdict"].tolist() == [claims.REPRODUCED, claims.FAILED, claims.UNDECIDED]
     assert table.loc[1.0, ["picked", "W4A3"]].tolist() == ["W2A3", 0.05]
+    told = verdicts.tolerances_sentence(verdicts.compromise_by_tolerance(certain))
+    assert "reproduced in 1, undecided in 1, not reproduced in 1" in told
+    assert "(reproduced: quantization after training, offset columns, 0.5 points)" in told
 
 
 def test_the_schemes_are_told_with_the_bits_they_need_and_what_too_few_lose():
