@@ -20,7 +20,7 @@ from artifact.figures.style import (
     new_figure,
 )
 
-KINDS = {"zero activations": "#1B4F9C", "zero weights": "#E69F00", "zero cells": "#BBBBBB"}
+KINDS = {"zero activations": "#1B4F9C", "zero weights": "#E69F00", "zero cells": "#D9D9D9"}
 LINES = ("-", "--", ":")
 TOLERATED = 1.0  # points: the loss that notebooks 02 and 03 tolerate
 

@@ -77,7 +77,8 @@ def test_every_figure_has_an_answer_for_a_title(drawn):
     assert not [title for title in titles.values() if " x " in title or "+-" in title]
 
 
-def test_no_text_is_cut_off_or_covers_another_or_is_too_small(drawn):
+def misplaced(drawn):
+    """What is wrong with the texts of figures: cut off, too small, on top of each other."""
     wrong = []
     for name, figure in drawn.items():
         texts = words(figure)
@@ -92,7 +93,11 @@ def test_no_text_is_cut_off_or_covers_another_or_is_too_small(drawn):
             up = min(box.y1, others.y1) - max(box.y0, others.y0)
             if min(across, up) > 2:
                 wrong.append(f"{name}: {text.get_text()!r} covers {other.get_text()!r}")
-    assert wrong == []
+    return wrong
+
+
+def test_no_text_is_cut_off_or_covers_another_or_is_too_small(drawn):
+    assert misplaced(drawn) == []
 
 
 def test_axes_have_room(drawn):
