@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from artifact import claims
+from artifact.figures.style import typeset
 from artifact.paths import ROOT
 from artifact.provenance import COMMON
 from artifact.record import PROVENANCE, AlteredError, Record, committed
@@ -189,13 +190,13 @@ def _beside(claim: dict[str, Any]) -> str:
     if claim["id"] in ("C3a", "C3b", "C4"):  # words of the claim itself
         return ""
     shown = [claims.show(claim[side], claim["id"]) for side in ("measured", "paper")]
-    return ", paper ".join(shown).replace("; ", ", ").replace("+-", "±")
+    return typeset(", paper ".join(shown).replace("; ", ", "))
 
 
 def claims_markdown() -> str:
     """The claims table in Markdown, with marks and short names."""
     judged = claims.read()
-    table = claims.table(judged).drop(columns="what")
+    table = claims.table(judged).drop(columns="what").map(typeset)
     table["verdict"] = [f"{mark(claim)[0]} {claim['verdict']}" for claim in judged]
     table.insert(1, "in short", [short(claim["id"]) for claim in judged])
     return table.to_markdown(index=False, disable_numparse=True)
@@ -226,7 +227,7 @@ def appendix_markdown() -> str:
         rows.append(
             {"claim": claim["id"], "figure": f"`{entry['figure']}`",
              "command": f"`{entry['command']}`",
-             "expected here": claims.show(claim["measured"], claim["id"]),
+             "expected here": typeset(claims.show(claim["measured"], claim["id"])),
              "verdict": claim["verdict"],
              "allowed": _allowed(entry)}
         )  # fmt: skip
@@ -235,7 +236,7 @@ def appendix_markdown() -> str:
 
 def _allowed(entry: dict[str, Any]) -> str:
     if entry["kind"] == "tolerance":
-        return f"+- {entry['tolerance']:g} of the paper's; {entry['tolerance_source']}"
+        return f"± {entry['tolerance']:g} of the paper's; {entry['tolerance_source']}"
     return {
         "exact": "none",
         "spread": entry.get("tolerance_source", ""),

@@ -147,7 +147,7 @@ def efficiency(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
     names = [f"{row.precision}, {row.sparsity} (ours, counted)" for row in ours.itertuples()]
     names += [typeset(name) for name in published["name"]]
     values = [*ours["TOPS/W"], *published["tops_per_watt"]]
-    colours = [COLOURS[name] for name in ours["precision"]] + [QUIET] * len(published)
+    colours = [COLOURS[name] for name in ours["precision"]] + ["#B5B5B5"] * len(published)
     figure, axes = new_figure(PAGE, 0.22 * len(names) + 0.9, title=title)
     dots(axes, values, names, colours)
     ticks = log_ticks(min(values) / 2, max(values) * 2)

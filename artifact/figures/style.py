@@ -48,7 +48,7 @@ STYLE = {
 _TYPESET = (
     (r"\bsigma\b", "σ"), (r"\bnu\b", "ν"), (r"\bdelta\b", "δ"), (r"\bG_(on|off)\b",
     r"$G_\\mathrm{\1}$"), (r"\buS\b", "µS"), (r"\+-", "±"), (r" x\b", " ×"), (r" - ", " − "),
-    (r"(?<=\d) ?([%×])", "\u00a0\\1"), (r"\b1e-06 to 0\.0001 S\b", "1 to 100 µS"),
+    (r"(?<=\d)%", " %"), (r"\b1e-06 to 0\.0001 S\b", "1 to 100 µS"),
 )  # fmt: skip
 LETTERS_PER_INCH = 13.6  # of an answer's type
 
@@ -82,7 +82,8 @@ def new_figure(
 def answer(figure: Figure, title: str) -> None:
     """State the answer above the figure, on as many lines as its width asks for."""
     width = round(LETTERS_PER_INCH * figure.get_figwidth())
-    text, lines = typeset(title), textwrap.wrap(typeset(title), width)
+    text = re.sub(r"(?<=\d) (?=[%×])", "\u00a0", typeset(title))  # not at the end of a line
+    lines = textwrap.wrap(text, width)
     while len(narrower := textwrap.wrap(text, width - 1)) == len(lines):
         lines, width = narrower, width - 1  # no last line of a single word
     shown = "\n".join(lines).replace("\u00a0", " ")
@@ -114,7 +115,7 @@ def legend(figure: Figure, axes: Axes, side: str = "above") -> None:
 
 
 def typeset(text: str) -> str:
-    """A table's words as print has them; a number and its sign stay on one line.
+    """A table's words as print has them.
 
     Examples
     --------
