@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from artifact import claims
+from artifact.statistics import Estimate, sequential_p
 from artifact.studies import common, limits, requirements, sampling, trends
 from artifact.studies.limits import CONFIDENCE, Curve
 from artifact.studies.nonidealities import AXES, NONIDEALITIES
@@ -189,3 +190,17 @@ def test_post_training_quantization_is_another_network_from_the_same_floats():
     assert any(
         (a.codes != b.codes).any() for a, b in zip(after.layers, trained.layers, strict=True)
     )
+
+
+def test_between_two_rungs_the_cube_root_of_the_loss_is_interpolated():
+    losses = np.array([[1.0, 1.0], [8.0, 8.0]])  # of two rungs and two trials
+    curve = Curve(NONIDEALITIES["range variation"], np.array([3.0, 4.0]), losses, np.zeros(2))
+    assert curve.crossing(1.1**3) == pytest.approx(3.1)
+
+
+def test_every_look_at_the_data_costs():
+    estimate = Estimate.jackknife(-1.0, np.array([-1.3, -0.6, -1.1]), np.arange(3))
+    ratios = {"one": estimate, "other": estimate}
+    pooled = Estimate.weighted([(0.5, ratio) for ratio in ratios.values()])
+    row = trends._judged({}, ratios)[-1]
+    assert pooled.p_value() < row["p"] == sequential_p(pooled.p_value(), limits.LOOKS)
