@@ -195,6 +195,8 @@ def direct_label(axes: Axes, x: float, y: float, text: str, colour: str, **optio
 def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
     """Write a text beside each point, on the side where it covers the least that is there.
 
+    What coincides with an earlier label is not written.
+
     Parameters
     ----------
     points : sequence of (x, y, text, colour)
@@ -207,7 +209,7 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
         path = line.get_transform().transform_path(line.get_path())
         marks.append((path.interpolated(30) if line.get_linestyle() != "None" else path).vertices)
     taken = [text.get_window_extent() for text in axes.texts]
-    for x, y, text, colour in points:
+    for x, y, text, colour in {point[:3]: point for point in reversed(points)}.values():
         tried = []
         for dx, dy in ((5, -5), (5, 5), (-5, 5), (-5, -5), (0, 9), (0, -9), (8, 0), (-8, 0)):
             label = axes.annotate(

@@ -173,10 +173,12 @@ def test_labels_are_put_where_nothing_is():
     points = [(0.5, 0.5), (0.52, 0.5), (0.5, 0.54)]
     axes.plot(*zip(*points, strict=True), "o", ls="none")
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    style.place_labels(axes, [(*point, "a label", style.INK) for point in points])
+    wanted = [(*point, "a label", style.INK) for point in points]
+    style.place_labels(axes, [*wanted, (*points[0], "a label", style.WARNING)])
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 3
+    assert {text.get_color() for text in axes.texts} == {style.INK}
     assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
     plt.close(figure)
 
