@@ -68,8 +68,9 @@ def precision_sweep(grid: pd.DataFrame, title: str) -> Figure:
         )
         square = mean.pivot(index="W", columns="A", values="accuracy").sort_index(ascending=False)
         sns.heatmap(
-            square, ax=axes, annot=True, fmt=".1f", cmap="cividis", vmin=95.5, vmax=99.5,
-            annot_kws={"size": 6.5}, linewidths=0.3, cbar=False,
+            square, ax=axes, annot=square.map(lambda share: f"{share:#.3g}".rstrip(".")), fmt="",
+            cmap="cividis", vmin=95.5, vmax=99.5, annot_kws={"size": 6.5}, linewidths=0.3,
+            cbar=False,
         )  # fmt: skip
         _edge(axes, square.to_numpy() >= floats.loc["qat"].mean() - EDGE_POINTS)
         axes.set(xlabel="activation bits A", ylabel="", title=f"{claims.RECIPES[training]} (%)")

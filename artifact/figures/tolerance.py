@@ -101,7 +101,7 @@ def trend(ratios: pd.DataFrame, answer: str) -> Figure:
                 "os^"[recipes.index(row.training)],
                 mfc=colours[row.order] if row.nonideality == "pooled" else "white",
             )  # fmt: skip
-            axes.text(1.02, place, f"{row.factor:.2f}", va="center", fontsize=6.5,
+            axes.text(1.05, place, f"{row.factor:.2f}", va="center", fontsize=6.5,
                       transform=axes.get_yaxis_transform())  # fmt: skip
         axes.axvline(1, color="black", lw=0.8)
         axes.set(
