@@ -189,7 +189,7 @@ def beyond(table: pd.DataFrame) -> Figure:
         options = [option.replace(old, new) for option in options]
     left.set_yticks(range(len(options)), options)
     left.set(ylim=(len(options) - 0.5, -0.5), xlabel="ADC energy saved (%); dotted: default")
-    right.set(xlabel="accuracy on that chip (%)", xlim=(lowest, 100))
+    right.set(xlabel="accuracy on that chip (%)", xlim=(lowest, 100.3))
     left.margins(x=0.08)
     legend(figure, left)
     return figure
