@@ -203,7 +203,7 @@ def run_notebook(notebook: Notebook, parameters: dict[str, Any], target: Path) -
         papermill.execute_notebook(
             str(source), str(target / source.name), parameters, cwd=str(ROOT),
             kernel_name="python3", progress_bar=False, stderr_file=sys.stderr,
-            extra_arguments=["--log-level=ERROR"],
+            extra_arguments=["--log-level=CRITICAL"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         return f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
