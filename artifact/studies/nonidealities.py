@@ -121,8 +121,9 @@ def _noise(size: float, _, scheme: str, __) -> Hardware:
     return Hardware(ArrayMapping(scheme=scheme), cells(noise=size), Adc(bits=8))
 
 
-def _wired(size: float, _, scheme: str, __) -> Hardware:
-    return Hardware(ArrayMapping(scheme=scheme), cells(), Adc(bits=8), wires=Wires(size))
+def _wired(size: float, _, scheme: str, __, on_siemens: float = 10e-6) -> Hardware:
+    devices = replace(cells(), on_conductance_s=on_siemens)
+    return Hardware(ArrayMapping(scheme=scheme), devices, Adc(bits=8), wires=Wires(size))
 
 
 def _nonlinear(error: str, size: float, devices: DeviceModel, scheme: str) -> Hardware:
@@ -198,6 +199,9 @@ NONIDEALITIES: dict[str, Nonideality] = {
         partial(_written, lambda days: RetentionDrift(86400 * days)), 1.0, 16.0, farthest=3),
     "wire resistance": Nonideality(
         "device", "ohm per segment, G_on of 10 uS", _wired, 10.0, 10 ** (1 / 3), farthest=3),
+    "wire resistance, 100 uS cells": Nonideality(
+        "device", "ohm per segment, G_on of 100 uS", partial(_wired, on_siemens=100e-6),
+        1.0, 10 ** (1 / 3), farthest=3),
     "ADC INL": Nonideality("nonlinearity", _LSB, _inl, 4.0, counted=True),
     "ADC DNL": Nonideality(
         "nonlinearity", _LSB, _dnl, 4.0, 1.5, counted=True, against_size_0=True),
