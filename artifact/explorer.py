@@ -146,6 +146,8 @@ class Subject:
         Training images that converters are calibrated on.
     label : str
         What the images are, where nothing may be set beside the paper.
+    devices : DeviceModel
+        Cells of your own; the variation that a slider sets comes on top.
     """
 
     network: Callable[[Precision], tuple[QuantizedNetwork, str]]
@@ -153,6 +155,7 @@ class Subject:
     labels: np.ndarray
     calibration: np.ndarray
     label: str = ""
+    devices: DeviceModel = DeviceModel()
 
 
 @lru_cache(maxsize=8)
@@ -229,7 +232,8 @@ def _ideal_correct(subject: Subject, precision: Precision) -> int:
 @lru_cache(maxsize=256)
 def _correct(subject: Subject, precision: Precision, hardware: Hardware, variation: float) -> int:
     effects = (RangeVariation(variation),) if variation else ()
-    varied = replace(hardware, devices=DeviceModel(effects=effects))
+    own = subject.devices
+    varied = replace(hardware, devices=replace(own, effects=own.effects + effects))
     predicted = Chip(subject.network(precision)[0], varied).predict(subject.images)
     return int((predicted == subject.labels).sum())
 

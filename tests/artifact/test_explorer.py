@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from artifact import explorer
@@ -10,8 +12,10 @@ from nvlib import (
     ALL_POLICIES,
     AdcLaw,
     Chip,
+    DeviceModel,
     EnergyTable,
     Hardware,
+    StuckCells,
     adc_saving,
     inference_energy,
 )
@@ -32,6 +36,15 @@ def test_precisions_without_a_checkpoint_are_quantized_after_training():
     found = evaluate(Setting(5, 7), shipped("embedded", 40))
     assert found.trained == "quantized after training"
     assert found.ideal_correct >= 36
+
+
+def test_cells_of_ones_own_are_read():
+    subject = shipped("embedded", 40)
+    broken = replace(subject, devices=DeviceModel(effects=(StuckCells(0.03, 0.03),)))
+    good, bad = (evaluate(Setting(adc_bits=8), each) for each in (subject, broken))
+    assert bad.ideal_correct == good.correct > bad.correct
+    worse = evaluate(Setting(adc_bits=8, variation=0.3), broken)
+    assert worse.correct < bad.correct
 
 
 def test_moving_a_slider_draws_the_new_setting(monkeypatch):
