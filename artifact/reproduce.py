@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # --list, --help and wrong options answer at once.
 
 PROFILES = ("quick", "standard", "full")
+#: Signals that asked to stop.
+_stopped: list[int] = []
 #: Reading 200 digits of the example network on the machine of `CATALOGUE`, one thread.
 PROBE_SECONDS = 0.0175
 
@@ -294,6 +296,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"      about {left:.1f} min left")
         started = time.monotonic()
         failure = run_notebook(notebook, parameters, mine.notebooks)
+        if _stopped:  # a signal that came while a kernel started or ended, and was lost there
+            raise KeyboardInterrupt
         minutes = times[notebook.name] = (time.monotonic() - started) / 60
         print(f"      {'failed' if failure else 'done'} in {minutes:.1f} min")
         failures += [failure] if failure else []
@@ -377,11 +381,17 @@ def _told(error: OSError) -> str:
     return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
 
 
+def _stop(number: int, _frame: object) -> None:
+    """As Ctrl-C: children end, files are whole."""
+    _stopped.append(number)
+    raise KeyboardInterrupt
+
+
 def run() -> int:
     """`main`, with what stops it from outside told in one line; the exit code."""
-    for stop in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: children end, files are whole
-        if signal.getsignal(stop) != signal.SIG_IGN:  # nohup's wish is kept
-            signal.signal(stop, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's wish is kept
+            signal.signal(number, _stop)
     again = "start again to go on where it stopped"
     try:
         return main()
@@ -392,6 +402,8 @@ def run() -> int:
     except OSError as error:
         print(f"\nstopped: {_told(error)}; {again}", file=sys.stderr)
         return 1
+    finally:
+        _stopped.clear()
 
 
 if __name__ == "__main__":

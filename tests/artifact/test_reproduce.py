@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -134,16 +135,46 @@ def test_minutes_go_to_the_notebooks_that_take_them(tmp_path, monkeypatch, capsy
     assert "expected a notebook with that parameter, found none" in capsys.readouterr().err
 
 
+@contextlib.contextmanager
+def signals_kept():
+    """Handlers are those of before again, whatever a run set."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("ignored", [True, False])
 def test_a_run_under_nohup_outlives_its_terminal(ignored, monkeypatch):
-    before = signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
-    try:
+    with signals_kept():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
         monkeypatch.setattr(reproduce, "main", lambda: os.kill(os.getpid(), signal.SIGHUP) or 0)
         assert reproduce.run() == (0 if ignored else 130)
-    finally:
-        signal.signal(signal.SIGHUP, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+
+
+def test_a_signal_lost_within_a_notebook_stops_the_run_after_it(tmp_path, monkeypatch, digits):
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    books = tuple(notebook_of(tmp_path, name, "recorded = True") for name in ("01_one", "02_two"))
+    monkeypatch.setattr(reproduce, "CATALOGUE", books)
+    monkeypatch.setattr(reproduce, "check_parameters", lambda *_: None)
+    monkeypatch.setattr(data, "load", lambda _: digits)
+    folders = [tmp_path / name for name in ("results", "figures", "notebooks")]
+    monkeypatch.setattr(record, "of_run", lambda _: Record(*folders))
+    ran = []
+
+    def loses_it(book, *_):
+        ran.append(book.name)
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(reproduce, "run_notebook", loses_it)
+    monkeypatch.setattr(sys, "argv", ["run"])
+    with signals_kept():
+        assert reproduce.run() == 130
+    assert ran == ["01_one"]
 
 
 def copy_to(folder):
