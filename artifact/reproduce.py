@@ -82,16 +82,16 @@ CATALOGUE = (
     ),
     Notebook(
         "04_sparsity", "zeros, resolved_bits, planes, guard_rows", (0.3, 0.7, 2.0),
-        {"images": (100, 1000, 3000), "guard_images": (20, 200, 500)},
+        {"images": (100, 1000, 10_000), "guard_images": (20, 200, 1000)},
     ),
     Notebook(
         "05_adc_reduction",
         "adc_reduction, parts, draws, schemes, efficiency, region, one hardware; claims C5, C6",
         (1.5, 2.5, 6.5),
-        {"images": (50, 500, 2000), "part_images": (20, 100, 1000),
-         "region_images": (4, 40, 60), "search_images": (20, 60, 200),
-         "whole_images": (100, 500, 10_000), "bits_images": (40, 100, 500), "chips": (2, 2, 3),
-         "seeds": (1, 1, 2)},
+        {"images": (50, 1000, 10_000), "part_images": (20, 500, 10_000),
+         "scheme_images": (20, 100, 1000), "region_images": (4, 40, 200),
+         "search_images": (20, 60, 200), "whole_images": (100, 500, 10_000),
+         "bits_images": (40, 100, 500), "chips": (2, 2, 3), "seeds": (1, 1, 2)},
     ),
     Notebook(
         "06_your_network", "own_network, own_layers, own_device: your network, your device",
@@ -104,7 +104,7 @@ CATALOGUE = (
     ),
     Notebook(
         "08_beyond", "beyond: lossless savings that the paper does not have", (0.2, 0.4, 0.8),
-        {"images": (50, 500, 3000)},
+        {"images": (50, 500, 10_000)},
     ),
     Notebook(
         "09_reality", "reality, conclusions: which of them survive a real device",
