@@ -228,7 +228,7 @@ def _table_answer(
     if list(before) != list(now):
         return "NO: the columns differ"
     count, same, words = common_points(before, now)
-    if {"limit", "lower", "upper"} <= set(before) and same < max(len(before), len(now)):
+    if {"limit", "lower", "upper", "bound"} <= set(before) and same < max(len(before), len(now)):
         return limits_agree(before, now)
     if not other and (same < count or count < max(len(before), len(now))):
         return f"{'yes, to' if words.startswith('rounding') else 'NO:'} {words or 'other rows'}"

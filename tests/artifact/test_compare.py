@@ -96,3 +96,11 @@ def test_every_recorded_table_agrees_with_itself_and_tells_its_parameters():
         count, same, worst = compare.common_points(table, table)
         assert (count, same, worst) == (len(table), len(table), ""), name
         assert len(compare._keys(table)) < len(table.columns), name
+
+
+def test_a_table_with_limits_but_no_bounds_is_compared_row_by_row(tmp_path):
+    known, mine = made(tmp_path / "known"), made(tmp_path / "mine")
+    parts = pd.DataFrame({"part": ["x", "y"], "limit": [1.0, 2.0], "lower": 0.5, "upper": 3.0})
+    known.write_table("parts", parts, FULL)
+    mine.write_table("parts", parts.assign(upper=[3.0, 4.0]), FULL)
+    assert answers(known, mine)["table parts"] == "NO: upper is 4.0 for 3.0"
