@@ -93,8 +93,11 @@ def require_one_or_each(
     name: str, value: object, lowest: float = 0, highest: float = inf
 ) -> float | tuple[float, ...]:
     """One number for all, or a tuple with one for each; finite and in [lowest, highest]."""
-    several = isinstance(value, (tuple, list, np.ndarray))
-    return (require_numbers if several else require_number)(name, value, lowest, highest)
+    if not isinstance(value, (tuple, list, np.ndarray)):
+        return require_number(name, value, lowest, highest)
+    found = require_numbers(name, value, lowest, highest)
+    require(len(found) > 0, name, "a number, or one for each", found, "give at least one")
+    return found
 
 
 def require_flag(name: str, value: object) -> bool:

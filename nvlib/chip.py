@@ -161,7 +161,8 @@ class Chip:
         (['0', '3'], (32, 10))
         """
         mend = "write Hardware(...), and precision='W4A3' by its name"
-        require_instance("hardware", hardware or Hardware(), Hardware, mend)
+        if hardware is not None:
+            require_instance("hardware", hardware, Hardware, mend)
         return cls(quantize(model, images, precision, **choices), hardware, seed)
 
     def _write(self, access: int) -> tuple[LayerArrays, ...]:

@@ -234,7 +234,17 @@ class AdcLaw:
     def full_pj(self, bits: int, table: EnergyTable) -> float:
         """Energy of a full conversion."""
         if callable(self.design):
-            return 1e12 * require_number(f"joules of {bits} bits", self.design(bits), *JOULES)
+            name = f"joules of {bits} bits"
+            try:
+                joules = self.design(bits)
+            except ValueError:  # which says itself what it takes
+                raise
+            except Exception as error:  # whatever the user's function says
+                wanted, mend = "design(bits) to give a number", "let it take bits"
+                raise ValueError(
+                    f"{name}: expected {wanted}, received {error!r}; {mend}"
+                ) from error
+            return 1e12 * require_number(name, joules, *JOULES)
         return DESIGN_LAWS[self.design](bits, table)
 
     def conversions_pj(self, counts: np.ndarray, bits: int, table: EnergyTable) -> float:

@@ -83,7 +83,7 @@ def test_the_wheel_asks_for_eight_packages(wheel):
     metadata = email.message_from_bytes(archive.read(name))
     asked = [Requirement(line) for line in metadata.get_all("Requires-Dist")]
     assert {name_of(str(each)) for each in asked if each.marker is None} == CORE
-    assert set(metadata.get_all("Provides-Extra")) == {"artifact", "cluster", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == {"artifact", "cluster", "test", "zoo"}
 
 
 def test_nvlib_imports_only_what_comes_along(checkout):
@@ -175,6 +175,8 @@ def test_lock_environment_and_project_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert {name_of(each) for each in project["dependencies"]} == CORE
+    zoo = extras.pop("zoo")  # for one benchmark alone; it stays out of every environment
+    assert {name_of(each) for each in zoo} == {"timm", "torchvision"}
     assert {name_of(each) for extra in extras.values() for each in extra} <= lock
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     python = next(line for line in conda if str(line).startswith("python="))

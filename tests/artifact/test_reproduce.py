@@ -269,7 +269,6 @@ def test_a_run_leaves_the_tree_clean_and_the_tests_of_the_record_pass_after_it(
     assert (copy / "build" / "figures" / own / "guard_rows.pdf").is_file()
     assert (copy / "build" / "notebooks" / own / "04_sparsity.ipynb").is_file()
     assert not (copy / "build" / "results" / own / "energy.csv").exists()
-    assert "table guard_rows" in done.stdout
     assert "agrees?" in done.stdout
     assert " 0 do NOT" in done.stdout
     page = (copy / "build" / "report" / "beside.html").read_text(encoding="utf-8")

@@ -168,7 +168,7 @@ def test_the_users_table_overrides_and_is_checked(tmp_path):
         ("? [row_driver]\n: 1", "expected YAML"),
         ("[" * 5000, "expected YAML"),
         ("#" * 70_000, "expected 65536 characters"),
-        ("row_drive: {value: 1, unit: pJ}", "table: expected one of read_voltage"),
+        ("row_drive: {value: 1, unit: pJ}", "table: expected one of row_driver"),
         ("row_driver: 3", "unit of row_driver"),
         ("- 1", "expected a table of entries"),
         ("a: [", "expected YAML"),

@@ -173,7 +173,7 @@ CONSTRUCTORS += [
 ELSEWHERE = {
     "ALL_POLICIES", "ActiveRowBound", "ColumnBound", "SignSkip", "ZeroSkip", "adc_saving",
     "cost", "efficiency_gain", "example_digits", "example_network", "inference_energy",
-    "write_cost",
+    "read_adc_energies", "write_cost",
 }  # fmt: skip
 
 
