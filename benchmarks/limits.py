@@ -89,7 +89,8 @@ def main() -> None:
     trials = trials[(trials["scheme"] == "differential") & (trials["training"] == "qat")]
     rows = []
     for name, kind in NONIDEALITIES.items():
-        if not (kind.counted or name in THEN) or name == "ADC DNL":
+        known = kind.family in ("device", "nonlinearity") and (kind.counted or name in THEN)
+        if not known or name == "ADC DNL":
             continue  # of DNL, what was asked then is another question
         for precision in trends.PAIR:
             part = trials[(trials["nonideality"] == name) & (trials["precision"] == precision)]
