@@ -108,7 +108,7 @@ CATALOGUE = (
     ),
     Notebook(
         "09_reality", "reality, conclusions: which of them survive a real device",
-        (0.8, 1.5, 4.0),
+        (0.6, 1.5, 4.4),
         {"images": (40, 100, 150), "chips": (2, 3, 8), "train_images": (256, 2000, 6400),
          "cost_images": (4, 20, 60)},
     ),
