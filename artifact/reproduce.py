@@ -33,7 +33,7 @@ PROFILES = ("quick", "standard", "full")
 #: Signals that asked to stop.
 _stopped: list[int] = []
 #: Reading 200 digits of the example network on the machine of `CATALOGUE`, one thread.
-PROBE_SECONDS = 0.0175
+PROBE_SECONDS = 0.027
 
 
 @dataclass(frozen=True)
@@ -66,28 +66,28 @@ CATALOGUE = (
     Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
     Notebook(
         "01_precision_sweep", "precision_sweep, compromise, certainty, converters; claims C1, C2",
-        (1.5, 1.5, 6.0),
+        (1.5, 0.9, 6.0),
         {"images": (100, 500, 10_000), "chip_images": (50, 100, 1000),
          "compromise_images": (1000, 10_000, 10_000), "read_images": (60, 300, 1500),
          "bits_images": (40, 100, 500), "cost_images": (2, 5, 10), "seeds": (1, 1, 5)},
     ),
     Notebook(
         "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",
-        (0.7, 2.3, 3.7), {"minutes": (0.1, 6.0, 10.0)},
+        (0.7, 2.2, 3.7), {"minutes": (0.1, 6.0, 10.0)},
     ),
     Notebook(
         "03_converter_nonlinearity", "converter_nonlinearity, converter_trend; claims C3b, C4",
-        (0.7, 2.0, 2.9),
+        (0.7, 1.6, 2.9),
         {"minutes": (0.1, 6.0, 10.0), "together_images": (40, 200, 500)},
     ),
     Notebook(
-        "04_sparsity", "zeros, resolved_bits, planes, guard_rows", (0.2, 0.5, 1.0),
+        "04_sparsity", "zeros, resolved_bits, planes, guard_rows", (0.2, 0.3, 1.0),
         {"images": (100, 1000, 10_000), "guard_images": (20, 200, 1000)},
     ),
     Notebook(
         "05_adc_reduction",
         "adc_reduction, parts, draws, schemes, efficiency, region, one hardware; claims C5, C6",
-        (1.0, 2.5, 9.0),
+        (1.0, 1.4, 9.0),
         {"images": (50, 1000, 10_000), "part_images": (20, 500, 10_000),
          "scheme_images": (20, 100, 1000), "region_images": (4, 40, 200),
          "search_images": (20, 60, 200), "whole_images": (100, 500, 10_000),
@@ -95,7 +95,7 @@ CATALOGUE = (
     ),
     Notebook(
         "06_your_network", "own_network, own_layers, own_device: your network, your device",
-        (0.4, 1.0, 1.5),
+        (0.4, 0.5, 1.5),
         {"images": (500, 2000, 10_000), "chip_images": (50, 200, 300), "chips": (3, 5, 6)},
     ),
     Notebook(
@@ -103,12 +103,12 @@ CATALOGUE = (
         {"images": (200, 1000, 1000)},
     ),
     Notebook(
-        "08_beyond", "beyond: lossless savings that the paper does not have", (0.2, 0.5, 1.5),
+        "08_beyond", "beyond: lossless savings that the paper does not have", (0.2, 0.3, 1.5),
         {"images": (50, 500, 10_000)},
     ),
     Notebook(
         "09_reality", "reality, conclusions: which of them survive a real device",
-        (0.6, 1.5, 4.4),
+        (0.6, 0.9, 4.4),
         {"images": (40, 100, 150), "chips": (2, 3, 8), "train_images": (256, 2000, 6400),
          "cost_images": (4, 20, 60)},
     ),
