@@ -14,11 +14,11 @@ from tqdm.auto import tqdm
 from nvlib.arrays import held_codes, parts_of
 from nvlib.checks import require, require_instance, require_integer, require_number, settle
 from nvlib.chip import Chip
+from nvlib.graph.steps import IMAGES, Step, Value
 from nvlib.hardware import Hardware
 from nvlib.network import QuantizedNetwork, as_images, as_labels
 from nvlib.quantization import FakeQuantized, FakeQuantizedLayer
 from nvlib.quantizers import Precision
-from nvlib.steps import IMAGES, Step, Value
 
 CALIBRATION_IMAGES = 512
 
