@@ -21,11 +21,11 @@ from nvlib.checks import (
     settle,
 )
 from nvlib.chip import Chip
+from nvlib.graph.steps import IMAGES, Step, Value
 from nvlib.hardware import Hardware
 from nvlib.network import QuantizedNetwork, as_images, as_labels
 from nvlib.quantization import FakeQuantized, FakeQuantizedLayer
 from nvlib.quantizers import Precision
-from nvlib.steps import IMAGES, Step, Value
 
 CALIBRATION_IMAGES = 512
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from nvlib.checks import require
-from nvlib.steps import positions_of, tokens_of
+from nvlib.graph.steps import positions_of, tokens_of
 
 #: Functions that multiply with a matrix, and the module of each.
 PRODUCTS: dict[Any, type[nn.Module]] = {

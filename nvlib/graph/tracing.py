@@ -1,7 +1,7 @@
 """A torch network as a graph: which of its modules go onto arrays, which stay digital.
 
-Convolutions and linear layers go onto arrays; all else that `nvlib.steps` lists stays digital. What
-the graph computes is compared with the network itself, step by step, before it is believed.
+Convolutions and linear layers go onto arrays; all else that `steps` lists stays digital. What the
+graph computes is compared with the network itself, step by step, before it is believed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from nvlib.checks import require, require_instance, shown
-from nvlib.rewrites import (
+from nvlib.graph.rewrites import (
     Attention,
     attribute,
     calls_of,
@@ -31,8 +31,8 @@ from nvlib.rewrites import (
     tokens_as_positions,
     write_shared_modules_twice,
 )
-from nvlib.steps import ATTRIBUTES, IMAGES, METHODS, MODULES, NAMES, Step, Value, values_of
-from nvlib.tracer import Tracer, in_place
+from nvlib.graph.steps import ATTRIBUTES, IMAGES, METHODS, MODULES, NAMES, Step, Value, values_of
+from nvlib.graph.tracer import Tracer, in_place
 
 #: Modules whose products arrays compute.
 ARRAY_MODULES = (nn.Conv1d, nn.Conv2d, nn.Linear)
