@@ -92,7 +92,7 @@ class Session:
     def figure(self, figure: Figure, name: str, table: pd.DataFrame) -> None:
         """Show a figure; write it to ``build``, unless recorded tables are shown."""
         dataset = str(table["dataset"].iloc[0])
-        label = data.load("embedded").label if dataset == "embedded" else "MNIST"
+        label = data.LABELS[dataset]
         if not self.recorded:
             folder = record.of_run(self.dataset).figures
             figures.save(figure, folder, name, label, dataset == "mnist", self.provenance())
