@@ -125,7 +125,7 @@ def _plane(column: Column, plane: int, left: float) -> str:
     """The array while one bit plane is read: active rows and the currents they make stand out."""
     rows, lines = len(column.weights), (left + 140, left + 235)
     bottom = 70 + 46 * rows
-    parts = [_text(left + 10, 22, f"bit plane {plane}: weight {2**plane}", "start", 15)]
+    parts = [_text(left + 10, 22, f"bit plane {plane}: counts {2**plane} ×", "start", 15)]
     parts += [_text(x, 46, f"{sign} column", "middle", 12, colour)
               for x, sign, colour in zip(lines, "+−", (BLUE, ORANGE), strict=True)]  # fmt: skip
     for row in range(rows):

@@ -48,7 +48,7 @@ STYLE = {
 _TYPESET = (
     (r"\bsigma\b", "σ"), (r"\bnu\b", "ν"), (r"\bdelta\b", "δ"), (r"\bG_(on|off)\b",
     r"$G_\\mathrm{\1}$"), (r"\buS\b", "µS"), (r"\+-", "±"), (r" x\b", " ×"), (r" - ", " − "),
-    (r"(?<=\d)%", " %"), (r"\b1e-06 to 0\.0001 S\b", "1 to 100 µS"),
+    (r"(?<=\d)%", " %"), (r"\btwos-c", "two's-c"), (r"\b1e-06 to 0\.0001 S\b", "1 to 100 µS"),
 )  # fmt: skip
 LETTERS_PER_INCH = 13.6  # of an answer's type
 
@@ -125,6 +125,17 @@ def typeset(text: str) -> str:
     for pattern, replacement in _TYPESET:
         text = re.sub(pattern, replacement, text)
     return text
+
+
+def typeset_page(text: str) -> str:
+    """As `typeset`, for a page: subscripts are HTML's.
+
+    Examples
+    --------
+    >>> print(typeset_page("sigma / (G_on - G_off)"))
+    σ / (G<sub>on</sub> − G<sub>off</sub>)
+    """
+    return re.sub(r"\$G_\\mathrm\{(\w+)\}\$", r"G<sub>\1</sub>", typeset(text))
 
 
 def supplement(name: str) -> str:
