@@ -218,7 +218,8 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
     marks = []
     for line in axes.lines:
         path = line.get_transform().transform_path(line.get_path())
-        marks.append((path.interpolated(30) if line.get_linestyle() != "None" else path).vertices)
+        drawn = line.get_linestyle() != "None" and len(path.vertices) > 1
+        marks.append(((path.interpolated(30) if drawn else path).vertices, 1 if drawn else 8))
     taken = [text.get_window_extent() for text in axes.texts]
     for x, y, text, colour in {point[:3]: point for point in reversed(points)}.values():
         tried = []
@@ -229,11 +230,11 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
                 va=("top", "center", "bottom")[np.sign(dy) + 1],
             )  # fmt: skip
             box = label.get_window_extent().padded(scale)
-            covered = sum(2 * box.count_overlaps([other]) for other in taken)
-            covered += sum(box.count_contains(line) for line in marks)
+            covered = sum(20 * box.count_overlaps([other]) for other in taken)
+            covered += sum(weight * box.count_contains(line) for line, weight in marks)
             outside = not (axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
                            and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1)  # fmt: skip
-            tried.append((covered + 10 * outside, label, box))
+            tried.append((covered + 40 * outside, label, box))
         best = min(tried, key=lambda entry: entry[0])
         for _, label, _ in tried:
             if label is not best[1]:
