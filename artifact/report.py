@@ -296,14 +296,19 @@ def _table(table: pd.DataFrame) -> str:
     """A table whose rows are cards where the window is narrow, headed by their first cell."""
     heads = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in table)
     rows = []
-    for first, *others in table.astype(str).to_numpy():
+    for first, *others in table.astype(str).map(_cell).to_numpy():
         cells = "".join(
-            f'<td data-label="{html.escape(str(name))}">{html.escape(typeset(cell))}</td>'
+            f'<td data-label="{html.escape(str(name))}">{cell}</td>'
             for name, cell in zip(list(table)[1:], others, strict=True)
         )
-        rows.append(f"<tr><td>{html.escape(typeset(first))}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{first}</td>{cells}</tr>")
     return _wide(f'<table class="cards"><thead><tr>{heads}</tr></thead>'
                  f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
+
+
+def _cell(text: str) -> str:
+    """Typeset, and no line begins with a unit."""
+    return html.escape(re.sub(r"(?<=\d) (?=[%×])", "\u00a0", typeset(text)))
 
 
 def _beside(beside: pd.DataFrame) -> str:
