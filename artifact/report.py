@@ -135,7 +135,7 @@ def _write_api() -> str:
         docformat="numpy", footer_text=f"nvlib {nvlib.__version__}",
         template_directory=Path(str(_SITE.joinpath("api"))),
     )  # fmt: skip
-    modules = [f"nvlib.{info.name}" for info in pkgutil.iter_modules(nvlib.__path__)]
+    modules = [info.name for info in pkgutil.walk_packages(nvlib.__path__, "nvlib.")]
     drawing = [f"artifact.figures.{info.name}" for info in pkgutil.iter_modules(figures.__path__)]
     with warnings.catch_warnings():  # pdoc's, of names that only type checkers import
         warnings.simplefilter("ignore", UserWarning)

@@ -21,6 +21,7 @@ from nvlib.chain import fuse
 from nvlib.checks import require, require_flag, require_instance, require_integer
 from nvlib.compiled import COMPILED
 from nvlib.events import LayerEvents, count
+from nvlib.graph.steps import IMAGES, values_of
 from nvlib.hardware import Hardware
 from nvlib.kernel import CompiledReader
 from nvlib.network import QuantizedLayer, QuantizedNetwork, rectified
@@ -28,7 +29,6 @@ from nvlib.noise import ReadKeys, image_keys
 from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
 from nvlib.reference import ReferenceReader
-from nvlib.steps import IMAGES, values_of
 
 IMAGE_BLOCK = 64  # images that pass through the layers together, on one thread
 EVENT_BLOCK = 100  # images that are counted together

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nvlib import steps, storage
+from nvlib import storage
 from nvlib.checks import (
     require,
     require_instance,
@@ -29,8 +29,9 @@ from nvlib.checks import (
     require_tuple,
     settle,
 )
+from nvlib.graph import steps
+from nvlib.graph.steps import IMAGES, Step, is_relu, values_of
 from nvlib.quantizers import Precision, to_codes
-from nvlib.steps import IMAGES, Step, is_relu, values_of
 
 #: Codes multiplied and summed in float32 are exact below this.
 FLOAT32_EXACT = 2**24

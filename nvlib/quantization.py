@@ -23,6 +23,7 @@ from nvlib.checks import (
     require_tuple,
     shown,
 )
+from nvlib.graph.tracing import array_paths, steps_of, trace
 from nvlib.network import LayerSpec, QuantizedLayer, QuantizedNetwork, as_images
 from nvlib.quantizers import (
     SMALLEST,
@@ -32,7 +33,6 @@ from nvlib.quantizers import (
     fit_scale,
     weight_codes,
 )
-from nvlib.tracing import array_paths, steps_of, trace
 
 METHODS = ("mse", "max", "percentile")
 PERCENTILE = 99.9

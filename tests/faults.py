@@ -174,7 +174,7 @@ COMPILED = {"compiled", "kernel", "layout", "noise"}
 TESTED_BY = {
     "nvlib/layout": "nvlib/kernel", "nvlib/kernel.pool_and_quantize": "nvlib/chain",
     **dict.fromkeys((f"artifact/studies/{name}" for name in ("limits", "sampling", "trends")),
-                    "artifact/studies/requirements"),
+                    "artifact/studies_requirements"),
 }  # fmt: skip
 LONGEST_S = 1800
 
@@ -186,7 +186,7 @@ def left_out(folder: str, names: list[str]) -> set[str]:
 
 
 def source(module: str) -> Path:
-    """File of a module; those of the simulator are named without their folder."""
+    """File of a module; those right in `nvlib` are named alone."""
     return Path(f"{module}.py" if "/" in module else f"nvlib/{module}.py")
 
 
@@ -253,8 +253,8 @@ def selections(fault: Fault) -> list[list[str]]:
     """Tests to try in turn: the module's own, those of the simulator, the artifact, notebooks."""
     place = str(source(fault.module).with_suffix(""))
     place = TESTED_BY.get(f"{place}.{fault.function}", TESTED_BY.get(place, place))
-    package, _, name = place.partition("/")
-    own = f"tests/{package}/test_{name.replace('/', '_')}.py"
+    package, *_, name = place.split("/")
+    own = f"tests/{Path(place).parent}/test_{name}.py"
     slow = [f"--ignore=tests/artifact/test_{name}.py" for name in ("install", "report")]
     rest = [["tests/artifact", *slow], ["--nbval-lax", "notebooks"]]
     simulator = [["tests/nvlib"]] * (package == "nvlib")

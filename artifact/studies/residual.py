@@ -16,6 +16,7 @@ from artifact.statistics import mean_interval, wilson_interval
 from artifact.studies import common
 from artifact.sweep import Point
 from nvlib.chip import Chip
+from nvlib.graph.tracing import array_paths, trace
 from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping
 from nvlib.measured import read_device
@@ -24,7 +25,6 @@ from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
 from nvlib.report import LayerReport
 from nvlib.report import report as layer_report
-from nvlib.tracing import array_paths, trace
 from nvlib.training import CALIBRATION_IMAGES
 
 BATCH = 100

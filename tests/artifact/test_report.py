@@ -63,10 +63,10 @@ def test_every_link_and_picture_is_there(pages):
 
 def test_the_api_has_a_page_for_each_module_to_build_on(pages):
     assert 'href="api/index.html"' in (pages / "index.html").read_text(encoding="utf-8")
-    for name in (info.name for info in pkgutil.iter_modules(nvlib.__path__)):
-        text = (pages / "api" / "nvlib" / f"{name}.html").read_text(encoding="utf-8")
-        assert f"nvlib.{name}" in text
-        assert 'href="../../index.html"' in text
+    for name in (info.name for info in pkgutil.walk_packages(nvlib.__path__, "nvlib.")):
+        text = (pages / "api" / f"{name.replace('.', '/')}.html").read_text(encoding="utf-8")
+        assert name in text
+        assert f'href="{"../" * name.count(".")}../index.html"' in text
         fetched = re.findall(r'(?:src=|@import |url\()"?([^" )]*)', text)
         assert not [link for link in fetched if link.startswith(("http", "//"))]
 

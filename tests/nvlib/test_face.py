@@ -16,7 +16,7 @@ import pytest
 import nvlib
 from artifact.paths import ROOT
 
-MODULES = sorted((ROOT / "nvlib").glob("*.py"))
+MODULES = sorted((ROOT / "nvlib").rglob("*.py"))
 NEEDED = {"numpy", "scipy", "torch", "numba", "safetensors", "yaml", "pandas", "tqdm"}
 #: Lines of code, without docstrings, comments and blank lines, of `nvlib`; and lines of a module.
 MOST_CODE, MOST_LINES = 4_570, 400

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 from nvlib import Chip
-from nvlib.tracing import array_paths, steps_of, trace
+from nvlib.graph.tracing import array_paths, steps_of, trace
 from tests.conftest import CASES, model_of
 
 

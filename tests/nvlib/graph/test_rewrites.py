@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from nvlib import Adc, Chip, Hardware, QuantizedNetwork, quantize
 from nvlib.devices import DeviceModel, ReadNoise
+from nvlib.graph.steps import Step
 from nvlib.report import multiply_adds
-from nvlib.steps import Step
 
 
 class Gate(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nvlib.steps import IMAGES, METHODS, Step, Value, read, written
+from nvlib.graph.steps import IMAGES, METHODS, Step, Value, read, written
 
 X = Value(IMAGES)
 STEPS = {
