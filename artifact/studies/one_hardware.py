@@ -74,11 +74,12 @@ def point(
 
     What a chip gains or loses is measured on a sample of the test images, more of the hard ones
     and weighted, and added to the accuracy of the network itself on `whole_images`. Savings and
-    gains are counted on `event_images`.
+    gains are counted on `event_images`, evenly spaced.
     """
     pixels, labels = common.test_images(dataset, None)
     sample = sampling.of_trial(dataset, 0, 0, images, checkpoints)
-    typical, pixels, labels = pixels[:event_images], pixels[sample.chosen], labels[sample.chosen]
+    spaced = pixels[:: max(len(pixels) // event_images, 1)]  # the first ones are easier
+    typical, pixels, labels = spaced[:event_images], pixels[sample.chosen], labels[sample.chosen]
     there = precision.shipped(dataset, training, checkpoints)
     used = [seed for name, seed in there if name == "W4A3" and seed < seeds]
     devices = MEMINTELLI if memintelli else DeviceModel()
