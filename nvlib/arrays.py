@@ -41,7 +41,7 @@ class LayerArrays:
     #: Groups of a grouped convolution on the diagonal of the matrix, which is zero elsewhere
     groups: int
     mapped: MappedLayer  # What was asked of the cells
-    #: int64 (K, B, M): grid steps, pedestal removed where the chip removes it
+    #: int64 (K, B, M): grid steps, pedestal removed
     conductance: np.ndarray
     #: int64 (K,): cells of the offset scheme's reference column, and of the sense column
     reference: np.ndarray | None
@@ -205,7 +205,6 @@ def write_layer(
         mapping.rows * mapping.level_max, "use fewer rows or cell bits",
     )  # fmt: skip
     pedestal = devices.pedestal(mapping.level_max)
-    removed = pedestal if devices.pedestal_removed else 0.0
 
     # One converter serves all slices; its reference follows their full scale by powers of two, so
     # that digital logic shifts.
@@ -215,7 +214,7 @@ def write_layer(
     scales = multiples << coarser
 
     def to_steps(conductance: np.ndarray, scales: Any = 1) -> np.ndarray:
-        return np.rint((conductance - removed) / scales * 2.0**grid_bits).astype(np.int64)
+        return np.rint((conductance - pedestal) / scales * 2.0**grid_bits).astype(np.int64)
 
     grid = count_arrays(
         rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)

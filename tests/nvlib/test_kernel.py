@@ -49,9 +49,6 @@ CHIPS = {
              StuckCells(0.05, 0.05)),
         ), adc=Adc(6),
     ),
-    "pedestal kept": Hardware(
-        devices=DeviceModel(10.0, (RangeVariation(0.02),), pedestal_removed=False), adc=Adc(8)
-    ),
     "nonlinear ADC": Hardware(devices=VARIED, adc=Adc(5, nonlinearity=CURVE)),
     "DNL": Hardware(adc=Adc(5, nonlinearity=Nonlinearity(dnl_lsb=0.7))),
     "nonlinear DAC": Hardware(
@@ -153,8 +150,6 @@ def test_ideal_arrays_give_the_integer_product(case):
 @pytest.mark.parametrize(("bits", "kernel"), [((4, 3), 3), ((8, 8), 0), ((1, 2), 0)])
 def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):
     hardware = CHIPS[name]
-    if not hardware.devices.pedestal_removed and scheme in ("offset", "twos-complement"):
-        pytest.skip("only a pair of columns cancels the pedestal")
     precision = Precision(*bits)
     dac_bits = min(hardware.mapping.dac_bits, precision.activation_bits)
     mapping = ArrayMapping(rows=23, columns=24, cell_bits=2, dac_bits=dac_bits, scheme=scheme)
