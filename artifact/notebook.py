@@ -20,7 +20,11 @@ from artifact.figures.style import typeset, typeset_page
 from artifact.paths import ROOT
 from artifact.studies.common import SHIPPED
 
-_WORDS = claims.SCHEMES | claims.RECIPES
+_WORDS = claims.SCHEMES | claims.RECIPES | {
+    "adc_saving": "ADC energy saved", "efficiency_gain": "efficiency gain (×)",
+    "tops_per_watt": "TOPS/W", "tops_per_mm2": "TOPS/mm²",
+    "energy_delay_nj_us": "energy × delay (nJ µs)",
+}  # fmt: skip
 _UNITS = {"nj": "nJ", "pj": "pJ", "points": "points"}
 
 

@@ -47,7 +47,7 @@ STYLE = {
 #: Words of tables as print has them.
 _TYPESET = (
     (r"\bsigma\b", "σ"), (r"\bnu\b", "ν"), (r"\bdelta\b", "δ"), (r"\bG_(on|off)\b",
-    r"$G_\\mathrm{\1}$"), (r"\buS\b", "µS"), (r"\+-", "±"), (r" x\b", " ×"), (r" - ", " − "),
+    r"$G_\\mathrm{\1}$"), (r"\bu(S|m)\b", r"µ\1"), (r"\+-", "±"), (r" x\b", " ×"), (r" - ", " − "),
     (r"(?<=\d)%", " %"), (r"\btwos-c", "two's-c"), (r"\b1e-06 to 0\.0001 S\b", "1 to 100 µS"),
 )  # fmt: skip
 LETTERS_PER_INCH = 13.6  # of an answer's type
