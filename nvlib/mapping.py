@@ -174,7 +174,7 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
     >>> mapped.levels[0, :, 0], mapped.coefficients
     (array([3, 0, 3], dtype=uint8), array([ 1,  4, -8]))
     """
-    codes = np.asarray(codes).astype(np.int64)
+    codes = np.asarray(codes).astype(np.int16, order="C")
     largest, limit = int(np.abs(codes).max(initial=0)), precision.weight_max
     mend = "map them at the precision they were quantized at"
     wanted = f"magnitudes up to {limit} at {precision}"
@@ -192,7 +192,10 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
         if mapping.scheme == "signed-digit":
             plus, minus = signed_digits(plus)
         stored = [np.where(codes < 0, minus, plus), np.where(codes < 0, plus, minus)]
-    levels = (np.stack(stored, axis=1)[:, None] >> shifts[:, None, None]) & highest[:, None, None]
+    stacked = np.stack(stored, axis=1)  # (K, P, M)
+    levels = np.empty((len(codes), len(shifts), *stacked.shape[1:]), np.uint8)
+    for place, (shift, most) in enumerate(zip(shifts.tolist(), highest.tolist())):
+        levels[:, place] = (stacked >> shift) & most
     levels = levels.reshape(len(codes), len(shifts) * len(signs), -1)  # (K, S x P, M)
     multiples = np.repeat(mapping.level_max // highest, len(signs))
     coefficients = (step * signs * (1 << shifts)[:, None]).ravel()
@@ -200,7 +203,7 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
         levels = np.concatenate([levels, codes[:, None] < 0], axis=1)
         coefficients = np.append(coefficients, -top)
         multiples = np.append(multiples, mapping.level_max if mapping.sliced else 1)
-    levels = (levels * multiples[:, None]).astype(np.uint8)
+    levels = (levels * multiples[:, None].astype(np.uint8)).astype(np.uint8, copy=False)
     return MappedLayer(levels, multiples, coefficients, offset)
 
 

@@ -11,12 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from nvlib.arrays import held_codes, parts_of
+from nvlib.arrays import parts_of
 from nvlib.checks import require, require_instance, require_integer, require_number, settle
 from nvlib.chip import Chip
 from nvlib.graph.steps import IMAGES, Step, Value
 from nvlib.hardware import Hardware
 from nvlib.network import QuantizedNetwork, as_images, as_labels
+from nvlib.programming import held_codes
 from nvlib.quantization import FakeQuantized, FakeQuantizedLayer
 from nvlib.quantizers import Precision
 

@@ -20,8 +20,8 @@ from nvlib import (
     SenseColumn,
     StuckCells,
 )
-from nvlib.arrays import held_codes
 from nvlib.energy import operations
+from nvlib.programming import held_codes
 from nvlib.reference import read_layer
 from tests.conftest import model_of, random_layer, written
 

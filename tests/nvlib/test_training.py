@@ -27,7 +27,7 @@ from nvlib import (
     report,
     train,
 )
-from nvlib.arrays import held_codes
+from nvlib.programming import held_codes
 from nvlib.training import WriteErrors, _shifted, meet
 from tests.conftest import model_of
 
