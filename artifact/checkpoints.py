@@ -24,7 +24,7 @@ from nvlib.storage import read_metadata, write_text, write_whole
 
 MANIFEST = "manifest.json"
 #: Pixels that each network takes, for files that do not say so.
-PIXELS = {"lenet5": (0, 255), "wide": (0, 255), "residual": (0, 1)}
+PIXELS = {"lenet5": (0, 255), "wide": (0, 255), "residual": (0, 1), "resnet20": (0, 1)}
 
 
 class CheckpointError(ValueError):

@@ -38,7 +38,7 @@ class LayerArrays:
     #: Groups of a grouped convolution on the diagonal of the matrix, which is zero elsewhere
     groups: int
     mapped: MappedLayer  # What was asked of the cells
-    #: int16 or int32 (K, B, M): grid steps, pedestal removed where the chip removes it
+    #: int16 or int32 (K, B, M): grid steps, pedestal removed
     conductance: np.ndarray
     #: int64 (K,): cells of the offset scheme's reference column, and of the sense column
     reference: np.ndarray | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numbers
 import reprlib
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,3 +130,11 @@ def settle(instance: object, **values: object) -> None:
     """Set fields of a frozen dataclass, from its ``__post_init__``, to what checks returned."""
     for name, value in values.items():
         object.__setattr__(instance, name, value)
+
+
+def settle_fields(
+    instance: object, names: str, check: Callable[..., object], *limits: object
+) -> None:
+    """Set the fields of those names to what one of the checks above makes of them."""
+    for name in names.split():
+        settle(instance, **{name: check(name, getattr(instance, name), *limits)})

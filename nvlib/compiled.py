@@ -7,6 +7,7 @@ slower but to the same bits.
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -59,15 +60,16 @@ if COMPILED:
     def add_lines(_context, table, starts, factors, count, sums):
         """sums[j] = sum over i < count of table[starts[i] + j] x factors[i], which may be None.
 
-        Whole vectors of 8; integers are added as int32. Numba's loop over j would load and store `sums` for every line. Here
+        Whole vectors of 8. Numba's loop over j would load and store `sums` for every line. Here
         up to 64 columns stay in registers while all lines are added, which is several times as
-        fast. Products are fused with sums: exact for whole numbers that the type holds.
+        fast. Products are fused with sums: exact for whole numbers that the type holds. Lines of
+        integers are added as int32, whatever `sums` are.
         """
         signature = numba.void(table, starts, factors, count, sums)
         scaled = not isinstance(factors, numba.types.NoneType)
         kind, total_kind = table.dtype, sums.dtype
         floating = isinstance(kind, numba.types.Float)
-        held = kind if floating else numba.int32
+        held: Any = kind if floating else numba.int32
         most = MOST_BYTES // (held.bitwidth // 8)
 
         def generate(context, builder, signature, arguments):

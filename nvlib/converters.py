@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator
 
 from nvlib import checks
-from nvlib.checks import require, require_integer, require_number, settle
+from nvlib.checks import require, require_integer, require_number, settle, settle_fields
 
 SHAPES = ("bow", "s-shape", "random-walk", "capacitor")
 MAX_ADC_BITS = 16
@@ -24,10 +24,6 @@ LARGEST_LSB = 2.0 ** (MAX_ADC_BITS + 1)
 #: How far a measured curve may stray from the ideal line: a share of full scale, and 1 LSB more.
 #: What is beyond is a slip of the pen, or not in LSB.
 MOST_STRAY = 0.25
-NONLINEARITY_LIMITS = {
-    "inl_lsb": (0.0, LARGEST_LSB), "dnl_lsb": (0.0, LARGEST_LSB),
-    "offset_lsb": (-LARGEST_LSB, LARGEST_LSB), "gain_error": (-0.9, 1.0),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,10 +52,11 @@ class Nonlinearity:
     monotone: bool = True
 
     def __post_init__(self) -> None:
-        for name, limits in NONLINEARITY_LIMITS.items():
-            settle(self, **{name: require_number(name, getattr(self, name), *limits)})
-        settle(self, shape=checks.require_choice("shape", self.shape, SHAPES))
-        settle(self, monotone=checks.require_flag("monotone", self.monotone))
+        settle_fields(self, "inl_lsb dnl_lsb", require_number, 0, LARGEST_LSB)
+        settle_fields(self, "offset_lsb", require_number, -LARGEST_LSB, LARGEST_LSB)
+        settle_fields(self, "gain_error", require_number, -0.9, 1)
+        settle_fields(self, "shape", checks.require_choice, SHAPES)
+        settle_fields(self, "monotone", checks.require_flag)
         require(not self.monotone or self.dnl_lsb <= 1, "dnl_lsb", "at most 1 where monotone",
                 self.dnl_lsb, "lower it, or pass monotone=False")  # fmt: skip
 
@@ -239,9 +236,8 @@ class Adc:
         if self.bits is not None:
             settle(self, bits=require_integer("ADC bits", self.bits, 1, MAX_ADC_BITS))
         if self.full_scale is not None:
-            scale = checks.require_one_or_each("full_scale", self.full_scale, 1e-9, 1e12)
-            settle(self, full_scale=scale)
-        settle(self, noise_lsb=require_number("noise_lsb", self.noise_lsb, highest=LARGEST_LSB))
+            settle_fields(self, "full_scale", checks.require_one_or_each, 1e-9, 1e12)
+        settle_fields(self, "noise_lsb", require_number, 0, LARGEST_LSB)
         if self.transitions is not None:
             mend = "give the resolution B of 2^B - 1 transitions"
             require(self.bits is not None, "ADC bits", "those of the transitions", None, mend)

@@ -26,6 +26,7 @@ from nvlib.checks import (
     require_number,
     require_path,
     settle,
+    settle_fields,
     shown,
 )
 from nvlib.events import LayerEvents
@@ -227,9 +228,9 @@ class AdcLaw:
 
     def __post_init__(self) -> None:
         if not callable(self.design):
-            settle(self, design=require_choice("design", self.design, DESIGN_LAWS))
-        settle(self, partial=require_choice("partial", self.partial, PARTIAL_LAWS))
-        settle(self, column_current=require_flag("column_current", self.column_current))
+            settle_fields(self, "design", require_choice, DESIGN_LAWS)
+        settle_fields(self, "partial", require_choice, PARTIAL_LAWS)
+        settle_fields(self, "column_current", require_flag)
 
     def full_pj(self, bits: int, table: EnergyTable) -> float:
         """Energy of a full conversion."""

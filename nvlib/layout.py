@@ -29,8 +29,8 @@ GROUP_ROWS = 4  # rows per group of a linear layer; a convolution groups a kerne
 LARGEST_GROUP = 5
 BLOCK_COLUMNS = 128  # columns read together, so that their tables stay in the L2 cache
 #: Bytes that the tables of a layer may take; beyond, a group is one row.
-MOST_BYTES = 2**25
-ROW_COLUMNS = 512  # columns of a block then: 128 rows of 512 cells fit the L2 cache too
+MOST_BYTES = 2**24
+ROW_COLUMNS = 1024  # columns of a block then: 128 rows of them fit the L2 cache too
 #: Noise of more standard deviations does not occur; see `nvlib.noise`.
 MOST_NOISE = 6
 EXACT_FLOAT32 = 2**24  # whole numbers below this
@@ -155,8 +155,11 @@ def lay_out(arrays: LayerArrays) -> Tables:
     columns = _filled(max(behind + len(extra), behind - width + _filled(width)))
     place = dict(zip(extra, range(behind, columns)))
 
-    held = [arrays.conductance.dtype, *(np.min_scalar_type(-c.max()) for c, _ in extra.values())]
-    steps = _in_blocks(arrays.conductance, width, columns, np.result_type(*held, np.int16))
+    most_beside = max(
+        (int(np.max(cells)) for cells, _ in extra.values() if cells is not None), default=0
+    )
+    held = np.result_type(arrays.conductance.dtype, np.min_scalar_type(-most_beside))
+    steps = _in_blocks(arrays.conductance, width, columns, held)
     numbers = _in_blocks(np.arange(last).reshape(1, per_output, outputs), width, columns)
     coefficients = np.zeros(columns, np.int64)
     coefficients[:behind] = np.repeat(arrays.code_weights, width)

@@ -29,6 +29,7 @@ from nvlib.checks import (
     require_integer,
     require_tuple,
     settle,
+    settle_fields,
 )
 from nvlib.quantizers import MAX_BITS, Precision
 
@@ -64,8 +65,8 @@ class ArrayMapping:
     pack_groups: bool = False
 
     def __post_init__(self) -> None:
-        for name, most in (("rows", MAX_LINES), ("columns", MAX_LINES), ("dac_bits", MAX_BITS)):
-            settle(self, **{name: require_integer(name, getattr(self, name), 1, most)})
+        settle_fields(self, "rows columns", require_integer, 1, MAX_LINES)
+        settle_fields(self, "dac_bits", require_integer, 1, MAX_BITS)
         several = isinstance(self.cell_bits, (tuple, list))
         given = require_tuple("cell_bits", self.cell_bits if several else (self.cell_bits,), "")
         widths = tuple(require_integer("cell_bits", bits, 1, MAX_BITS) for bits in given)
@@ -73,8 +74,8 @@ class ArrayMapping:
         wanted = "widths whose levels are among those of the widest, such as (1, 1, 2, 4)"
         require(fit, "cell_bits", wanted, given, "use 1, or divisors of the widest")
         settle(self, cell_bits=widths if several else widths[0])
-        settle(self, scheme=require_choice("scheme", self.scheme, SCHEMES))
-        settle(self, pack_groups=require_flag("pack_groups", self.pack_groups))
+        settle_fields(self, "scheme", require_choice, SCHEMES)
+        settle_fields(self, "pack_groups", require_flag)
 
     @property
     def paired(self) -> bool:

@@ -46,7 +46,7 @@ def program_layer(
     `scales` (B,) are those of the columns, and `drive` is the largest that a row is driven with.
     """
     devices, mapping = hardware.devices, hardware.mapping
-    removed = devices.pedestal(mapping.level_max) if devices.pedestal_removed else 0.0
+    pedestal = devices.pedestal(mapping.level_max)
     step, largest = 2.0**grid_bits, 0.0
     steps, beside, sums, totals, spreads = [], [], [], [], []
     for piece in _pieces(mapped, hardware):
@@ -55,7 +55,7 @@ def program_layer(
         totals.append(float(written.sum()))
         beside.append(extra)
         spreads.append(_spread(piece, hardware, written, extra, scales))
-        written -= removed
+        written -= pedestal
         if (scales > 1).any():
             written /= scales[:, None]
         written *= step
@@ -69,7 +69,7 @@ def program_layer(
         )  # fmt: skip
         steps.append(found.astype(np.int16 if size.max(initial=0) < 2**15 else np.int32))
     columns = np.concatenate(beside)  # (K, E)
-    whole = np.rint((columns - removed) * step).astype(np.int64)
+    whole = np.rint((columns - pedestal) * step).astype(np.int64)
     referred = mapped.offset > 0
     cell_noise, weights = _noise_weights(spreads, mapping.rows, drive)
     return Programmed(

@@ -52,6 +52,8 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "np.append(coefficients, top)"),
     ("a wrong plane weight", "layout", "lay_out", "coefficients << plane_shifts[:, None]",
      "coefficients << plane_shifts[:, None] // 2"),
+    ("a row that sends its neighbour's currents", "layout", "lay_out",
+     "np.arange(len(groups)) - by_rows", "np.arange(len(groups))"),
     ("floor for round in the converter", "layout", "lay_out", "arrays.lsb_steps // 2 + 0.5", "0.5"),
     ("a converter without a top code", "kernel", "_convert", "code = code if code < top else top",
      "pass"),

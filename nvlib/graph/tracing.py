@@ -171,19 +171,15 @@ def _is_known(node: fx.Node, traced: fx.GraphModule, digital: Sequence[str]) -> 
     )
 
 
-def _double(value: Any) -> Any:
-    """Tensors, and dtypes in arguments, in double precision; devices by their name."""
-    if isinstance(value, (list, tuple)):
-        return [_double(item) for item in value] if isinstance(value, list) else tuple(
-            _double(item) for item in value
-        )  # fmt: skip
-    if isinstance(value, dict):
-        return {key: _double(item) for key, item in value.items()}
-    if isinstance(value, torch.Tensor):
-        return value.clone().double() if value.is_floating_point() else value.clone()
-    if isinstance(value, torch.device):
-        return str(value)
-    return torch.float64 if value is torch.float32 else value
+def _argument(names: dict[fx.Node, str], item: Any) -> Any:
+    """Of a step's: another's value, a tensor or dtype in double precision, a device by name."""
+    if isinstance(item, fx.Node):
+        return Value(names[item])
+    if isinstance(item, torch.Tensor):
+        return item.clone().double() if item.is_floating_point() else item.clone()
+    if isinstance(item, torch.device):
+        return str(item)
+    return torch.float64 if item is torch.float32 else item
 
 
 def _place(node: fx.Node, traced: fx.GraphModule) -> str:
@@ -290,7 +286,7 @@ def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, 
     steps = []
     for place, node in enumerate(nodes):
         taken: Any = (node.args, node.kwargs)
-        args, kwargs = fx.node.map_arg(taken, lambda other: Value(names[other]))  # type: ignore
+        args, kwargs = fx.node.map_aggregate(taken, partial(_argument, names))  # type: ignore[misc]
         last |= dict.fromkeys(values_of((args, kwargs)), place)
         kind, target = node.op.removeprefix("call_"), node.target
         if kind == "module" and target in on_arrays:
@@ -298,10 +294,9 @@ def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, 
         elif kind == "module":
             target = copy.deepcopy(traced.get_submodule(str(target))).double()
         elif kind == "get_attr":
-            kind, target = "tensor", _double(attribute(traced, str(target)))
+            kind, target = "tensor", _argument(names, attribute(traced, str(target)))
         elif target == "float":
             target = "double"
-        args, kwargs = _double(args), _double(kwargs)
         steps.append(Step(names[node], kind, target, tuple(args), dict(kwargs)))
     return tuple(
         replace(step, forget=tuple(name for name, end in last.items() if end == place))

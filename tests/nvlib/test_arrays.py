@@ -77,7 +77,7 @@ def test_held_codes_are_what_a_chip_of_fine_converters_multiplies_with():
             codes, Precision(4, 3), replace(hardware, devices=DeviceModel()), generator
         )
         np.testing.assert_array_equal(ideal, codes)
-    leaky = Hardware(devices=DeviceModel(on_off_ratio=5, pedestal_removed=False))
+    leaky = Hardware(devices=DeviceModel(on_off_ratio=5))
     np.testing.assert_allclose(held_codes(codes, Precision(4, 3), leaky, generator), codes)
 
 
@@ -101,10 +101,6 @@ def test_hardware_whose_parts_contradict_each_other_is_refused():
         Hardware(adc=Adc(4, full_scale=15.0), sense=SenseColumn())
     with pytest.raises(ValueError, match="guard_rows: expected an integer from 0"):
         SenseColumn(-1)
-    with pytest.raises(ValueError, match="pedestal_removed: expected True with offset columns"):
-        Hardware(ArrayMapping(scheme="offset"), DeviceModel(30.0, pedestal_removed=False))
-    with pytest.raises(ValueError, match="expected True with twos-complement columns"):
-        Hardware(ArrayMapping(scheme="twos-complement"), DeviceModel(9.0, pedestal_removed=False))
 
 
 def test_a_finer_converter_rounds_varied_cells_less():
