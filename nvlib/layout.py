@@ -29,7 +29,7 @@ GROUP_ROWS = 4  # rows per group of a linear layer; a convolution groups a kerne
 LARGEST_GROUP = 5
 BLOCK_COLUMNS = 128  # columns read together, so that their tables stay in the L2 cache
 #: Bytes that the tables of a layer may take; beyond, a group is one row.
-MOST_BYTES = 2**24
+LARGEST_TABLES = 2**24
 ROW_COLUMNS = 1024  # columns of a block then: 128 rows of them fit the L2 cache too
 #: Noise of more standard deviations does not occur; see `nvlib.noise`.
 MOST_NOISE = 6
@@ -134,7 +134,7 @@ def lay_out(arrays: LayerArrays) -> Tables:
         row_length, group = rows, min(GROUP_ROWS, rows)
         offset, bases = np.arange(rows), np.zeros(1, int)
     float_type = _float_type(arrays)
-    large = arrays.conductance.size * 2**group / group * float_type(0).nbytes > MOST_BYTES
+    large = arrays.conductance.size * 2**group / group * float_type(0).nbytes > LARGEST_TABLES
     group = group if arrays.serial and not large else 1
     groups = _groups(arrays, row_length, group)
     tile_of_group = np.array([tile for _, _, tile in groups])

@@ -192,7 +192,7 @@ def test_a_large_layer_reads_row_by_row_what_tables_of_patterns_give(
     keys = generator.integers(0, 2**63, 3).astype(np.uint64)
     arrays = written(layer, hardware, 3)
     tabled = CompiledReader(arrays)
-    monkeypatch.setattr(layout, "MOST_BYTES", 0)
+    monkeypatch.setattr(layout, "LARGEST_TABLES", 0)
     monkeypatch.setattr(layout, "ROW_COLUMNS", 40)  # several blocks
     by_rows = CompiledReader(arrays)
     table = by_rows.tables.layout.tables
