@@ -216,12 +216,12 @@ def _filled(columns: int) -> int:
 
 def _float_type(arrays: LayerArrays) -> type[np.floating]:
     """float32 where it holds every sum and converts it exactly, else float64."""
-    tiles = [tile.start for tile in arrays.mapping.tiles(len(arrays.conductance))]
     drive = int(arrays.drive.max())
     largest = drive * max(
-        int(np.add.reduceat(np.abs(cells), tiles, axis=0).max(initial=0))
+        int(np.abs(cells[tile]).sum(axis=0, dtype=np.int64).max(initial=0))
         for cells in (arrays.conductance, arrays.reference, arrays.sense)
         if cells is not None
+        for tile in arrays.mapping.tiles(len(arrays.conductance))
     )
     weight = 1 if arrays.noise_weights is None else int(arrays.noise_weights.max())
     spread = np.hypot(
