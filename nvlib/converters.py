@@ -156,10 +156,8 @@ class Measurement:
 def _measure(values: object, first: float) -> Measurement:
     curve = np.array(checks.require_numbers("curve", values, -np.inf), float)
     rises = len(curve) > 1 and curve[-1] > curve[0]
-    wanted, mend = (
-        "two values or more, the last above the first",
-        "give those of all codes in order",
-    )
+    wanted = "two values or more, the last above the first"
+    mend = "give those of all codes in order"
     require(rises, "curve", wanted, values, mend)
     width = (curve[-1] - curve[0]) / (len(curve) - 1)
     line = curve[0] + width * np.arange(len(curve))

@@ -17,7 +17,7 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from nvlib.checks import require, require_instance, shown
+from nvlib.checks import refusing, require, require_instance, shown
 from nvlib.graph.rewrites import (
     Attention,
     attribute,
@@ -69,14 +69,9 @@ def trace(
     whole = copy.deepcopy(model)
     open_attention(model, digital)
     tracer = Tracer(partial(_is_leaf, digital), _batches(images))
-    try:
-        graph = tracer.trace(model)
-        traced = fx.GraphModule(model, graph)
-    except Exception as error:  # whatever the network's own code raises while it is traced
-        raise ValueError(
-            f"{name}: expected a network that torch.fx can trace, received: {str(error)[:200]}; "
-            "free forward() of choices that depend on values, or leave the part digital"
-        ) from error
+    mend = "free forward() of choices that depend on values, or leave the part digital"
+    with refusing(name, "a network that torch.fx can trace", mend):
+        traced = fx.GraphModule(model, tracer.trace(model))
     taken = [node for node in traced.graph.nodes if node.op == "placeholder"]
     given = next(node for node in traced.graph.nodes if node.op == "output").args[0]
     found = f"{len(taken)} inputs and an output of {type(given).__name__}"
@@ -246,16 +241,15 @@ def _each_its_own(count: int, values: list[torch.Tensor], axis: int | None = Non
 def _values(traced: fx.GraphModule, nodes: list[fx.Node], images: torch.Tensor) -> list[Any]:
     """What each node gives for a batch, in double precision."""
     values: dict[str, Any] = {IMAGES: images.clone()}
+    wanted = f"to take any number of images of shape {tuple(images.shape[1:])}"
+    mend = (
+        "flatten all but the first axis before a Linear, give a Conv2d (N, C, H, W), fix no batch "
+        "in forward()"
+    )
     found = []
     for node, step in zip(nodes, steps_of(traced, ())):
-        try:
+        with refusing(_place(node, traced), wanted, mend):
             step.run(values, {})
-        except Exception as error:  # whatever torch says of such shapes
-            raise ValueError(
-                f"{_place(node, traced)}: expected to take any number of images of shape "
-                f"{tuple(images.shape[1:])}, received: {str(error)[:200]}; flatten all but the "
-                "first axis before a Linear, give a Conv2d (N, C, H, W), fix no batch in forward()"
-            ) from error
         value = values[step.name]
         found.append(value.clone() if isinstance(value, torch.Tensor) else value)
     return found

@@ -156,7 +156,7 @@ BAD_DEVICES = {
         [(*row, 20 if row[0] < 1 else 1e300) for row in SOUND], "level,conductance_s,time_s"
     ),
     "expected measurements, received 'none'": "level,conductance_s\n",
-    "expected a CSV file in UTF-8, received: 'utf-8' codec": "level,conductance_s\n\udcff",
+    "expected a CSV file in UTF-8, received UnicodeDecodeError": "level,conductance_s\n\udcff",
 }  # fmt: skip
 
 

@@ -118,7 +118,9 @@ class Scores(nn.Module):
 
 def test_code_that_cannot_be_traced_or_is_unknown_is_named():
     images = torch.rand(4, 1, 6, 6)
-    with pytest.raises(ValueError, match=r"network that torch.fx can trace, received: symbolic"):
+    with pytest.raises(
+        ValueError, match=r"network that torch.fx can trace, received TraceError: symbolic"
+    ):
         Chip.from_torch(nn.Sequential(nn.Conv2d(1, 1, 3), Choice()), images)
     with pytest.raises(ValueError, match=r"conv_transpose2d in the forward\(\) of 'inner.scores'"):
         Chip.from_torch(Attention(), images)
