@@ -346,9 +346,7 @@ def operations(events: list[LayerEvents]) -> int:
     >>> operations(chip.events(images[:2]))  # of LeNet-5: 416,520 multiplications and additions
     833040
     """
-    return 2 * sum(
-        event.positions * event.arrays.layer.matrix.size // event.arrays.groups for event in events
-    )
+    return 2 * sum(event.positions * event.arrays.layer.matrix.size for event in events)
 
 
 def tops_per_watt(events: list[LayerEvents], energy: dict[str, float]) -> float:

@@ -130,7 +130,7 @@ def report(
     ):
         before, after = (inference_energy(some, p, bits, law, table) for p in ((), policies))
         spent_pj, arrays = sum(after.values()), int(costing["arrays"])
-        weights = sum(event.arrays.mapped.levels.size // event.arrays.groups for event in some)
+        weights = sum(event.arrays.mapped.levels.size for event in some)
         done = sum(int(conversions(event, policies, bits)[1:].sum()) for event in some)
         rows.append({
             "layer": costing["layer"], "matrix": matrix, "precision": precision, "arrays": arrays,
