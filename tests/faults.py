@@ -122,6 +122,8 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "step.forget != (steps[place - 1].name,)", "False"),
     ("a signed layer in a chain", "chain", "_chain",
      "len(layer.parts) > 1 or layer.layer.signed", "len(layer.parts) > 1"),
+    ("a padding that is forgotten", "nvlib/graph/rewrites", "pad_digitally",
+     "node.args = (padded,)", "pass"),
     ("tokens that pass for images", "noise", "ReadKeys.check", "rows == len(self.images)", "True"),
     ("a skipped polarity in the bound", "sparsity", "ColumnBound.bound",
      "access.column_levels[None, :] * access.digit_max",
