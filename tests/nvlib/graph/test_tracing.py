@@ -20,7 +20,7 @@ from tests.conftest import CASES, model_of
 @pytest.mark.parametrize("name", CASES)
 def test_folding_and_tracing_change_nothing(name):
     model, images = model_of(name)
-    traced = trace(model)
+    traced = trace(model, images)
     torch.testing.assert_close(traced(images), model(images), atol=1e-5, rtol=1e-4)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in traced.modules()) or (
         name == "branches"  # where one stands before its convolution, and stays
@@ -35,12 +35,12 @@ def test_folding_and_tracing_change_nothing(name):
 
 
 def test_the_model_of_the_user_is_left_as_it_was():
-    model, _ = model_of("residual")
+    model, images = model_of("residual")
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    trace(model.train())
+    trace(model.train(), images)
     assert model.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert array_paths(trace(model)) == ("stem", "one", "two", "short", "fc")
+    assert array_paths(trace(model, images)) == ("stem", "one", "two", "short", "fc")
 
 
 def test_what_cannot_go_onto_arrays_is_named_by_its_path():
