@@ -46,7 +46,7 @@ def test_groups_on_arrays_of_their_own_are_read_at_once():
     model, images = model_of("branches")
     found = report(Chip.from_torch(model, images), images[:5]).layers
     assert found["layer"].tolist() == ["wide", "depth", "last", "network"]
-    assert found["reads"].tolist() == [110 * 8, 81 * 8, 16 * 8, 880 + 648 + 128]
+    assert found["reads"].tolist() == [110 * 8 * 2, 81 * 8, 16 * 8 * 2, 1760 + 648 + 256]
     assert found["arrays"].tolist()[1] == 12
 
 
