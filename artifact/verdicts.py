@@ -206,7 +206,8 @@ def schemes_title(summary: pd.DataFrame) -> str:
 def draws_title(draws: pd.DataFrame) -> str:
     """How many draws give all four numbers."""
     near = _near(draws).all(axis=0).mean()
-    return f"{near:.1%} of {len(draws):,} combinations of sourced laws and constants give all four"
+    drawn = f"{near:.1%} of {len(draws):,} combinations of sourced laws and constants"
+    return f"{drawn} give all four of the paper's numbers"
 
 
 def region_sentence(region: pd.DataFrame) -> str:
