@@ -234,7 +234,8 @@ def summary(mine: Record, recorded: Record, beside: pd.DataFrame) -> str:
     if len(beside):
         missing = len(set(recorded.tables()) - set(mine.tables()))
         compared = beside[~beside["agrees?"].str.startswith("not comparable: ")]
-        text += f"\n\n{compare.as_text(compared)}\n\n{compare.counted(beside)}"
+        text += f"\n\n{compare.as_text(compared)}" if len(compared) else ""
+        text += f"\n\nagrees? {compare.counted(beside)}"
         text += f"; {missing} recorded tables are not of this run" if missing else ""
     return text
 
