@@ -22,7 +22,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,6 +103,7 @@ class JpegImages:
     """
 
     files: tuple[bytes, ...]
+    decoded: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -110,10 +111,13 @@ class JpegImages:
     def __getitem__(self, which: Any) -> np.ndarray:
         """Decode the images that an index of NumPy chooses."""
         places = np.arange(len(self))[which]
-        shown = tqdm(places.ravel(), "decode images", unit="image", delay=2, leave=False)
-        decoded = [np.asarray(Image.open(io.BytesIO(self.files[k])).convert("RGB")) for k in shown]
-        pixels = np.stack(decoded).transpose(0, 3, 1, 2).astype(np.float32, order="C") / 255
-        return pixels.reshape(places.shape + pixels.shape[1:])
+        wanted = places.ravel().tolist()
+        for k in tqdm(wanted, "decode images", unit="image", delay=2, leave=False):
+            if k not in self.decoded:
+                pixels = np.asarray(Image.open(io.BytesIO(self.files[k])).convert("RGB"))
+                self.decoded[k] = pixels.transpose(2, 0, 1)
+        images = np.stack([self.decoded[k] for k in wanted]).astype(np.float32, order="C") / 255
+        return images.reshape(places.shape + images.shape[1:])
 
     def tobytes(self) -> bytes:
         """The files themselves, which are the same whatever decodes them."""

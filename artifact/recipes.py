@@ -2,8 +2,8 @@
 
 One recipe for all precisions: "qat" trains on from the float network with quantization in the
 loop, "ptq" quantizes it without training, and "plain" is a short training of both, of images as
-they are. The residual networks have recipes of their own: "calibrated" is quantized without
-training, "fine-tuned" and "noise-aware" train on, without and with devices in the loop.
+they are. The residual network has recipes of its own, and of ResNet-20 "noise-aware" trains on
+with devices in the loop too.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ RECIPES = {
     "resnet20 float": Recipe(
         epochs=22, learning_rate=5e-3, shift=4, flip=True, weight_decay=0.05, warm_up=0.15
     ),
-    "resnet20 fine-tuned": Recipe(epochs=2, learning_rate=5e-4, shift=4, flip=True),
-    "resnet20 noise-aware": Recipe(epochs=2, learning_rate=5e-4, shift=4, flip=True),
+    "resnet20 qat": Recipe(epochs=1, learning_rate=1e-3, shift=4, flip=True),
+    "resnet20 noise-aware": Recipe(epochs=1, learning_rate=1e-3, shift=4, flip=True),
 }
 #: The embedded sample is fifteen times smaller, so it is seen more often.
 EMBEDDED_TIMES = {"float": 4, "qat": 20 / 3, "plain float": 4, "plain": 20 / 3}
@@ -123,10 +123,10 @@ def varied_hardware(sigma: float = SIGMA) -> Hardware:
 def shipped(dataset: str) -> list[CheckpointName]:
     """Checkpoints of the artifact, float networks first: the others start from them."""
     if dataset == "cifar10":
-        ways = [("calibrated", p) for p in HARDER] + [("fine-tuned", p) for p in HARDER]
+        ways = [(recipe, precision) for recipe in ("ptq", "qat") for precision in HARDER]
         ways += [("noise-aware", RESIDUAL)]
         floating = CheckpointName(dataset, "resnet20", None, 0)
-        return [floating] + [replace(floating, precision=p, recipe=way) for way, p in ways]
+        return [floating] + [replace(floating, precision=p, recipe=recipe) for recipe, p in ways]
     seeds = SEEDS if dataset == "mnist" else SEEDS[:1]
     grid = [Precision(w, a) for w in range(1, MAX_BITS + 1) for a in range(1, MAX_BITS + 1)]
     names = [CheckpointName(dataset, "lenet5", None, seed) for seed in seeds]
@@ -157,7 +157,9 @@ def trained(
 
     One seed gives one network on one machine, not the same bits on every machine.
     """
-    images = inputs(name.network, digits.train_images[:])
+    calibrated = name.recipe == "ptq" and name.precision is not None
+    count = training.CALIBRATION_IMAGES if calibrated else len(digits.train_labels)
+    images = inputs(name.network, digits.train_images[:count])
     labels = torch.from_numpy(digits.train_labels.astype(np.int64))
     if start is None:
         with torch.random.fork_rng():
@@ -172,8 +174,8 @@ def trained(
         known["per_channel"] = True
     if name.precision is None:
         return scales.fit(start, images[:CALIBRATION_IMAGES], **known)
-    if name.recipe == "calibrated":
-        return quantize(start, images[: training.CALIBRATION_IMAGES], name.precision, **known)
+    if calibrated:
+        return quantize(start, images, name.precision, **known)
     return fine_tune(
         start, images, labels, name.precision, recipe=recipe_of(name, digits), seed=name.seed,
         hardware=varied_hardware() if name.recipe == "noise-aware" else None,
@@ -198,7 +200,7 @@ def train_one(name: CheckpointName, folder: Path, progress: bool = False) -> Non
         "precision": str(name.precision or "float"), "seed": str(name.seed),
         "torch": torch.__version__,
     }  # fmt: skip
-    if name.recipe not in ("ptq", "calibrated"):
+    if name.recipe != "ptq":
         recipe = asdict(recipe_of(name, digits))
         metadata |= {key: str(value) for key, value in recipe.items()}
     if isinstance(network, (nn.Module, QuantizedNetwork)):  # else scales, of every precision

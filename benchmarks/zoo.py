@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +17,15 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
 
 from nvlib import ArrayMapping, Chip, Hardware, QuantizedNetwork, quantize
 from nvlib.arrays import LayerArrays
 from nvlib.mapping import count_arrays
-from nvlib.report import multiply_adds
 
 TABLE = Path(__file__).with_suffix(".csv")
 CALIBRATION, TRIED, ON_CHIP = 16, 4, 2  # images
-#: Ideal cells of 4 bits, several groups to an array, and converters that lose nothing.
-HARDWARE = Hardware(ArrayMapping(cell_bits=4, pack_groups=True))
+HARDWARE = Hardware(ArrayMapping(cell_bits=4))  # ideal, with converters that lose nothing
 #: Side of the images of each network, in pixels.
 SIDES = {
     "resnet18": 32, "vgg11_bn": 32, "mobilenet_v2": 32, "mobilenet_v3_small": 32,
@@ -82,6 +83,21 @@ def import_torchvision():
     import torchvision.models
 
     return torchvision
+
+
+def multiply_adds(network: QuantizedNetwork) -> tuple[int, int]:
+    """Multiply-adds of an image: those on arrays, and all.
+
+    Counted are products of matrices, attention's too; scaling, normalization and such are not.
+    """
+    on_arrays = 0
+    for layer in network.layers:
+        sides = layer.spec.output_sides(*layer.input_shape[1:] or (1, 1))
+        on_arrays += layer.spec.rows * layer.spec.outputs * prod(sides)
+    blank = torch.zeros((1, *network.image_shape))
+    with FlopCounterMode(display=False) as counter:  # which counts multiplying and adding each
+        replace(network, image_range=None).logits(blank)
+    return on_arrays, counter.get_total_flops() // 2
 
 
 def digital(network: QuantizedNetwork) -> list[str]:

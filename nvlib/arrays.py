@@ -35,8 +35,6 @@ class LayerArrays:
 
     layer: QuantizedLayer
     mapping: ArrayMapping
-    #: Groups of a grouped convolution on the diagonal of the matrix, which is zero elsewhere
-    groups: int
     mapped: MappedLayer  # What was asked of the cells
     #: int16 or int32 (K, B, M): grid steps, pedestal removed
     conductance: np.ndarray
@@ -108,48 +106,36 @@ class LayerArrays:
         return self.cell_noise_steps > 0 or self.adc_noise_steps > 0
 
 
-def parts_of(
-    layer: QuantizedLayer, mapping: ArrayMapping
-) -> list[tuple[slice, int, QuantizedLayer]]:
-    """A layer as matrices without groups: (input channels, groups, layer) of each.
-
-    Groups of a convolution have arrays of their own, or share those that they fit into.
+def parts_of(layer: QuantizedLayer) -> list[tuple[slice, QuantizedLayer]]:
+    """A layer as matrices without groups, each on arrays of its own: input channels and layer.
 
     Examples
     --------
     >>> spec = LayerSpec("depthwise", 4, 4, kernel=(3, 3), groups=4)
     >>> codes, shape = np.ones(spec.weight_shape, np.int8), (4, 8, 8)
     >>> depthwise = QuantizedLayer(spec, Precision(4, 3), codes, 1.0, 1.0, np.zeros(4), shape)
-    >>> packed = ArrayMapping(rows=32, pack_groups=True)
-    >>> [(groups, part.matrix.shape) for _, groups, part in parts_of(depthwise, packed)]
-    [(3, (27, 3)), (1, (9, 1))]
+    >>> [part.matrix.shape for _, part in parts_of(depthwise)]
+    [(9, 1), (9, 1), (9, 1), (9, 1)]
     """
     spec, groups = layer.spec, layer.spec.groups
     if groups == 1:
-        return [(slice(0, spec.inputs), 1, layer)]
+        return [(slice(0, spec.inputs), layer)]
     inputs, outputs = spec.inputs // groups, spec.outputs // groups
-    # A binary weight cannot be zero, so such groups do not share.
-    packed = mapping.pack_groups and layer.precision.weight_bits > 1
-    together = max(mapping.rows // spec.rows, 1) if packed else 1
+    scales = np.broadcast_to(layer.weight_scale, spec.outputs)
     found = []
-    for first in range(0, groups, together):
-        count = min(together, groups - first)
-        block = np.zeros((count * outputs, count * inputs, *spec.kernel), np.int8)
-        for g in range(count):
-            place = slice(g * outputs, (g + 1) * outputs), slice(g * inputs, (g + 1) * inputs)
-            block[place] = layer.codes[(first + g) * outputs : (first + g + 1) * outputs]
-        channels = slice(first * inputs, (first + count) * inputs)
-        columns = slice(first * outputs, (first + count) * outputs)
-        name = spec.name if count == groups else f"{spec.name}[{first}:{first + count}]"
+    for group in range(groups):
+        channels = slice(group * inputs, (group + 1) * inputs)
+        columns = slice(group * outputs, (group + 1) * outputs)
+        name = f"{spec.name}[{group}]"
         part = replace(
             layer,
-            spec=replace(spec, name=name, inputs=count * inputs, outputs=count * outputs, groups=1),
-            codes=block,
-            weight_scale=np.broadcast_to(layer.weight_scale, spec.outputs)[columns],
+            spec=replace(spec, name=name, inputs=inputs, outputs=outputs, groups=1),
+            codes=layer.codes[columns],
+            weight_scale=scales[columns],
             bias=layer.bias[columns],
-            input_shape=(count * inputs, *layer.input_shape[1:]),
+            input_shape=(inputs, *layer.input_shape[1:]),
         )
-        found.append((channels, count, part))
+        found.append((channels, part))
     return found
 
 
@@ -158,7 +144,6 @@ def write_layer(
     number: int,
     hardware: Hardware,
     seeds: np.random.SeedSequence,
-    groups: int = 1,
     access: int = 0,
 ) -> LayerArrays:
     """Program one layer.
@@ -171,8 +156,6 @@ def write_layer(
         Place of the layer in the network, for per-layer full scales.
     seeds : SeedSequence
         Of this chip and layer; every purpose spawns a generator of its own.
-    groups : int
-        How many share the matrix.
     access : int
         Which reading of the cells: all find the same but for slow noise.
 
@@ -240,7 +223,6 @@ def write_layer(
     return LayerArrays(
         layer=layer,
         mapping=mapping,
-        groups=groups,
         mapped=mapped,
         conductance=written.conductance,
         reference=written.reference,

@@ -25,7 +25,6 @@ import numpy as np
 from nvlib.checks import (
     require,
     require_choice,
-    require_flag,
     require_integer,
     require_tuple,
     settle,
@@ -52,9 +51,6 @@ class ArrayMapping:
     dac_bits : int
         Input bits d that enter at a time: 1 is bit-serial, A one shot.
     scheme : {"differential", "signed-digit", "offset", "twos-complement"}
-    pack_groups : bool
-        Lay several groups of a convolution on the diagonal of one array: fewer arrays, but the
-        cells off the diagonal, asked for nothing, err too, and every output sums their errors.
     """
 
     rows: int = 128
@@ -62,7 +58,6 @@ class ArrayMapping:
     cell_bits: int | tuple[int, ...] = 1
     dac_bits: int = 1
     scheme: str = "differential"
-    pack_groups: bool = False
 
     def __post_init__(self) -> None:
         settle_fields(self, "rows columns", require_integer, 1, MAX_LINES)
@@ -75,7 +70,6 @@ class ArrayMapping:
         require(fit, "cell_bits", wanted, given, "use 1, or divisors of the widest")
         settle(self, cell_bits=widths if several else widths[0])
         settle_fields(self, "scheme", require_choice, SCHEMES)
-        settle_fields(self, "pack_groups", require_flag)
 
     @property
     def paired(self) -> bool:
