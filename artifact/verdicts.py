@@ -23,6 +23,7 @@ from artifact.claims import (
 from artifact.studies import compromise, decomposition, one_hardware, schemes
 from artifact.studies.compromise import CONVERTER_LOSS
 from artifact.studies.readings import MIXED, PRECISIONS
+from artifact.studies.region import READING
 
 #: Of the bootstrap, from which on a choice is certain.
 CERTAIN = 0.95
@@ -212,13 +213,12 @@ def draws_title(draws: pd.DataFrame) -> str:
 
 def region_sentence(region: pd.DataFrame) -> str:
     """How many combinations give the four numbers, and how many readings of the hardware."""
-    keys = ["network", "cell_bits", "inputs", "adc_rule"]
     found = region[region["explains"]]
+    some, every = (len(table.drop_duplicates(READING)) for table in (found, region))
     return _sentence(
         f"{len(found)} of {len(region):,} combinations, counted on "
-        f"{region['images'].iloc[0]:,} test images, give all four numbers, of "
-        f"{len(found.drop_duplicates(keys))} among {len(region.drop_duplicates(keys))} readings of "
-        "the hardware"
+        f"{region['images'].iloc[0]:,} test images, give all four numbers, of {some} among {every} "
+        "readings of the hardware"
     )
 
 

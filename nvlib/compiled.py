@@ -7,6 +7,7 @@ slower but to the same bits.
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -61,12 +62,15 @@ if COMPILED:
 
         Whole vectors of 8. Numba's loop over j would load and store `sums` for every line. Here
         up to 64 columns stay in registers while all lines are added, which is several times as
-        fast. Products are fused with sums: exact for whole numbers that the type holds.
+        fast. Products are fused with sums: exact for whole numbers that the type holds. Lines of
+        integers are added as int32, whatever `sums` are.
         """
         signature = numba.void(table, starts, factors, count, sums)
         scaled = not isinstance(factors, numba.types.NoneType)
-        floating = isinstance(table.dtype, numba.types.Float)
-        most = MOST_BYTES // (table.dtype.bitwidth // 8)
+        kind, total_kind = table.dtype, sums.dtype
+        floating = isinstance(kind, numba.types.Float)
+        held: Any = kind if floating else numba.int32
+        most = MOST_BYTES // (held.bitwidth // 8)
 
         def generate(context, builder, signature, arguments):
             def array(i):
@@ -75,14 +79,17 @@ if COMPILED:
             table, starts, sums, count = array(0), array(1), array(4), arguments[3]
             factors = array(2) if scaled else table
             index, columns = count.type, cgutils.unpack_tuple(builder, sums.shape, 1)[0]
-            vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), LANES)
+            line, vector, result = (
+                ir.VectorType(context.get_value_type(one), LANES)
+                for one in (kind, held, total_kind)
+            )
             zero = ir.Constant(vector, [0] * LANES)
             first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
             together = builder.fadd if floating else builder.add
             fused = ("contract",) if scaled else ()
 
-            def at(array, place):
-                return builder.bitcast(builder.gep(array.data, [place]), vector.as_pointer())
+            def at(array, place, kind):
+                return builder.bitcast(builder.gep(array.data, [place]), kind.as_pointer())
 
             def add(j, lanes):
                 """Add all lines at columns j to j + lanes."""
@@ -99,14 +106,19 @@ if COMPILED:
                         )
                         factor = builder.shuffle_vector(factor, factor, first)
                     for shift, total in zip(shifts, totals):
-                        part = builder.load(at(table, builder.add(place, shift)), align=4)
+                        part = at(table, builder.add(place, shift), line)
+                        part = builder.load(part, align=kind.bitwidth // 8)
+                        if kind.bitwidth < held.bitwidth:
+                            part = builder.sext(part, vector)
                         if scaled:
                             part = builder.fmul(part, factor, flags=fused)
                         part = together(builder.load(total), part, flags=fused)
                         builder.store(part, total)
                 for shift, total in zip(shifts, totals):
-                    place = at(sums, builder.add(j, shift))
-                    builder.store(builder.load(total), place, align=4)
+                    total = builder.load(total)
+                    if result != vector:
+                        total = builder.sitofp(total, result)
+                    builder.store(total, at(sums, builder.add(j, shift), result), align=4)
 
             rest = builder.urem(columns, index(most))
             whole = builder.sub(columns, rest)

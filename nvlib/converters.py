@@ -153,39 +153,26 @@ class Measurement:
     dnl_lsb: float  # and of the DNL
 
 
-def _measure(values: object, first: float) -> Measurement:
-    curve = np.array(checks.require_numbers("curve", values, -np.inf), float)
-    rises = len(curve) > 1 and curve[-1] > curve[0]
-    wanted, mend = (
-        "two values or more, the last above the first",
-        "give those of all codes in order",
-    )
-    require(rises, "curve", wanted, values, mend)
-    width = (curve[-1] - curve[0]) / (len(curve) - 1)
-    line = curve[0] + width * np.arange(len(curve))
-    inl, dnl = (curve - line) / width, np.diff(curve) / width - 1
-    largest = [float(np.abs(values).max()) for values in (inl, dnl)]
-    return Measurement(float(curve[0] - first), float(width - 1), inl, dnl, *largest)
-
-
 def measure_adc(transitions: np.ndarray) -> Measurement:
     """INL and DNL of an ADC from its transition levels (IEEE 1241-2010, 8.2 and 9.2).
+
+    Those of a DAC are its levels plus half an LSB (IEEE 1658-2011).
 
     >>> asked = Nonlinearity(inl_lsb=0.5, shape="s-shape")
     >>> curve = adc_transitions(8, asked, np.random.default_rng(0))
     >>> round(measure_adc(curve).inl_lsb, 2)
     0.5
     """
-    return _measure(transitions, first=0.5)
-
-
-def measure_dac(levels: np.ndarray) -> Measurement:
-    """INL and DNL of a DAC from its output levels (IEEE 1658-2011).
-
-    >>> round(measure_dac(np.array([0.0, 1.1, 2.0, 3.0])).inl_lsb, 3)
-    0.1
-    """
-    return _measure(levels, first=0.0)
+    curve = np.array(checks.require_numbers("curve", transitions, -np.inf), float)
+    rises = len(curve) > 1 and curve[-1] > curve[0]
+    wanted = "two values or more, the last above the first"
+    mend = "give those of all codes in order"
+    require(rises, "curve", wanted, transitions, mend)
+    width = (curve[-1] - curve[0]) / (len(curve) - 1)
+    line = curve[0] + width * np.arange(len(curve))
+    inl, dnl = (curve - line) / width, np.diff(curve) / width - 1
+    largest = [float(np.abs(values).max()) for values in (inl, dnl)]
+    return Measurement(float(curve[0] - 0.5), float(width - 1), inl, dnl, *largest)
 
 
 def _settle_curve(converter: Adc | Dac, name: str, first: float, count: int | None = None) -> None:

@@ -85,10 +85,6 @@ class AreaTable(SourcedTable):
     """
 
     FILE: ClassVar = "area_table.yaml"
-    UNITS: ClassVar = {"feature_size": "um", "cell": "F2", "standby": "uW"} | dict.fromkeys(
-        ("row_driver", "sample_hold", "shift_add", "comparator", "buffers", "interconnect"), "um2"
-    )
-
     feature_size: float
     cell: float
     row_driver: float

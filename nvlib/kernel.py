@@ -67,7 +67,7 @@ class CompiledReader:
         arrays = self.arrays
         layout, converter, curves, noise, variances, extra, group = self.tables
         blocks, groups, _, columns = layout.tables.shape
-        shape, kind = (images, arrays.planes, length), layout.tables.dtype
+        shape, kind = (images, arrays.planes, length), converter.half.dtype
         factors = squares = None
         if arrays.serial:
             inputs = np.empty(shape, np.uint8)

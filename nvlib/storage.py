@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load, save
 
-from nvlib.checks import require
+from nvlib.checks import refusing, require
 
 Made = TypeVar("Made")
 
@@ -81,14 +81,9 @@ def write(
 
 def read_metadata(content: bytes) -> dict[str, str]:
     """What was written beside the tensors; ValueError if this is no safetensors file."""
-    try:
+    with refusing("file", "one in the format of safetensors", "pass one that save() wrote"):
         length = int.from_bytes(content[:8], "little")
         return json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    except (ValueError, AttributeError) as error:
-        raise ValueError(
-            f"expected a safetensors file, received something else ({error}); pass a file that "
-            "save() wrote"
-        ) from error
 
 
 def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarray]], Made]) -> Made:
@@ -97,17 +92,10 @@ def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarra
     ValueError if the file holds something else, or lacks something.
     """
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
-    try:
+    name = "content" if isinstance(source, bytes) else str(source)
+    with refusing(name, "a file that save() wrote", "write it again", passing=ValueError):
         facts = json.loads(read_metadata(content)["nvlib"])
         return make(facts, load(content))
-    except ValueError:
-        raise
-    except Exception as error:  # whatever a damaged file leads to
-        name = "content" if isinstance(source, bytes) else source
-        raise ValueError(
-            f"{name}: expected a file that save() wrote, found {type(error).__name__}: {error}; "
-            "write it again"
-        ) from error
 
 
 def plain(value: Any, known: Mapping[str, type]) -> Any:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from nvlib.arrays import held_codes, parts_of
+from nvlib.arrays import parts_of
 from nvlib.checks import (
     require,
     require_flag,
@@ -24,6 +24,7 @@ from nvlib.chip import Chip
 from nvlib.graph.steps import IMAGES, Step, Value
 from nvlib.hardware import Hardware
 from nvlib.network import QuantizedNetwork, as_images, as_labels
+from nvlib.programming import held_codes
 from nvlib.quantization import FakeQuantized, FakeQuantizedLayer
 from nvlib.quantizers import Precision
 
@@ -174,11 +175,11 @@ def meet(hardware: Hardware, network: FakeQuantized, seed: int) -> None:
     written = Hardware(hardware.mapping, hardware.devices, wires=hardware.wires)
     cells_alone = hardware == written and not hardware.devices.read_noise.sigma
     frozen = {path: layer.freeze(path) for path, layer in network.layers.items()}
-    parts = {path: len(parts_of(layer, hardware.mapping)) for path, layer in frozen.items()}
+    parts = {path: len(parts_of(layer)) for path, layer in frozen.items()}
     hardware.adc.check_layers(sum(parts.values()))
     count, scales = 0, hardware.adc.full_scale
     for path, layer in network.layers.items():
-        if cells_alone and (frozen[path].spec.groups == 1 or not hardware.mapping.pack_groups):
+        if cells_alone:
             layer.disturb = WriteErrors(hardware, generator)
         elif isinstance(scales, tuple):
             adc = replace(hardware.adc, full_scale=scales[count : count + parts[path]])

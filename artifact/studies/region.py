@@ -23,6 +23,8 @@ from nvlib.energy import (
 from nvlib.sparsity import ALL_POLICIES
 
 NETWORKS = ("lenet5", "wide")
+#: Columns of the region that make a reading of the hardware; the others are laws.
+READING = ["network", "cell_bits", "inputs", "adc_rule"]
 #: Laws that a SAR converter may follow when it stops early; those without a fitted constant.
 SOURCED_PARTIAL_LAWS = ("sar-cycles", "constant-power", "linear", "half-fixed", "cdac")
 
@@ -74,8 +76,7 @@ def region_point(
 
 def tidy_region(table: pd.DataFrame) -> pd.DataFrame:
     """One row per combination, with both precisions' saving and gain side by side."""
-    keys = ["dataset", "network", "cell_bits", "inputs", "adc_rule", "design", "partial",
-            "mechanism", "images"]  # fmt: skip
+    keys = ["dataset", *READING, "design", "partial", "mechanism", "images"]
     wide = common.tidy(table).pivot(
         index=keys, columns="precision", values=["adc_saving", "efficiency_gain"]
     )

@@ -82,7 +82,7 @@ class Attention(nn.Module):
         is_causal: bool = False,
     ) -> tuple[Any, Any]:  # fmt: skip
         """Outputs, and weights of the attention."""
-        _require_plain(self.path, key_padding_mask is None, "key_padding_mask")
+        _require_attention(self.path, key_padding_mask is None, "key_padding_mask")
         given = query, key, value
         if not self.batch_first:
             given = tuple(x.transpose(0, 1) for x in given)
@@ -108,12 +108,12 @@ def open_attention(model: nn.Module, digital: Sequence[str]) -> None:
     for path, module in list(model.named_modules()):
         if path and type(module) is nn.MultiheadAttention:
             plain = module.bias_k is None and not module.add_zero_attn
-            _require_plain(path, plain or stays(path, digital), "bias_k and add_zero_attn")
+            _require_attention(path, plain or stays(path, digital), "bias_k and add_zero_attn")
             if plain:
                 model.set_submodule(path, Attention(path, module).eval())
 
 
-def _require_plain(path: str, plain: bool, without: str) -> None:
+def _require_attention(path: str, plain: bool, without: str) -> None:
     mend = f"leave it digital with digital=('{path}',)"
     require(plain, f"'{path}'", f"attention without {without}", "one", mend)
 

@@ -116,6 +116,17 @@ def test_a_hardware_is_named_only_as_near_as_it_is():
     assert "missing there: C3b" in verdicts.hardware_sentence(ranked)
 
 
+def test_the_region_is_told_by_combinations_and_by_readings_of_the_hardware():
+    rows = [
+        {"network": "lenet5", "cell_bits": bits, "inputs": "bit-serial", "adc_rule": "B = W",
+         "design": design, "images": 1000, "explains": bits == 1}
+        for bits in (1, 2) for design in ("walden", "survey")
+    ]  # fmt: skip
+    told = verdicts.region_sentence(pd.DataFrame(rows))
+    assert "2 of 4 combinations, counted on 1,000 test images" in told
+    assert "of 1 among 2 readings" in told
+
+
 def test_each_recipe_and_tolerance_has_its_own_verdict():
     shares = {0.5: {"W4A3": 0.96, "W2A3": 0.04}, 1.0: {"W4A3": 0.05, "W2A3": 0.95},
               0.1: {"W4A3": 0.5, "none": 0.5}}  # fmt: skip

@@ -139,8 +139,8 @@ SMALL = quantize(MODEL, PIXELS, "W4A3")
 SMALL_CHIP = Chip(SMALL, compiled=False)
 TRAIN = {"images": PIXELS, "labels": LABELS, "recipe": Recipe(1, 8), "seed": 1}
 CONSTRUCTORS += [
-    (ArrayMapping, {"rows": 64, "columns": 32, "cell_bits": 2, "dac_bits": 1, "scheme": "offset",
-                    "pack_groups": True}, lambda mapping: mapping.tiles(150)),
+    (ArrayMapping, {"rows": 64, "columns": 32, "cell_bits": 2, "dac_bits": 1, "scheme": "offset"},
+     lambda mapping: mapping.tiles(150)),
     (SenseColumn, {"guard_rows": 1}, nothing),
     (Wires, {"ohm_per_segment": 1.0, "driver_ohm": 1.0, "sense_ohm": 1.0, "two_sided": True},
      nothing),
