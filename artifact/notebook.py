@@ -20,7 +20,11 @@ from artifact.figures.style import typeset, typeset_page
 from artifact.paths import ROOT
 from artifact.studies.common import SHIPPED
 
-_WORDS = claims.SCHEMES | claims.RECIPES
+_WORDS = claims.SCHEMES | claims.RECIPES | {
+    "adc_saving": "ADC energy saved", "efficiency_gain": "efficiency gain (×)",
+    "tops_per_watt": "TOPS/W", "tops_per_mm2": "TOPS/mm²",
+    "energy_delay_nj_us": "energy × delay (nJ µs)",
+}  # fmt: skip
 _UNITS = {"nj": "nJ", "pj": "pJ", "points": "points"}
 
 
@@ -162,7 +166,8 @@ def say(text: str) -> None:
     --------
     >>> say("W4A3 gives 98.83 +- 0.15 %.")  # doctest: +SKIP
     """
-    display(Markdown("\n>\n".join(f"> {typeset(line)}" for line in text.splitlines())))
+    lines = [typeset(f"{line[0].upper()}{line[1:]}") for line in text.splitlines()]
+    display(Markdown("\n>\n".join(f"> {line}" for line in lines)))
 
 
 def readable(table: pd.DataFrame, precision: int = 2, **forms: str) -> Styler:

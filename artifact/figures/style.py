@@ -47,7 +47,7 @@ STYLE = {
 #: Words of tables as print has them.
 _TYPESET = (
     (r"\bsigma\b", "σ"), (r"\bnu\b", "ν"), (r"\bdelta\b", "δ"), (r"\bG_(on|off)\b",
-    r"$G_\\mathrm{\1}$"), (r"\buS\b", "µS"), (r"\+-", "±"), (r" x\b", " ×"), (r" - ", " − "),
+    r"$G_\\mathrm{\1}$"), (r"\bu(S|m)\b", r"µ\1"), (r"\+-", "±"), (r" x\b", " ×"), (r" - ", " − "),
     (r"(?<=\d)%", " %"), (r"\btwos-c", "two's-c"), (r"\b1e-06 to 0\.0001 S\b", "1 to 100 µS"),
 )  # fmt: skip
 LETTERS_PER_INCH = 13.6  # of an answer's type
@@ -218,7 +218,7 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
     marks = []
     for line in axes.lines:
         path = line.get_transform().transform_path(line.get_path())
-        drawn = line.get_linestyle() != "None" and len(path.vertices) > 1
+        drawn = line.get_linestyle() != "None" and np.size(line.get_xdata()) > 1
         marks.append(((path.interpolated(30) if drawn else path).vertices, 1 if drawn else 8))
     taken = [text.get_window_extent() for text in axes.texts]
     for x, y, text, colour in {point[:3]: point for point in reversed(points)}.values():
