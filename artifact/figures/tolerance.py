@@ -76,7 +76,9 @@ def requirements(
     panels[0, 0].plot([], [], ":", color="black", lw=0.8, label="tolerated loss")
     panels[0, 0].fill_between([], [], [], color=INK, alpha=0.15, lw=0, label="95 % interval")
     if len(kinds) < panels.size:  # in a place that is empty
-        panels.ravel()[len(kinds)].legend(*panels[0, 0].get_legend_handles_labels(), loc="center left")
+        panels.ravel()[len(kinds)].legend(
+            *panels[0, 0].get_legend_handles_labels(), loc="center left"
+        )
     else:
         legend(figure, panels[0, 0], "below")
     return figure
