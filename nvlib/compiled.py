@@ -329,7 +329,7 @@ else:
                 out[i * columns : (i + 1) * columns] = current
             else:
                 own = out[i * columns : (i + 1) * columns]
-                convert(current, 0, columns, converter, converter.top, shift, own)
+                convert(current, 0, columns, converter, converter.top, shift, own)  # type: ignore[call-arg]
 
     def convert(currents, start, columns, converter, top, shift, totals):  # type: ignore[misc]
         """Add codes x 2^shift of currents[start : start + columns] to totals from there on."""

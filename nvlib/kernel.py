@@ -156,7 +156,8 @@ def _count_imperfect(
     Called for many reads, not pasted: within the loops around it, its variables would not stay in
     registers. `active` has a byte for each read, zero where no current flows and all codes are 0.
     """
-    columns, zero, weight = len(entries), np.float32(0), np.int32(1 << shift)
+    columns, used = len(entries), np.uint64(extra.used)  # unsigned: no check for negative places
+    zero, weight = np.float32(0), np.int32(1 << shift)
     # Members of tuples are taken out of the loops: each look at one counts its references.
     sense, driven = extra.sense, extra.driven
     sense_lsb, limits = extra.sense_lsb, extra.limits
@@ -167,44 +168,45 @@ def _count_imperfect(
     if curves is not None:
         codes, starts = curves.codes[tile], curves.starts[block]
         scale, origin, highest = curves.scale, curves.origin, curves.highest
+    sense_place = np.uint64(sense)  # none is beyond all columns
     for i in range(count):
         if (active >> np.uint64(8 * i)) & np.uint64(255) == 0:
             continue
-        start = i * columns
+        start = np.uint64(i * columns)
         if noise is not None:
             n, position = (read + i) // positions, (read + i) % positions
             bits = hash64(keys[n], np.uint64((position * planes + plane) * tiles + tile))
             low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
         if variances is not None:
-            for j in range(columns):
-                own = sense_variance if j == sense else adc_variance
+            for j in range(used):
+                own = sense_variance if j == sense_place else adc_variance
                 spread = np.float32(np.sqrt(cell_variance * spreads[start + j] + own))
                 currents[start + j] += np.rint(spread * normal(low, high, numbers[j]))
         elif noise is not None:
-            squares = np.float64(currents[start + driven]) if driven >= 0 else squared[i]
+            squares = np.float64(currents[start + np.uint64(driven)]) if driven >= 0 else squared[i]
             variance = cell_variance * squares
             if sense >= 0:
-                sensed = currents[start + sense]
+                sensed = currents[start + np.uint64(sense)]
                 spread = np.float32(np.sqrt(variance + sense_variance))
                 sensed += np.rint(spread * normal(low, high, numbers[sense]))
             spread = np.float32(np.sqrt(variance + adc_variance))
-            for j in range(columns):
+            for j in range(used):
                 currents[start + j] += np.rint(spread * normal(low, high, numbers[j]))
             if sense >= 0:
-                currents[start + sense] = sensed
+                currents[start + np.uint64(sense)] = sensed
         top = converter.top
         if sense >= 0:
-            counted = (np.int64(currents[start + sense]) + sense_lsb // 2) // sense_lsb
+            counted = (np.int64(currents[start + np.uint64(sense)]) + sense_lsb // 2) // sense_lsb
             top = limits[min(max(counted, 0), len(limits) - 1)]
         if curves is None:
-            convert(currents, start, columns, converter, top, shift, totals)  # type: ignore[call-arg]
+            convert(currents, i * columns, columns, converter, top, shift, totals)  # type: ignore[call-arg]
             continue
-        for j in range(columns):
+        for j in range(used):
             entry = np.floor(currents[start + j] * scale) - origin
             entry = entry if entry > zero else zero
             entry = entry if entry < highest else highest
             entries[j] = np.int32(entry) + starts[j]
-        for j in range(columns):
+        for j in range(used):
             totals[start + j] += np.int32(codes[entries[j]]) * weight
 
 
