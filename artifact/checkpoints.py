@@ -24,7 +24,7 @@ from nvlib.storage import read_metadata, write_text, write_whole
 
 MANIFEST = "manifest.json"
 #: Pixels that each network takes, for files that do not say so.
-PIXELS = {"lenet5": (0, 255), "wide": (0, 255), "residual": (0, 1)}
+PIXELS = {"lenet5": (0, 255), "wide": (0, 255), "residual": (0, 1), "resnet20": (0, 1)}
 
 
 class CheckpointError(ValueError):
@@ -41,7 +41,8 @@ class CheckpointName:
     network : str
         Of `artifact.models.MODELS`.
     precision : Precision or None
-        None is floating point; of recipe "ptq", the scales that all its precisions come from.
+        None is floating point; of recipe "ptq", the scales that all its precisions come from,
+        where there is no file of the precision itself.
     seed : int
         Of the training.
     recipe : str
@@ -199,7 +200,7 @@ def load_quantized(name: CheckpointName, folder: Path = CHECKPOINTS) -> Quantize
     """
     if name.precision is None:
         raise ValueError(f"expected a quantized checkpoint, received {name}; use load_float")
-    if name.recipe == "ptq":
+    if name.recipe == "ptq" and name.path.as_posix() not in read_manifest(folder):
         kept = load_tensors(verified_content(replace(name, precision=None), folder))
         floating = load_float(replace(name, precision=None, recipe="qat"), folder)
         network = scales.quantized(floating, kept, name.precision)

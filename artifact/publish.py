@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 import pandas as pd
 
 from artifact import claims
-from artifact.figures.style import typeset
+from artifact.figures.style import typeset, typeset_page
 from artifact.paths import ROOT
 from artifact.provenance import COMMON
 from artifact.record import PROVENANCE, AlteredError, Record, committed
 from artifact.studies import limits
+from artifact.studies.region import READING
 from nvlib.storage import write_text, write_whole
 
 
@@ -173,20 +175,24 @@ def answer(judged: list[dict[str, Any]]) -> str:
 
 
 def answer_markdown() -> str:
-    """The three-line answer: one line a verdict."""
+    """The answer in as many lines as there are kinds of verdicts."""
     judged = claims.read()
     lines = []
     for verdict in dict.fromkeys(claim["verdict"] for claim in judged):
         of = [claim for claim in judged if claim["verdict"] == verdict]
-        names = "; ".join(
-            f"{short(claim['id'])} ({_beside(claim)})" if _beside(claim) else short(claim["id"])
-            for claim in of
-        )
+        names = ", ".join(short(claim["id"]) for claim in of)
         lines.append(f"{mark(of[0])[0]} **{verdict}**: {names}.")
     return "  \n".join(lines)
 
 
-def _beside(claim: dict[str, Any]) -> str:
+def beside(claim: dict[str, Any]) -> str:
+    """What was measured of a claim, and what the paper says; empty where those are its words.
+
+    Examples
+    --------
+    >>> beside({"id": "C6_W8A8", "measured": 3.012, "paper": 2.98})
+    '3.01 ×, paper 2.98 ×'
+    """
     if claim["id"] in ("C3a", "C3b", "C4"):  # words of the claim itself
         return ""
     shown = [claims.show(claim[side], claim["id"]) for side in ("measured", "paper")]
@@ -194,17 +200,42 @@ def _beside(claim: dict[str, Any]) -> str:
 
 
 def claims_markdown() -> str:
-    """The claims table in Markdown, with marks and short names."""
-    judged = claims.read()
-    table = claims.table(judged).drop(columns="what").map(typeset)
-    table["verdict"] = [f"{mark(claim)[0]} {claim['verdict']}" for claim in judged]
-    table.insert(1, "in short", [short(claim["id"]) for claim in judged])
-    return table.to_markdown(index=False, disable_numparse=True)
+    """The claims table in Markdown, for narrow windows: marks, short names, abbreviations."""
+    rows = []
+    for claim in claims.read():
+        name = claim["id"]
+        ours = claims.show(claim["measured"], name)
+        if claim["lower"] is not None:
+            ours += " [{}, {}]".format(*(claims.show(claim[k], name) for k in ("lower", "upper")))
+        rows.append(
+            {"claim": f"{mark(claim)[0]} {name.partition('_')[0]}: {short(name)}",
+             "paper": claims.show(claim["paper"], name), "ours": _brief(ours)}
+        )  # fmt: skip
+    return pd.DataFrame(rows).map(typeset).to_markdown(index=False, disable_numparse=True)
+
+
+def _brief(words: str) -> str:
+    """What was measured, without ratios of trends and names of tables: the report has them.
+
+    Examples
+    --------
+    >>> _brief("stricter with pairs (0.7 [0.5, 0.9]); stricter with slices (0.7 [0.6, 0.8])")
+    'stricter with pairs, slices'
+    >>> _brief("W4A3 (50 %) quantization after training; W2A3 (29 %) plain training")
+    'W4A3 (50 %) PTQ, W2A3 (29 %) plain'
+    """
+    for recipe, abbreviation in (("ptq", "PTQ"), ("plain", "plain"), ("qat", "QAT")):
+        words = words.replace(claims.RECIPES[recipe], abbreviation)
+    told: dict[str, list[str]] = {}
+    for part in re.sub(r" \(([\d.]+ \[[^\]]+\]|\w+\.csv)\)", "", words).split("; "):
+        verdict, _, scheme = part.rpartition(" with ")
+        told.setdefault(f"{verdict} with " if verdict else "", []).append(scheme)
+    return "; ".join(verdict + ", ".join(schemes) for verdict, schemes in told.items())
 
 
 def requirements_markdown() -> str:
     """Limits by nonideality and precision in Markdown: differential pairs, today's training."""
-    table = limits.told_table(committed().read_table("requirements"))
+    table = limits.told_table(committed().read_table("requirements")).map(typeset_page)
     return table.to_markdown(index=False, disable_numparse=True)
 
 
@@ -213,9 +244,11 @@ def region_markdown() -> str:
     region = claims.mark_region(committed().read_table("region"))
     explains = region[region["explains"]]
     others = int((explains["network"] != "lenet5").sum())
+    readings = len(explains.drop_duplicates(READING))
     return (
-        f"Of {len(region):,} configurations {len(explains)} give all four numbers within their "
-        f"tolerances, {others} of them on another network: notebook 05 shows which."
+        f"Of {len(region):,} configurations {len(explains)}, of {readings} readings of the "
+        f"hardware, give all four numbers within their tolerances, {others} of them on another "
+        "network: notebook 05 shows which."
     )
 
 

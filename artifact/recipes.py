@@ -2,13 +2,15 @@
 
 One recipe for all precisions: "qat" trains on from the float network with quantization in the
 loop, "ptq" quantizes it without training, and "plain" is a short training of both, of images as
-they are. The residual network has recipes of its own.
+they are. The residual network has recipes of its own, and of ResNet-20 "noise-aware" trains on
+with devices in the loop too.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +30,9 @@ from nvlib import (
     RangeVariation,
     Recipe,
     fine_tune,
+    quantize,
     train,
+    training,
 )
 from nvlib.quantizers import MAX_BITS
 
@@ -46,6 +50,8 @@ SEEDS = (0, 1, 2, 3, 4)
 #: Precision of the residual network, and the programming error that its noise-aware training meets.
 RESIDUAL = Precision(4, 3)
 SIGMA = 0.15
+#: Precisions of ResNet-20, on CIFAR-10.
+HARDER = tuple(map(Precision.parse, ("W8A8", "W4A4", "W4A3")))
 
 RECIPES = {
     "float": Recipe(epochs=15, learning_rate=2e-3, shift=2),
@@ -55,6 +61,11 @@ RECIPES = {
     "residual float": Recipe(epochs=10, learning_rate=4e-3, shift=2),
     "fine-tuned": Recipe(epochs=4, learning_rate=1e-3, shift=2),
     "noise-aware": Recipe(epochs=4, learning_rate=1e-3, shift=2),
+    "resnet20 float": Recipe(
+        epochs=22, learning_rate=5e-3, shift=4, flip=True, weight_decay=0.05, warm_up=0.15
+    ),
+    "resnet20 qat": Recipe(epochs=1, learning_rate=1e-3, shift=4, flip=True),
+    "resnet20 noise-aware": Recipe(epochs=1, learning_rate=1e-3, shift=4, flip=True),
 }
 #: The embedded sample is fifteen times smaller, so it is seen more often.
 EMBEDDED_TIMES = {"float": 4, "qat": 20 / 3, "plain float": 4, "plain": 20 / 3}
@@ -77,12 +88,16 @@ def recipe_of(name: CheckpointName, digits: Dataset) -> Recipe:
     times = EMBEDDED_TIMES.get(kind, EMBEDDED_RESIDUAL_TIMES)
     if name.network == "residual":
         kind, times = kind.replace("float", "residual float"), EMBEDDED_RESIDUAL_TIMES
+    if name.network == "resnet20":
+        kind = f"resnet20 {kind}"
     recipe = RECIPES[kind]
-    return recipe if digits.comparable else replace(recipe, epochs=round(times * recipe.epochs))
+    if digits.name != "embedded":
+        return recipe
+    return replace(recipe, epochs=round(times * recipe.epochs))
 
 
 def inputs(network: str, images: np.ndarray) -> np.ndarray:
-    """Images of a data set as a network takes them.
+    """Images of digits as a network takes them; those of CIFAR-10 are so already.
 
     Examples
     --------
@@ -107,6 +122,11 @@ def varied_hardware(sigma: float = SIGMA) -> Hardware:
 
 def shipped(dataset: str) -> list[CheckpointName]:
     """Checkpoints of the artifact, float networks first: the others start from them."""
+    if dataset == "cifar10":
+        ways = [(recipe, precision) for recipe in ("ptq", "qat") for precision in HARDER]
+        ways += [("noise-aware", RESIDUAL)]
+        floating = CheckpointName(dataset, "resnet20", None, 0)
+        return [floating] + [replace(floating, precision=p, recipe=recipe) for recipe, p in ways]
     seeds = SEEDS if dataset == "mnist" else SEEDS[:1]
     grid = [Precision(w, a) for w in range(1, MAX_BITS + 1) for a in range(1, MAX_BITS + 1)]
     names = [CheckpointName(dataset, "lenet5", None, seed) for seed in seeds]
@@ -137,7 +157,9 @@ def trained(
 
     One seed gives one network on one machine, not the same bits on every machine.
     """
-    images = inputs(name.network, digits.train_images)
+    calibrated = name.recipe == "ptq" and name.precision is not None
+    count = training.CALIBRATION_IMAGES if calibrated else len(digits.train_labels)
+    images = inputs(name.network, digits.train_images[:count])
     labels = torch.from_numpy(digits.train_labels.astype(np.int64))
     if start is None:
         with torch.random.fork_rng():
@@ -147,9 +169,13 @@ def trained(
         train(model, pixels, labels, recipe_of(name, digits), name.seed, fastest(), progress)
         return model.eval()
     # What the first layer of LeNet-5 meets ends at 1, whatever the images at hand reach.
-    known = {} if name.network == "residual" else {"input_max": 1.0}
+    known: dict[str, Any] = {} if name.network == "residual" else {"input_max": 1.0}
+    if name.network == "resnet20":
+        known["per_channel"] = True
     if name.precision is None:
         return scales.fit(start, images[:CALIBRATION_IMAGES], **known)
+    if calibrated:
+        return quantize(start, images, name.precision, **known)
     return fine_tune(
         start, images, labels, name.precision, recipe=recipe_of(name, digits), seed=name.seed,
         hardware=varied_hardware() if name.recipe == "noise-aware" else None,
@@ -174,9 +200,10 @@ def train_one(name: CheckpointName, folder: Path, progress: bool = False) -> Non
         "precision": str(name.precision or "float"), "seed": str(name.seed),
         "torch": torch.__version__,
     }  # fmt: skip
-    if isinstance(network, (nn.Module, QuantizedNetwork)):  # else scales, of every precision
+    if name.recipe != "ptq":
         recipe = asdict(recipe_of(name, digits))
         metadata |= {key: str(value) for key, value in recipe.items()}
+    if isinstance(network, (nn.Module, QuantizedNetwork)):  # else scales, of every precision
         metadata["test_accuracy"] = f"{accuracy(name.network, network, digits):.4f}"
         metadata["test_images"] = str(len(digits.test_images))
     checkpoints.save(network, name, metadata, folder)
@@ -218,7 +245,7 @@ def accuracy(kind: str, network: nn.Module | QuantizedNetwork, digits: Dataset) 
     >>> accuracy("lenet5", network, digits) > 0.95
     True
     """
-    images = inputs(kind, digits.test_images)
+    images = inputs(kind, digits.test_images[:])
     if isinstance(network, QuantizedNetwork):
         classes = network.predict(images)
     else:

@@ -10,12 +10,12 @@ import json
 import pkgutil
 import re
 import shutil
-import textwrap
 import warnings
 from functools import partial
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import mistune
@@ -27,7 +27,7 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 import nvlib
-from artifact import claims, drawings, explorer, figures, publish, story
+from artifact import claims, compare, drawings, explorer, figures, publish, story
 from artifact.figures.style import supplement, typeset
 from artifact.paths import NOTEBOOKS, REPORT
 from artifact.record import AlteredError, Record, committed
@@ -36,11 +36,14 @@ from nvlib.storage import write_text
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?(?:\n[^$\n]+?)?)\$(?!\d)", re.DOTALL)
 _SITE = files("artifact").joinpath("site")
 MENU = (("index", "Verdict"), ("figures", "Figures"), ("explorer", "Explorer"),
-        ("beside", "Yours?"), ("api/index", "API"))  # fmt: skip
-LONGEST_ROW = 180  # letters: a printed line that is longer is a sentence
+        ("beside", "Agrees?"), ("api/index", "API"))  # fmt: skip
+#: Lines of a check cell: what was checked, dots, and how it came out.
+_CHECK = re.compile(r"(.+?) [. ]*(ok|FAILED)$")
+CHECK = "# NBVAL_CHECK_OUTPUT"
+
 #: What of a notebook is folded away, by how its cell begins.
 FOLDED = {"import ": "imports", "from ": "imports", "session = notebook.start": "set-up",
-          "# NBVAL_CHECK_OUTPUT": "code of the check"}  # fmt: skip
+          CHECK: "code of the check"}  # fmt: skip
 
 
 def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Path:
@@ -76,8 +79,11 @@ def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Pat
     write_text(REPORT / "explorer-grid.js", f"const GRID = {grid};\n")
     questions = story.titles()
     page = partial(_page, questions=questions)
+    judged = claims.read(run)
+    whose = "of this run" if judged else "as recorded: this run judged none"
+    judged = judged or claims.read_unaltered()
     bodies = {
-        "index": _index(environment, run, shown, questions),
+        "index": _index(environment, judged, whose, shown, questions),
         "figures": _figures(run, shown, questions),
         "explorer": _EXPLORER,
         "beside": _beside(beside),
@@ -85,7 +91,8 @@ def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Pat
     }
     for name in questions:
         source = run.notebooks / f"{name}.ipynb"
-        bodies[name] = _notebook(source if source.is_file() else NOTEBOOKS / f"{name}.ipynb")
+        mine = [c for c in judged if name in claims.expected()[c["id"]]["command"].split()]
+        bodies[name] = _notebook(source if source.is_file() else NOTEBOOKS / f"{name}.ipynb", mine)
     for name, body in bodies.items():
         page(name, body)
     index = [entry for name, body in bodies.items() for entry in _sections(name, body)]
@@ -154,9 +161,13 @@ def _write_api() -> str:
     )
 
 
-def _notebook(path: Path) -> str:
+def _notebook(path: Path, judged: list[dict[str, Any]]) -> str:
+    """A notebook as a page; the verdicts that it comes to stand below its title."""
     notebook = nbformat.read(path, 4)
     alt = {origin.cell: origin.shows for origin in story.origins()}
+    if judged:
+        title, _, rest = notebook.cells[0].source.partition("\n")
+        notebook.cells[0].source = f"{title}\n\n{_verdicts(judged, numbers=True)}\n\n{rest}"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\(([\w/]+)\.ipynb\)", r"](\1.html)", _formulas(cell.source))
@@ -168,9 +179,9 @@ def _notebook(path: Path) -> str:
             cell.metadata.folded = begins[0]
         # Progress bars are no part of the story, and widgets need a kernel.
         cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+        if begins == [FOLDED[CHECK]]:
+            cell.outputs = _checks(cell.outputs)
         for output in cell.outputs:
-            if output.output_type == "stream":
-                output.text = "\n".join(map(_sentence, output.text.splitlines()))
             data = output.get("data", {})
             data.pop("application/vnd.jupyter.widget-view+json", None)
             if "image/png" in data:
@@ -185,9 +196,16 @@ def _notebook(path: Path) -> str:
     return re.sub(scrolls, r'<\1 tabindex="0"', body)
 
 
-def _sentence(line: str) -> str:
-    """A long line on several; rows of a printed table stay as they are."""
-    return textwrap.fill(line, 110) if len(line) > LONGEST_ROW else line
+def _checks(outputs: list[Any]) -> list[Any]:
+    """What a check cell printed, as a list that needs no wide window."""
+    lines = "".join(out.get("text", "") for out in outputs).splitlines()
+    found = [(line, _CHECK.match(line)) for line in lines if line]
+    items = "".join(
+        f"<li><b>{check[2]}</b> {html.escape(check[1])}</li>" if check
+        else f"<li>{html.escape(line)}</li>" for line, check in found
+    )  # fmt: skip
+    shown = {"text/html": f'<ul class="checks">{items}</ul>'}
+    return [nbformat.v4.new_output("display_data", data=shown)]
 
 
 def _drawn_by(source: str) -> str:
@@ -274,29 +292,55 @@ def _figures(run: Record, shown: dict[str, bool], questions: dict[str, str]) -> 
     return "\n".join(parts)
 
 
+def _table(table: pd.DataFrame) -> str:
+    """A table whose rows are cards where the window is narrow, headed by their first cell."""
+    heads = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in table)
+    rows = []
+    for first, *others in table.astype(str).map(_cell).to_numpy():
+        cells = "".join(
+            f'<td data-label="{html.escape(str(name))}">{cell}</td>'
+            for name, cell in zip(list(table)[1:], others, strict=True)
+        )
+        rows.append(f"<tr><td>{first}</td>{cells}</tr>")
+    return _wide(f'<table class="cards"><thead><tr>{heads}</tr></thead>'
+                 f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
+
+
+def _cell(text: str) -> str:
+    """Typeset, and no line begins with a unit."""
+    return html.escape(re.sub(r"(?<=\d) (?=[%×])", "\u00a0", typeset(text)))
+
+
 def _beside(beside: pd.DataFrame) -> str:
-    shown = beside.map(lambda cell: typeset(cell) if isinstance(cell, str) else cell)
-    table = shown.to_html(index=False, border=0) if len(shown) else "<p>No table.</p>"
+    told = f"{compare.counted(beside)}." if len(beside) else "This run made nothing to compare."
     return (
-        "<h1>Does this run agree with the record?</h1><p>Points computed with the same parameters "
-        "must be equal; claims must have the same verdict, and intervals that overlap. What cannot "
-        f"be compared says what differs.</p>{_wide(table)}"
+        f"<h1>Does this run agree with the record?</h1><p>{told}</p><p>Points computed with the "
+        "same parameters must be equal; claims must have the same verdict, and intervals that "
+        f"overlap. What cannot be compared says what differs.</p>{_table(beside)}"
     )
+
+
+def _verdicts(judged: list[dict[str, Any]], numbers: bool = False) -> str:
+    """A card for each claim: how it came out and, where asked, ours beside the paper's."""
+    items = []
+    for claim in judged:
+        sign, kind = publish.mark(claim)
+        told = f"{publish.short(claim['id'])}: {claim['verdict']}"
+        if numbers and publish.beside(claim):
+            told += f" ({publish.beside(claim)})"
+        items.append(f'<li class="{kind}"><b>{sign}</b> {html.escape(told)}</li>')
+    return f'<ul class="verdicts{" long" if numbers else ""}">{"".join(items)}</ul>'
 
 
 def _index(
-    environment: dict[str, str], run: Record, shown: dict[str, bool], questions: dict[str, str]
-) -> str:
+    environment: dict[str, str], judged: list[dict[str, Any]], whose: str,
+    shown: dict[str, bool], questions: dict[str, str],
+) -> str:  # fmt: skip
     """Body of the first page: the verdict, then the way through."""
-    judged = claims.read(run)
-    whose = "of this run" if judged else "as recorded: this run judged none"
-    judged = judged or claims.read_unaltered()
-    verdicts = "".join(
-        f'<li class="{publish.mark(claim)[1]}"><b>{publish.mark(claim)[0]}</b> '
-        f"{html.escape(publish.short(claim['id']))}: {html.escape(claim['verdict'])}</li>"
-        for claim in judged
-    )
-    table = claims.table(judged).map(typeset).to_html(index=False, border=0)
+    table = claims.table(judged)
+    table["verdict"] = [f"{publish.mark(claim)[0]} {claim['verdict']}" for claim in judged]
+    table["claim"] += ": " + table["what"]
+    table = table[["claim", "verdict", "paper", "ours", "95 % interval"]]
     facts = "".join(
         f'<tr><th scope="row">{html.escape(key)}</th><td>{html.escape(value)}</td></tr>'
         for key, value in environment.items()
@@ -311,14 +355,17 @@ def _index(
     picture = _figure(first, shown[first.name], False) if first else ""
     return f"""<h1>Quantized CNNs on NVM crossbars: does the paper hold?</h1>
 <p>{html.escape(publish.answer(judged))}</p>
-<ul class="verdicts">{verdicts}</ul>
-<p><em>Paper</em> is what the abstract of
+{_verdicts(judged)}
+<p>A crossbar of non-volatile memory (NVM) cells multiplies by a matrix where the matrix is stored;
+analogue-to-digital converters (ADCs) read its columns, and take much of the energy. W4A3 is a
+network of 4-bit weights and 3-bit activations. <em>Paper</em> is what the abstract of
 <a href="https://doi.org/10.3389/felec.2022.954661">Bao et al. 2022</a> states; all else is our
-reconstruction. Look at all <a href="figures.html">figures</a>, move the sliders of the
-<a href="explorer.html">explorer</a>, or see <a href="beside.html">whether this run agrees with the
+reconstruction. New to crossbars? Begin with <a href="00_overview.html">one digit on a crossbar</a>.
+Or look at all <a href="figures.html">figures</a>, move the sliders of the
+<a href="explorer.html">explorer</a>, see <a href="beside.html">whether this run agrees with the
 record</a>.</p>
 {picture}
-<h2 id="claims">Claims, {whose}</h2>{_wide(table)}
+<h2 id="claims">Claims, {whose}</h2>{_table(table)}
 <h2 id="notebooks">Notebooks, one question each</h2><ol start="0">{links}</ol>
 <h2 id="run">This run</h2>{_wide(f'<table class="facts">{facts}</table>')}"""
 
@@ -328,7 +375,10 @@ _EXPLORER = """<h1>What would another chip do?</h1>
 <div class="explorer" id="controls"></div>
 <svg id="drawn" viewBox="0 0 360 190" role="img" aria-label="Energy of an inference by component,
 without and with sparsity" style="width:100%;max-width:28rem"></svg>
-<p>LeNet-5 on 128 × 128 arrays with bit-serial inputs, evaluated beforehand at every setting of
-these sliders. In JupyterLab <a href="07_explorer.html">notebook 07</a> evaluates any setting, and a
+<p>LeNet-5 on 128 × 128 arrays that take their inputs bit by bit, evaluated beforehand at every
+setting of these sliders. <em>Variation</em> is the spread of the cells as written, a share of their
+conductance range. The two laws say what a converter takes that decides all of its bits, and what is
+left of that where the zeros let it stop early; <a href="05_adc_reduction.html">notebook 05</a>
+compares them. In JupyterLab <a href="07_explorer.html">notebook 07</a> evaluates any setting, and a
 network of your own.</p>
 <script src="explorer-grid.js"></script><script src="explorer.js"></script>"""

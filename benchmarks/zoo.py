@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,15 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
 
-from nvlib import QuantizedNetwork, quantize
-from nvlib.report import multiply_adds
+from nvlib import ArrayMapping, Chip, Hardware, QuantizedNetwork, quantize
+from nvlib.arrays import LayerArrays
+from nvlib.mapping import count_arrays
 
 TABLE = Path(__file__).with_suffix(".csv")
-CALIBRATION, TRIED = 16, 4  # images
+CALIBRATION, TRIED, ON_CHIP = 16, 4, 2  # images
+HARDWARE = Hardware(ArrayMapping(cell_bits=4))  # ideal, with converters that lose nothing
 #: Side of the images of each network, in pixels.
 SIDES = {
     "resnet18": 32, "vgg11_bn": 32, "mobilenet_v2": 32, "mobilenet_v3_small": 32,
@@ -48,6 +53,11 @@ def make(name: str) -> nn.Module:
         choices = {"image_size": SIDES[name]} if name.startswith("vit") else {}
         choices |= {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
         model = getattr(import_torchvision().models, name)(num_classes=10, **choices)
+    return randomized(model)
+
+
+def randomized(model: nn.Module) -> nn.Module:
+    """The model with random statistics and no parameter at zero, in evaluation mode."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.running_mean.normal_(0, 0.1)
@@ -75,6 +85,21 @@ def import_torchvision():
     return torchvision
 
 
+def multiply_adds(network: QuantizedNetwork) -> tuple[int, int]:
+    """Multiply-adds of an image: those on arrays, and all.
+
+    Counted are products of matrices, attention's too; scaling, normalization and such are not.
+    """
+    on_arrays = 0
+    for layer in network.layers:
+        sides = layer.spec.output_sides(*layer.input_shape[1:] or (1, 1))
+        on_arrays += layer.spec.rows * layer.spec.outputs * prod(sides)
+    blank = torch.zeros((1, *network.image_shape))
+    with FlopCounterMode(display=False) as counter:  # which counts multiplying and adding each
+        replace(network, image_range=None).logits(blank)
+    return on_arrays, counter.get_total_flops() // 2
+
+
 def digital(network: QuantizedNetwork) -> list[str]:
     """What digital steps compute, by their names."""
     kinds = {
@@ -86,22 +111,36 @@ def digital(network: QuantizedNetwork) -> list[str]:
     return sorted(names - set(MOVES.split()), key=str.lower)
 
 
+def arrays_of(layer: LayerArrays) -> int:
+    """Arrays that a layer, or a part of one, occupies."""
+    rows, outputs = layer.layer.matrix.shape
+    return count_arrays(rows, outputs, layer.layer.precision, layer.mapping).arrays
+
+
 def row(name: str) -> dict:
     """One row of the table."""
+    torch.set_num_threads(1)
     model, side = make(name), SIDES[name]
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(CALIBRATION + TRIED, 3, side, side, generator=generator)
-    start = time.perf_counter()
+    start = time.process_time()
     network = quantize(model, images[:CALIBRATION], "W8A8")
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     with torch.no_grad():
         wanted = model(images[CALIBRATION:]).double().numpy()
     error = np.linalg.norm(network.logits(images[CALIBRATION:]) - wanted) / np.linalg.norm(wanted)
     on_arrays, whole = multiply_adds(network)
+    start = time.process_time()
+    chip = Chip(network, HARDWARE)
+    written = time.process_time() - start
+    few = images[CALIBRATION : CALIBRATION + ON_CHIP]
+    same = bool((chip.logits(few, threads=1) == network.logits(few)).all())
     return {
         "network": name, "side": side, "layers": len(network.layers), "multiply_adds": whole,
         "share_on_arrays": round(on_arrays / whole, 4), "relative_error_w8a8": round(error, 4),
-        "quantize_s": round(seconds, 1), "digital": " ".join(digital(network)),
+        "quantize_s": round(seconds, 1), "arrays": sum(map(arrays_of, chip.arrays)),
+        "write_s": round(written, 1), "chip_equals_network": same,
+        "digital": " ".join(digital(network)),
     }  # fmt: skip
 
 

@@ -22,7 +22,6 @@ from nvlib.devices import (
     ReadNoise,
     RetentionDrift,
     StuckCells,
-    StuckMap,
     WriteVerify,
 )
 from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
@@ -46,7 +45,7 @@ __all__ = [
     "FakeQuantized", "Hardware", "LevelMeans", "LognormalVariation", "Nonlinearity",
     "Precision", "ProportionalReadNoise", "ProportionalVariation", "QuantizedNetwork",
     "RangeVariation", "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip",
-    "StuckCells", "StuckMap", "Wires", "WriteVerify", "ZeroSkip", "adc_saving", "calibrate",
+    "StuckCells", "Wires", "WriteVerify", "ZeroSkip", "adc_saving", "calibrate",
     "cost", "efficiency_gain",
     "example_digits", "example_network", "fine_tune", "inference_energy", "phase_change",
     "preset", "quantize", "read_adc", "read_adc_energies", "read_dac", "read_device", "report",

@@ -12,22 +12,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from nvlib.checks import require
-from nvlib.devices import Cells
 from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping, MappedLayer, count_arrays, map_weights
 from nvlib.network import QuantizedLayer
+from nvlib.programming import program_layer
 from nvlib.quantizers import Precision
-from nvlib.wires import effective_layer
 
 SUM_BITS = 21  # ideal column sums stay below 2^21, so float32 holds them, and halves of them
 FINEST_GRID_BITS = 16
 NONIDEAL_DRIVE_BITS = 8
-NOISE_BITS = 16  # variances of cells that differ are told apart to 2^-16 of the largest
 #: A converter's input is tabled this finely (in steps per LSB, at least) where it is nonlinear.
 TABLE_STEPS_PER_LSB = 128
 
@@ -38,10 +35,8 @@ class LayerArrays:
 
     layer: QuantizedLayer
     mapping: ArrayMapping
-    #: Groups of a grouped convolution on the diagonal of the matrix, which is zero elsewhere
-    groups: int
     mapped: MappedLayer  # What was asked of the cells
-    #: int64 (K, B, M): grid steps, pedestal removed where the chip removes it
+    #: int16 or int32 (K, B, M): grid steps, pedestal removed
     conductance: np.ndarray
     #: int64 (K,): cells of the offset scheme's reference column, and of the sense column
     reference: np.ndarray | None
@@ -63,7 +58,7 @@ class LayerArrays:
     #: Standard deviations, of one cell of weight 1 for each drive step and of a conversion
     cell_noise_steps: float
     adc_noise_steps: float
-    #: int64 (K, B x M and beside): weights of the cells' variances, those of `reference` and
+    #: int32 (K, B x M and beside): weights of the cells' variances, those of `reference` and
     #: `sense` last; None where all are 1
     noise_weights: np.ndarray | None
     #: int64 (rows x digit_max + 1,): highest code that a conversion can give when the sense column
@@ -111,48 +106,36 @@ class LayerArrays:
         return self.cell_noise_steps > 0 or self.adc_noise_steps > 0
 
 
-def parts_of(
-    layer: QuantizedLayer, mapping: ArrayMapping
-) -> list[tuple[slice, int, QuantizedLayer]]:
-    """A layer as matrices without groups: (input channels, groups, layer) of each.
-
-    Groups of a convolution have arrays of their own, or share those that they fit into.
+def parts_of(layer: QuantizedLayer) -> list[tuple[slice, QuantizedLayer]]:
+    """A layer as matrices without groups, each on arrays of its own: input channels and layer.
 
     Examples
     --------
     >>> spec = LayerSpec("depthwise", 4, 4, kernel=(3, 3), groups=4)
     >>> codes, shape = np.ones(spec.weight_shape, np.int8), (4, 8, 8)
     >>> depthwise = QuantizedLayer(spec, Precision(4, 3), codes, 1.0, 1.0, np.zeros(4), shape)
-    >>> packed = ArrayMapping(rows=32, pack_groups=True)
-    >>> [(groups, part.matrix.shape) for _, groups, part in parts_of(depthwise, packed)]
-    [(3, (27, 3)), (1, (9, 1))]
+    >>> [part.matrix.shape for _, part in parts_of(depthwise)]
+    [(9, 1), (9, 1), (9, 1), (9, 1)]
     """
     spec, groups = layer.spec, layer.spec.groups
     if groups == 1:
-        return [(slice(0, spec.inputs), 1, layer)]
+        return [(slice(0, spec.inputs), layer)]
     inputs, outputs = spec.inputs // groups, spec.outputs // groups
-    # A binary weight cannot be zero, so such groups do not share.
-    packed = mapping.pack_groups and layer.precision.weight_bits > 1
-    together = max(mapping.rows // spec.rows, 1) if packed else 1
+    scales = np.broadcast_to(layer.weight_scale, spec.outputs)
     found = []
-    for first in range(0, groups, together):
-        count = min(together, groups - first)
-        block = np.zeros((count * outputs, count * inputs, *spec.kernel), np.int8)
-        for g in range(count):
-            place = slice(g * outputs, (g + 1) * outputs), slice(g * inputs, (g + 1) * inputs)
-            block[place] = layer.codes[(first + g) * outputs : (first + g + 1) * outputs]
-        channels = slice(first * inputs, (first + count) * inputs)
-        columns = slice(first * outputs, (first + count) * outputs)
-        name = spec.name if count == groups else f"{spec.name}[{first}:{first + count}]"
+    for group in range(groups):
+        channels = slice(group * inputs, (group + 1) * inputs)
+        columns = slice(group * outputs, (group + 1) * outputs)
+        name = f"{spec.name}[{group}]"
         part = replace(
             layer,
-            spec=replace(spec, name=name, inputs=count * inputs, outputs=count * outputs, groups=1),
-            codes=block,
-            weight_scale=np.broadcast_to(layer.weight_scale, spec.outputs)[columns],
+            spec=replace(spec, name=name, inputs=inputs, outputs=outputs, groups=1),
+            codes=layer.codes[columns],
+            weight_scale=scales[columns],
             bias=layer.bias[columns],
-            input_shape=(count * inputs, *layer.input_shape[1:]),
+            input_shape=(inputs, *layer.input_shape[1:]),
         )
-        found.append((channels, count, part))
+        found.append((channels, part))
     return found
 
 
@@ -161,7 +144,6 @@ def write_layer(
     number: int,
     hardware: Hardware,
     seeds: np.random.SeedSequence,
-    groups: int = 1,
     access: int = 0,
 ) -> LayerArrays:
     """Program one layer.
@@ -174,8 +156,6 @@ def write_layer(
         Place of the layer in the network, for per-layer full scales.
     seeds : SeedSequence
         Of this chip and layer; every purpose spawns a generator of its own.
-    groups : int
-        How many share the matrix.
     access : int
         Which reading of the cells: all find the same but for slow noise.
 
@@ -205,7 +185,6 @@ def write_layer(
         mapping.rows * mapping.level_max, "use fewer rows or cell bits",
     )  # fmt: skip
     pedestal = devices.pedestal(mapping.level_max)
-    removed = pedestal if devices.pedestal_removed else 0.0
 
     # One converter serves all slices; its reference follows their full scale by powers of two, so
     # that digital logic shifts.
@@ -214,9 +193,6 @@ def write_layer(
     coarser = np.ceil(np.log2(own / own.min())).astype(np.int64)
     scales = multiples << coarser
 
-    def to_steps(conductance: np.ndarray, scales: Any = 1) -> np.ndarray:
-        return np.rint((conductance - removed) / scales * 2.0**grid_bits).astype(np.int64)
-
     grid = count_arrays(
         rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
     )
@@ -224,23 +200,15 @@ def write_layer(
     per_array = -(-columns // grid.column_tiles)
     slow_seed = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, 4, access))
     slow = np.random.default_rng(slow_seed)
-    written, reference, sense = _program(mapped, per_array, hardware, cells, extra, slow)
-    asked = float(mapped.levels.sum() + pedestal * mapped.levels.size)
-    correction = asked / written.sum() if hardware.compensated and written.any() else 1.0
     drive, drive_bits = _drive(hardware, precision, drivers)
-    conductance = to_steps(written, scales[:, None])
-    tiles = [tile.start for tile in mapping.tiles(rows)]
-    largest = np.add.reduceat(np.abs(conductance), tiles, axis=0).max(initial=0)
-    require(
-        largest < 2**24, "conductances", "column sums below 2^24 steps", int(largest),
-        "weaken the variation or use fewer rows",
-    )  # fmt: skip
+    asked = float(mapped.levels.sum() + pedestal * mapped.levels.size)
+    written = program_layer(
+        mapped, per_array, hardware, scales, grid_bits, int(drive.max()), (cells, extra, slow)
+    )
+    correction = asked / written.total if hardware.compensated and written.total else 1.0
 
     lsb_steps = max(round(own.min() * 2.0 ** (grid_bits + drive_bits)), 2)
     code_max = 2 ** adc.resolution(mapping.largest_sum) - 1
-    on_conductance = written.sum(axis=(1, 2))
-    if reference is not None:  # every array across has a reference column
-        on_conductance = on_conductance + grid.column_tiles * reference
     # Physical columns run output by output, so a pair shares an array.
     order = np.arange(columns).reshape(layer.spec.outputs, -1).T // per_array
     curves, shift = None, 0
@@ -252,18 +220,13 @@ def write_layer(
         ]
         curves = np.rint(np.array(drawn) * lsb_steps / 2.0**shift).astype(np.int64) << shift
     step = 2.0 ** (grid_bits + drive_bits)
-    beside = [column for column in (reference, sense) if column is not None]
-    cell_noise, noise_weights = _read_noise(
-        hardware, mapped, written, beside, scales, int(drive.max())
-    )
     return LayerArrays(
         layer=layer,
         mapping=mapping,
-        groups=groups,
         mapped=mapped,
-        conductance=conductance,
-        reference=None if reference is None else to_steps(reference),
-        sense=None if sense is None else to_steps(sense),
+        conductance=written.conductance,
+        reference=written.reference,
+        sense=written.sense,
         drive=drive,
         grid_bits=grid_bits,
         drive_bits=drive_bits,
@@ -274,107 +237,15 @@ def write_layer(
         curves=curves,
         curve_shift=shift,
         column_tile=order,
-        cell_noise_steps=cell_noise * 2.0**grid_bits,
+        cell_noise_steps=written.cell_noise * 2.0**grid_bits,
         adc_noise_steps=adc.noise_lsb * lsb_steps,
-        noise_weights=noise_weights,
+        noise_weights=written.noise_weights,
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
-        on_conductance=on_conductance,
+        # Every array across has a reference column.
+        on_conductance=written.of_rows + grid.column_tiles * written.of_reference,
         pedestal=pedestal,
         correction=correction,
     )
-
-
-def _program(
-    mapped: MappedLayer, per_array: int, hardware: Hardware, cells: np.random.Generator,
-    extra: np.random.Generator, slow: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:  # fmt: skip
-    """Conductances of cells (K, B, M), reference and sense column (K,), as they read, in steps.
-
-    With wires these are effective ones. Physical columns run output by output, `per_array` to an
-    array; reference and sense column, which every array has, stand before them.
-    """
-    devices, mapping, wires = hardware.devices, hardware.mapping, hardware.wires
-    rows, per_output, outputs = mapped.levels.shape
-    asked = _asked_beside(mapped, hardware)
-    written = devices.program(mapped.levels, mapping.level_max, cells, slow)
-    beside = [devices.program(levels, mapping.level_max, extra, slow) for levels in asked]
-    if wires is not None:
-        step_s = devices.on_conductance_s / (
-            mapping.level_max + devices.pedestal(mapping.level_max)
-        )
-        across = written.transpose(0, 2, 1).reshape(rows, -1)
-        columns = np.array(beside).reshape(len(beside), rows).T
-        tiles = mapping.tiles(rows)
-        across, columns = effective_layer(
-            across * step_s, columns * step_s, tiles, per_array, wires
-        )
-        written = (across / step_s).reshape(rows, outputs, per_output).transpose(0, 2, 1)
-        beside = list(columns.T / step_s)
-    sense = beside.pop() if hardware.sense is not None else None
-    return written, beside.pop() if mapped.offset else None, sense
-
-
-def _asked_beside(mapped: MappedLayer, hardware: Hardware) -> list[np.ndarray]:
-    """Levels (K,) of the cells of the reference column and of the sense column, where there are."""
-    rows = len(mapped.levels)
-    asked = [np.ones(rows, int)] * bool(mapped.offset)
-    return asked + [np.full(rows, hardware.mapping.level_max)] * (hardware.sense is not None)
-
-
-def _read_noise(
-    hardware: Hardware, mapped: MappedLayer, written: np.ndarray, beside: list[np.ndarray],
-    scales: np.ndarray, drive: int,
-) -> tuple[float, np.ndarray | None]:  # fmt: skip
-    """Standard deviation of a cell of weight 1, in level steps, and the weights of the variances.
-
-    Weights are whole numbers, so that those of a column, times the squares of drives up to
-    `drive`, add up to the same in any order.
-    """
-    level_max, rows = hardware.mapping.level_max, len(written)
-    levels = np.column_stack([mapped.levels.reshape(rows, -1), *_asked_beside(mapped, hardware)])
-    cells = Cells(levels, level_max, hardware.devices.pedestal(level_max))
-    conductance = np.column_stack([written.reshape(rows, -1), *beside])
-    spread = hardware.devices.read_noise.spread(conductance, cells)
-    spread = spread / np.append(np.repeat(scales, written.shape[2]), [1] * len(beside))
-    largest = float(spread.max(initial=0))
-    if (spread == largest).all():
-        return largest, None
-    bits = min(NOISE_BITS, 53 - (hardware.mapping.rows * drive**2).bit_length())
-    weights = np.rint((spread / largest) ** 2 * 2.0**bits).astype(np.int64)
-    return largest * 2.0 ** (-bits / 2), weights
-
-
-def held_codes(
-    codes: np.ndarray, precision: Precision, hardware: Hardware, generator: np.random.Generator
-) -> np.ndarray:
-    """Weight codes as imperfect cells hold them: what an ideal converter would make of them.
-
-    Parameters
-    ----------
-    codes : ndarray of int, shape (K, M)
-
-    Returns
-    -------
-    ndarray of float64, shape (K, M)
-
-    Examples
-    --------
-    >>> held_codes(np.array([[-5, 3]]), Precision(4, 3), Hardware(), np.random.default_rng(0))
-    array([[-5.,  3.]])
-    """
-    mapping, devices = hardware.mapping, hardware.devices
-    mapped = map_weights(codes, precision, mapping)
-    rows, outputs = codes.shape
-    grid = count_arrays(rows, outputs, precision, mapping, int(hardware.sense is not None))
-    pedestal = devices.pedestal(mapping.level_max)
-    columns = mapped.levels.shape[1] * mapped.levels.shape[2]
-    per_array = -(-columns // grid.column_tiles)
-    cells, reference, _ = _program(mapped, per_array, hardware, *[generator] * 3)
-    weights = mapped.coefficients / mapped.multiples
-    held = np.einsum("kbm,b->km", cells - pedestal, weights)
-    if reference is not None:
-        held -= mapped.offset * (reference - pedestal)[:, None]
-    return held
 
 
 def _drive(

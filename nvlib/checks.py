@@ -9,7 +9,8 @@ from __future__ import annotations
 import numbers
 import reprlib
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
-LONGEST_SHOWN = 120  # characters of a received value
+#: Characters of a received value, and of an error that another library raised.
+LONGEST_SHOWN, LONGEST_REASON = 120, 200
 
 
 class _Short(reprlib.Repr):
@@ -44,6 +46,20 @@ def require(holds: bool, name: str, expected: str, received: object, mend: str) 
     """Raise ValueError unless `holds`."""
     if not holds:
         raise ValueError(f"{name}: expected {expected}, received {shown(received)}; {mend}")
+
+
+@contextmanager
+def refusing(
+    name: str, expected: str, mend: str, passing: type[Exception] | tuple[()] = ()
+) -> Iterator[None]:
+    """Raise the ValueError of `require` for whatever is raised within, but for `passing`."""
+    try:
+        yield
+    except passing:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_REASON]
+        raise ValueError(f"{name}: expected {expected}, received {text}; {mend}") from error
 
 
 def as_number(value: object) -> int | float | None:
@@ -130,3 +146,11 @@ def settle(instance: object, **values: object) -> None:
     """Set fields of a frozen dataclass, from its ``__post_init__``, to what checks returned."""
     for name, value in values.items():
         object.__setattr__(instance, name, value)
+
+
+def settle_fields(
+    instance: object, names: str, check: Callable[..., object], *limits: object
+) -> None:
+    """Set the fields of those names to what one of the checks above makes of them."""
+    for name in names.split():
+        settle(instance, **{name: check(name, getattr(instance, name), *limits)})

@@ -120,9 +120,7 @@ class Chip:
         self._device = require_instance("device", device, str, "write 'cpu' or 'cuda'")
         self._compiled = require_flag("compiled", compiled) and device == "cpu"
         self._parts = [
-            (layer.spec.name, *part)
-            for layer in network.layers
-            for part in parts_of(layer, hardware.mapping)
+            (layer.spec.name, *part) for layer in network.layers for part in parts_of(layer)
         ]
         hardware.adc.check_layers(len(self._parts))
         self._others: dict[int, Chip] = {}
@@ -169,8 +167,8 @@ class Chip:
         """Arrays as that access finds them."""
         seeds = np.random.SeedSequence(self.seed).spawn(len(self._parts))
         return tuple(
-            write_layer(part, number, self.hardware, seeds[number], groups, access)
-            for number, (_, _, groups, part) in enumerate(self._parts)
+            write_layer(part, number, self.hardware, seeds[number], access)
+            for number, (_, _, part) in enumerate(self._parts)
         )
 
     def at(self, access: int) -> Chip:

@@ -132,7 +132,10 @@ if COMPILED:
         )  # fmt: skip
         scaled = isinstance(inputs.dtype, numba.types.Float)
         converting = not isinstance(converter, numba.types.NoneType)
-        size, fused = table.dtype.bitwidth // 8, ("contract",)
+        kind, fused = table.dtype, ("contract",)
+        floating = isinstance(kind, numba.types.Float)
+        held = kind if floating else numba.int32  # integers are added as int32
+        size = held.bitwidth // 8
 
         def generate(context, builder, signature, arguments):
             def start(i):
@@ -143,11 +146,15 @@ if COMPILED:
                 arguments[i] for i in (2, 6, 7, 8, 9, 10, 11)
             )
             index, element = columns.type, table.type.pointee
-            zero = ir.Constant(ir.VectorType(element, LANES), [0] * LANES)
+            vector = ir.VectorType(context.get_value_type(held), LANES)
+            zero = ir.Constant(vector, [0] * LANES)
+            together = builder.fadd if floating else builder.add
             shift = builder.trunc(shift, ir.IntType(32))
 
             def load(start, v):
-                return builder.load(_at(builder, start, index(v * LANES), element), align=4)
+                place = _at(builder, start, index(v * LANES), element)
+                part = builder.load(place, align=kind.bitwidth // 8)
+                return builder.sext(part, vector) if kind.bitwidth < held.bitwidth else part
 
             def add(j, reads, vectors):
                 """Add all lines of so many reads at so many vectors of columns from j on."""
@@ -178,7 +185,7 @@ if COMPILED:
                                 part = builder.fmul(parts[v], factor, flags=fused)
                                 part = builder.fadd(builder.load(total), part, flags=fused)
                             else:
-                                part = builder.fadd(builder.load(total), load(pattern, v))
+                                part = together(builder.load(total), load(pattern, v))
                             builder.store(part, total)
                         source = builder.gep(source, [stride])
                 for i, one in enumerate(sums):
@@ -186,6 +193,10 @@ if COMPILED:
                     for v, total in enumerate(one):
                         target = _at(builder, behind, index(v * LANES), behind.type.pointee)
                         current = builder.load(total)
+                        if not floating:
+                            real = builder.extract_value(converter, 0) if converting else out
+                            real = real.type if converting else real.type.pointee
+                            current = builder.sitofp(current, ir.VectorType(real, LANES))
                         if converting:
                             top = builder.extract_value(converter, 2)
                             codes = _codes(builder, current, converter, top)

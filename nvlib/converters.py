@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator
 
 from nvlib import checks
-from nvlib.checks import require, require_integer, require_number, settle
+from nvlib.checks import require, require_integer, require_number, settle, settle_fields
 
 SHAPES = ("bow", "s-shape", "random-walk", "capacitor")
 MAX_ADC_BITS = 16
@@ -24,10 +24,6 @@ LARGEST_LSB = 2.0 ** (MAX_ADC_BITS + 1)
 #: How far a measured curve may stray from the ideal line: a share of full scale, and 1 LSB more.
 #: What is beyond is a slip of the pen, or not in LSB.
 MOST_STRAY = 0.25
-NONLINEARITY_LIMITS = {
-    "inl_lsb": (0.0, LARGEST_LSB), "dnl_lsb": (0.0, LARGEST_LSB),
-    "offset_lsb": (-LARGEST_LSB, LARGEST_LSB), "gain_error": (-0.9, 1.0),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,10 +52,11 @@ class Nonlinearity:
     monotone: bool = True
 
     def __post_init__(self) -> None:
-        for name, limits in NONLINEARITY_LIMITS.items():
-            settle(self, **{name: require_number(name, getattr(self, name), *limits)})
-        settle(self, shape=checks.require_choice("shape", self.shape, SHAPES))
-        settle(self, monotone=checks.require_flag("monotone", self.monotone))
+        settle_fields(self, "inl_lsb dnl_lsb", require_number, 0, LARGEST_LSB)
+        settle_fields(self, "offset_lsb", require_number, -LARGEST_LSB, LARGEST_LSB)
+        settle_fields(self, "gain_error", require_number, -0.9, 1)
+        settle_fields(self, "shape", checks.require_choice, SHAPES)
+        settle_fields(self, "monotone", checks.require_flag)
         require(not self.monotone or self.dnl_lsb <= 1, "dnl_lsb", "at most 1 where monotone",
                 self.dnl_lsb, "lower it, or pass monotone=False")  # fmt: skip
 
@@ -156,39 +153,26 @@ class Measurement:
     dnl_lsb: float  # and of the DNL
 
 
-def _measure(values: object, first: float) -> Measurement:
-    curve = np.array(checks.require_numbers("curve", values, -np.inf), float)
-    rises = len(curve) > 1 and curve[-1] > curve[0]
-    wanted, mend = (
-        "two values or more, the last above the first",
-        "give those of all codes in order",
-    )
-    require(rises, "curve", wanted, values, mend)
-    width = (curve[-1] - curve[0]) / (len(curve) - 1)
-    line = curve[0] + width * np.arange(len(curve))
-    inl, dnl = (curve - line) / width, np.diff(curve) / width - 1
-    largest = [float(np.abs(values).max()) for values in (inl, dnl)]
-    return Measurement(float(curve[0] - first), float(width - 1), inl, dnl, *largest)
-
-
 def measure_adc(transitions: np.ndarray) -> Measurement:
     """INL and DNL of an ADC from its transition levels (IEEE 1241-2010, 8.2 and 9.2).
+
+    Those of a DAC are its levels plus half an LSB (IEEE 1658-2011).
 
     >>> asked = Nonlinearity(inl_lsb=0.5, shape="s-shape")
     >>> curve = adc_transitions(8, asked, np.random.default_rng(0))
     >>> round(measure_adc(curve).inl_lsb, 2)
     0.5
     """
-    return _measure(transitions, first=0.5)
-
-
-def measure_dac(levels: np.ndarray) -> Measurement:
-    """INL and DNL of a DAC from its output levels (IEEE 1658-2011).
-
-    >>> round(measure_dac(np.array([0.0, 1.1, 2.0, 3.0])).inl_lsb, 3)
-    0.1
-    """
-    return _measure(levels, first=0.0)
+    curve = np.array(checks.require_numbers("curve", transitions, -np.inf), float)
+    rises = len(curve) > 1 and curve[-1] > curve[0]
+    wanted = "two values or more, the last above the first"
+    mend = "give those of all codes in order"
+    require(rises, "curve", wanted, transitions, mend)
+    width = (curve[-1] - curve[0]) / (len(curve) - 1)
+    line = curve[0] + width * np.arange(len(curve))
+    inl, dnl = (curve - line) / width, np.diff(curve) / width - 1
+    largest = [float(np.abs(values).max()) for values in (inl, dnl)]
+    return Measurement(float(curve[0] - 0.5), float(width - 1), inl, dnl, *largest)
 
 
 def _settle_curve(converter: Adc | Dac, name: str, first: float, count: int | None = None) -> None:
@@ -239,9 +223,8 @@ class Adc:
         if self.bits is not None:
             settle(self, bits=require_integer("ADC bits", self.bits, 1, MAX_ADC_BITS))
         if self.full_scale is not None:
-            scale = checks.require_one_or_each("full_scale", self.full_scale, 1e-9, 1e12)
-            settle(self, full_scale=scale)
-        settle(self, noise_lsb=require_number("noise_lsb", self.noise_lsb, highest=LARGEST_LSB))
+            settle_fields(self, "full_scale", checks.require_one_or_each, 1e-9, 1e12)
+        settle_fields(self, "noise_lsb", require_number, 0, LARGEST_LSB)
         if self.transitions is not None:
             mend = "give the resolution B of 2^B - 1 transitions"
             require(self.bits is not None, "ADC bits", "those of the transitions", None, mend)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from nvlib.checks import require, require_integer, require_number, settle
+from nvlib.checks import require, require_integer, require_number, settle_fields
 from nvlib.chip import Chip
 from nvlib.devices import Cells, WriteVerify
 from nvlib.energy import EnergyTable, SourcedTable
@@ -52,11 +52,9 @@ class Converters:
 
     def __post_init__(self) -> None:
         if self.columns_per_adc is not None:
-            columns = require_integer("columns_per_adc", self.columns_per_adc, 1, MAX_LINES)
-            settle(self, columns_per_adc=columns)
+            settle_fields(self, "columns_per_adc", require_integer, 1, MAX_LINES)
         if self.sample_rate_hz is not None:
-            rate = require_number("sample_rate_hz", self.sample_rate_hz, 1.0, 1e12)
-            settle(self, sample_rate_hz=float(rate))
+            settle_fields(self, "sample_rate_hz", require_number, 1, 1e12)
 
     def seconds(self, hardware: Hardware) -> float:
         """Time of a full conversion; ValueError if the array or the world has no such converters.
@@ -87,10 +85,6 @@ class AreaTable(SourcedTable):
     """
 
     FILE: ClassVar = "area_table.yaml"
-    UNITS: ClassVar = {"feature_size": "um", "cell": "F2", "standby": "uW"} | dict.fromkeys(
-        ("row_driver", "sample_hold", "shift_add", "comparator", "buffers", "interconnect"), "um2"
-    )
-
     feature_size: float
     cell: float
     row_driver: float

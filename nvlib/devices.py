@@ -17,7 +17,6 @@ from scipy.special import ndtr
 from nvlib.checks import (
     as_number,
     require,
-    require_flag,
     require_instance,
     require_integer,
     require_number,
@@ -25,6 +24,7 @@ from nvlib.checks import (
     require_one_or_each,
     require_tuple,
     settle,
+    settle_fields,
 )
 
 LARGEST_SIGMA = 2.0
@@ -76,7 +76,7 @@ class _Variation:
     sigma: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
-        settle(self, sigma=require_one_or_each("sigma", self.sigma, highest=LARGEST_SIGMA))
+        settle_fields(self, "sigma", require_one_or_each, 0, LARGEST_SIGMA)
 
     def draw(self, cells: Cells, generator: np.random.Generator, unit: float = 1) -> np.ndarray:
         """Sigma N(0, 1) of each cell, in `unit`."""
@@ -141,7 +141,7 @@ class LevelMeans:
     means: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        settle(self, means=require_numbers("means", self.means, lowest=-1, highest=2))
+        settle_fields(self, "means", require_numbers, -1, 2)
 
     def apply(self, conductance, cells, generator):
         return conductance + cells.of_level("means", self.means) * cells.level_max - cells.levels
@@ -155,8 +155,7 @@ class StuckCells:
     off_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("on_rate", "off_rate"):
-            settle(self, **{name: require_number(name, getattr(self, name), highest=1)})
+        settle_fields(self, "on_rate off_rate", require_number, 0, 1)
         total = self.on_rate + self.off_rate
         require(total <= 1, "on_rate + off_rate", "at most 1", total, "lower a rate")
 
@@ -165,26 +164,6 @@ class StuckCells:
         stuck_off = draw > 1 - self.off_rate
         on = cells.level_max + cells.pedestal
         return np.where(draw < self.on_rate, on, np.where(stuck_off, cells.pedestal, conductance))
-
-
-@dataclass(frozen=True, eq=False)
-class StuckMap:
-    """Known faults: +1 is stuck on, -1 stuck off, 0 sound; the shape of the cells."""
-
-    state: np.ndarray
-
-    def __post_init__(self) -> None:
-        integers = isinstance(self.state, np.ndarray) and self.state.dtype.kind in "iu"
-        known = integers and bool(np.isin(self.state, (-1, 0, 1)).all())
-        require(known, "state", "an array of integers, only -1, 0 and 1", self.state,
-                "mark stuck-off, sound and stuck-on cells so")  # fmt: skip
-        settle(self, state=self.state.astype(np.int8))
-
-    def apply(self, conductance, cells, generator):
-        same, wanted = self.state.shape == conductance.shape, f"shape {conductance.shape}"
-        require(same, "state", wanted, self.state.shape, "map every cell of the layer")
-        on = cells.level_max + cells.pedestal
-        return np.choose(self.state + 1, (cells.pedestal, conductance, on))
 
 
 @dataclass(frozen=True)
@@ -207,11 +186,10 @@ class RetentionDrift:
     reference_seconds: float = 20.0
 
     def __post_init__(self) -> None:
-        first = require_number("reference_seconds", self.reference_seconds, *SECONDS)
-        seconds = require_number("seconds", self.seconds, first, SECONDS[1])
-        settle(self, seconds=seconds, reference_seconds=first)
-        for name, highest in (("nu", NU), ("nu_sigma", NU_SIGMA)):
-            settle(self, **{name: require_one_or_each(name, getattr(self, name), highest=highest)})
+        settle_fields(self, "reference_seconds", require_number, *SECONDS)
+        settle_fields(self, "seconds", require_number, self.reference_seconds, SECONDS[1])
+        settle_fields(self, "nu", require_one_or_each, 0, NU)
+        settle_fields(self, "nu_sigma", require_one_or_each, 0, NU_SIGMA)
 
     def apply(self, conductance, cells, generator):
         spread = cells.of_level("nu_sigma", self.nu_sigma)
@@ -230,7 +208,7 @@ class ReadNoise:
     sigma: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
-        settle(self, sigma=require_one_or_each("sigma", self.sigma, highest=LARGEST_SIGMA))
+        settle_fields(self, "sigma", require_one_or_each, 0, LARGEST_SIGMA)
 
     def spread(self, conductance: np.ndarray, cells: Cells) -> np.ndarray:
         """Standard deviation of each cell in level steps, the shape of `conductance`."""
@@ -273,9 +251,9 @@ class WriteVerify:
     most_pulses: int = 100
 
     def __post_init__(self) -> None:
-        settle(self, sigma=require_one_or_each("sigma", self.sigma, highest=LARGEST_SIGMA))
-        settle(self, tolerance=require_number("tolerance", self.tolerance, 1e-6, 1))
-        settle(self, most_pulses=require_integer("most_pulses", self.most_pulses, 1, 10**4))
+        settle_fields(self, "sigma", require_one_or_each, 0, LARGEST_SIGMA)
+        settle_fields(self, "tolerance", require_number, 1e-6, 1)
+        settle_fields(self, "most_pulses", require_integer, 1, 10**4)
 
     def write(
         self, conductance: np.ndarray, cells: Cells, generator: np.random.Generator
@@ -317,10 +295,8 @@ class DeviceModel:
     Parameters
     ----------
     on_off_ratio : float
-        G_on / G_off; infinity is an ideal off state.
-    pedestal_removed : bool
-        Whether the nominal G_off of every active row is subtracted before the converter; a
-        differential pair cancels it digitally where it is not.
+        G_on / G_off; infinity is an ideal off state. The nominal G_off of every active row is
+        subtracted before the converter.
     on_conductance_s : float
         G_on in siemens: what wires are measured by.
     slow_noise : Effect, optional
@@ -331,27 +307,23 @@ class DeviceModel:
     on_off_ratio: float = math.inf
     effects: tuple[Effect, ...] = ()  # applied in this order
     read_noise: ReadNoise = ReadNoise()
-    pedestal_removed: bool = True
     on_conductance_s: float = 10e-6
     slow_noise: Effect | None = None
 
     def __post_init__(self) -> None:
-        given, ratio = self.on_off_ratio, as_number(self.on_off_ratio)
+        ratio, mend = as_number(self.on_off_ratio), "G_on must exceed G_off"
         above = ratio is not None and ratio > 1
-        require(above, "on_off_ratio", "a number above 1", given, "G_on must exceed G_off")
+        require(above, "on_off_ratio", "a number above 1", self.on_off_ratio, mend)
         mend = "list effects in the order in which they act, (RangeVariation(0.1),)"
         effects = require_tuple("effects", self.effects, mend)
+        settle(self, on_off_ratio=ratio, effects=effects)
         named = [(f"effects[{place}]", effect) for place, effect in enumerate(effects)]
-        if self.slow_noise is not None:
-            named.append(("slow_noise", self.slow_noise))
-        for name, effect in named:
+        for name, effect in [*named, ("slow_noise", self.slow_noise)]:
             acts = isinstance(effect, Effect) and not isinstance(effect, type)
-            require(acts, name, "an effect, with apply()", effect, mend)
+            absent = effect is None and name == "slow_noise"
+            require(acts or absent, name, "an effect, with apply()", effect, mend)
         require_instance("read_noise", self.read_noise, ReadNoise, "write ReadNoise(0.1)")
-        removed = require_flag("pedestal_removed", self.pedestal_removed)
-        siemens = require_number("on_conductance_s", self.on_conductance_s, *PLAUSIBLE_S)
-        settle(self, on_off_ratio=ratio, effects=effects, pedestal_removed=removed)
-        settle(self, on_conductance_s=siemens)
+        settle_fields(self, "on_conductance_s", require_number, *PLAUSIBLE_S)
 
     def pedestal(self, level_max: int) -> float:
         """G_off in level steps: (2^c - 1) / (G_on / G_off - 1)."""

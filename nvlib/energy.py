@@ -20,20 +20,18 @@ import numpy as np
 import yaml
 
 from nvlib.checks import (
+    refusing,
     require,
     require_choice,
     require_flag,
     require_number,
     require_path,
-    settle,
+    settle_fields,
     shown,
 )
 from nvlib.events import LayerEvents
 from nvlib.sparsity import Policy, SignSkip, conversions
 
-UNITS = dict.fromkeys(
-    ("row_driver", "sample_hold", "shift_add", "data_movement", "comparator", "walden_step"), "pJ"
-) | {"read_voltage": "V", "on_conductance": "S", "read_time": "s", "buffer_share": "share"}
 #: Largest value of each unit: beyond it, a unit was mistaken.
 HIGHEST = {"V": 10.0, "S": 0.1, "s": 1.0, "pJ": 1e6, "share": 1.0, "F2": 1e4, "um": 10.0,
            "um2": 1e6, "uW": 1e6}  # fmt: skip
@@ -42,8 +40,6 @@ LARGEST_FILE = 2**16  # characters
 NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 #: Components of the energy of an inference, in the order they are drawn.
 COMPONENTS = ("adc", "array", "row drivers", "sample, shift, add", "data movement", "detection")
-
-
 #: NeuroSim's column current (SarADC.cpp, 22 nm LP): 0.072341 exp(-2.303 log10 R) W, so 0.072341 W
 #: for each siemens of the cells that are read at 0.5 V, in proportion to the voltage; 1 ns a cycle.
 COLUMN_WATTS, COLUMN_VOLTS, CYCLE_S = 0.072341, 0.5, 1e-9
@@ -73,12 +69,10 @@ class SourcedTable:
     """A frozen dataclass of values that a YAML file gives, each with its unit and source."""
 
     FILE: ClassVar[str]
-    UNITS: ClassVar[dict[str, str]]
 
     def __post_init__(self) -> None:
-        for name, unit in self.UNITS.items():
-            value = require_number(name, getattr(self, name), highest=HIGHEST[unit])
-            settle(self, **{name: float(value)})
+        for name, entry in _shipped(self.FILE).items():
+            settle_fields(self, name, require_number, 0, HIGHEST[entry["unit"]])
 
     @classmethod
     def load(cls, override: Path | str | None = None) -> Self:
@@ -91,10 +85,14 @@ class SourcedTable:
             with it: an entry unknown or twice, a wrong unit, a value that is no decimal number,
             negative or implausibly large.
         """
-        entries = dict(_shipped(cls.FILE, tuple(cls.UNITS)))
+        shipped = _shipped(cls.FILE)
+        given = {}
         if override is not None:
-            entries |= _entries(require_path("override", override), str(override), tuple(cls.UNITS))
-        return cls(**{name: _value(name, entry, cls.UNITS) for name, entry in entries.items()})
+            given = _entries(require_path("override", override), str(override))
+            for name in given:
+                require_choice("table", name, shipped)
+        return cls(**{name: _value(name, given.get(name, entry), entry["unit"])
+                      for name, entry in shipped.items()})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,6 @@ class EnergyTable(SourcedTable):
     """
 
     FILE: ClassVar = "energy_table.yaml"
-    UNITS: ClassVar = UNITS
 
     read_voltage: float
     on_conductance: float
@@ -123,34 +120,30 @@ class EnergyTable(SourcedTable):
 
 
 @cache
-def _shipped(name: str, known: tuple[str, ...]) -> dict[str, Any]:
-    return _entries(files("nvlib").joinpath(name), name, known)
+def _shipped(name: str) -> dict[str, Any]:
+    return _entries(files("nvlib").joinpath(name), name)
 
 
-def _entries(path: Path | Traversable, source: str, known: tuple[str, ...]) -> dict[str, Any]:
+def _entries(path: Path | Traversable, source: str) -> dict[str, Any]:
     """Entries of a table, by name."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(LARGEST_FILE + 1)
+    with refusing(source, "YAML", "mend the file or its path"), path.open(encoding="utf-8") as file:
+        text = file.read(LARGEST_FILE + 1)
         given: Any = yaml.load(text, _TableLoader) if len(text) <= LARGEST_FILE else None
-    # ValueError: no UTF-8, or no possible name.
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ValueError(
-            f"{source}: expected YAML, found something else ({error}); mend the file or its path"
-        ) from error
     most, mend = LARGEST_FILE, "write one entry a line, name: {value, unit, source}"
     require(len(text) <= most, source, f"{most} characters", "more", mend)
     require(isinstance(given, dict), source, "a table of entries", given, mend)
-    for name in given:
-        require_choice("table", name, known)
     return given
 
 
-def _value(name: str, entry: object, units: dict[str, str]) -> float:
-    """Value of one entry, in its unit."""
+#: Unit of each entry of the table of energies.
+UNITS = {name: entry["unit"] for name, entry in _shipped("energy_table.yaml").items()}
+
+
+def _value(name: str, entry: object, wanted: str) -> float:
+    """Value of one entry, in the wanted unit."""
     given = entry if isinstance(entry, dict) else {"unit": entry}
     unit, text = given.get("unit"), given.get("value")
-    require(unit == units[name], f"unit of {name}", units[name], unit, "convert the value")
+    require(unit == wanted, f"unit of {name}", wanted, unit, "convert the value")
     number = isinstance(text, str) and NUMBER.fullmatch(text) is not None
     require(number, f"value of {name}", "a decimal number", text, "write it as 10, 0.39 or 1e-7")
     return float(str(text))
@@ -227,23 +220,16 @@ class AdcLaw:
 
     def __post_init__(self) -> None:
         if not callable(self.design):
-            settle(self, design=require_choice("design", self.design, DESIGN_LAWS))
-        settle(self, partial=require_choice("partial", self.partial, PARTIAL_LAWS))
-        settle(self, column_current=require_flag("column_current", self.column_current))
+            settle_fields(self, "design", require_choice, DESIGN_LAWS)
+        settle_fields(self, "partial", require_choice, PARTIAL_LAWS)
+        settle_fields(self, "column_current", require_flag)
 
     def full_pj(self, bits: int, table: EnergyTable) -> float:
         """Energy of a full conversion."""
         if callable(self.design):
-            name = f"joules of {bits} bits"
-            try:
+            name, mend = f"joules of {bits} bits", "let it take bits"
+            with refusing(name, "design(bits) to give a number", mend, passing=ValueError):
                 joules = self.design(bits)
-            except ValueError:  # which says itself what it takes
-                raise
-            except Exception as error:  # whatever the user's function says
-                wanted, mend = "design(bits) to give a number", "let it take bits"
-                raise ValueError(
-                    f"{name}: expected {wanted}, received {error!r}; {mend}"
-                ) from error
             return 1e12 * require_number(name, joules, *JOULES)
         return DESIGN_LAWS[self.design](bits, table)
 
@@ -360,9 +346,7 @@ def operations(events: list[LayerEvents]) -> int:
     >>> operations(chip.events(images[:2]))  # of LeNet-5: 416,520 multiplications and additions
     833040
     """
-    return 2 * sum(
-        event.positions * event.arrays.layer.matrix.size // event.arrays.groups for event in events
-    )
+    return 2 * sum(event.positions * event.arrays.layer.matrix.size for event in events)
 
 
 def tops_per_watt(events: list[LayerEvents], energy: dict[str, float]) -> float:

@@ -72,12 +72,10 @@ class LayerEvents:
     column_sums: np.ndarray | None = None
 
     def __add__(self, other: LayerEvents) -> LayerEvents:
-        def total(name: str) -> Any:
-            mine = getattr(self, name)
-            return None if mine is None else mine + getattr(other, name)
-
         counted = {item.name for item in fields(self)} - {"arrays", "positions"}
-        return replace(self, **{name: total(name) for name in counted})
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in counted}
+        sums: Any = {k: None if mine is None else mine + its for k, (mine, its) in pairs.items()}
+        return replace(self, **sums)
 
     @property
     def accesses(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nvlib.checks import require, require_flag, require_instance, require_integer, settle
+from nvlib.checks import require, require_flag, require_instance, require_integer, settle_fields
 from nvlib.converters import Adc, Dac
 from nvlib.devices import DeviceModel
 from nvlib.mapping import MAX_LINES, ArrayMapping
@@ -28,7 +28,7 @@ class SenseColumn:
     guard_rows: int = 0
 
     def __post_init__(self) -> None:
-        settle(self, guard_rows=require_integer("guard_rows", self.guard_rows, 0, MAX_LINES))
+        settle_fields(self, "guard_rows", require_integer, 0, MAX_LINES)
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,7 @@ class Hardware:
             part = getattr(self, name)
             if part is not None or name not in ("sense", "wires"):
                 require_instance(name, part, kind, f"write {kind.__name__}({example})")
-        settle(self, compensated=require_flag("compensated", self.compensated))
-        removed, scheme = self.devices.pedestal_removed or self.mapping.paired, self.mapping.scheme
-        mend = "only a pair of columns cancels the pedestal digitally"
-        require(removed, "pedestal_removed", f"True with {scheme} columns", False, mend)
+        settle_fields(self, "compensated", require_flag)
         bounded = self.sense is None or (self.adc.linear and self.adc.full_scale is None)
         mend = "a bound on the sum bounds the code only where the code is the sum over the LSB"
         require(bounded, "sense", "linear converters of full scale", self.adc, mend)

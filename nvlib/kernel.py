@@ -77,7 +77,7 @@ class CompiledReader:
         arrays = self.arrays
         layout, converter, curves, noise, variances, extra, group = self.tables
         blocks, _, _, columns = layout.tables.shape
-        shape, kind = (images, arrays.planes, length), layout.tables.dtype
+        shape, kind = (images, arrays.planes, length), converter.half.dtype
         squares = None
         if arrays.serial:
             inputs = np.empty(shape, np.uint8)
@@ -86,11 +86,25 @@ class CompiledReader:
             inputs = np.empty(shape, kind)
             drives(padded, arrays.mapping.dac_bits, arrays.drive, inputs)
             squares = inputs.astype(np.float64) ** 2 if arrays.noisy else None
-        most = most_reads(columns, kind if variances is None else variances.dtype)
+        most = most_reads(columns, kind if variances is None else np.dtype(np.float64))
+        if arrays.serial and layout.tables.shape[2] == 1:  # no line of zeros for an idle row
+            most = 1
+        currents = np.empty(most * columns, kind)
         filled = -(-layout.width // OUTPUT_LANES) * OUTPUT_LANES
         out = np.empty((images, len(layout.bases), blocks, filled), np.int32)
         read_arrays(
-            inputs, keys, layout, converter, curves, noise, variances, extra, squares, most, out
+            inputs,
+            keys,
+            layout,
+            converter,
+            curves,
+            noise,
+            variances,
+            extra,
+            squares,
+            most,
+            currents,
+            out,
         )
         if blocks == 1:  # what lies beyond the outputs harms none
             return out[:, :, 0]
@@ -212,7 +226,7 @@ def _count_imperfect(
 
 @compiled
 def read_arrays(
-    inputs, keys, layout, converter, curves, noise, variances, extra, squares, most, out
+    inputs, keys, layout, converter, curves, noise, variances, extra, squares, most, currents, out
 ):  # fmt: skip
     """Read every array for a block of images; see `nvlib.layout` for the tables.
 
@@ -237,7 +251,6 @@ def read_arrays(
     flat, products = inputs.reshape(-1), out.reshape(-1)
     terms = flat if squares is None else squares.reshape(-1)  # of the variance
     chosen, entries = np.empty(len(sources), np.uint64), np.empty(columns, np.uint32)
-    currents = np.empty(most * columns, layout.tables.dtype)
     totals = np.empty(most * columns + width, np.int32)  # sums of a slice look into what follows
     spreads, squared = np.empty(most * columns), np.empty(most)
     for block in range(blocks):

@@ -7,6 +7,9 @@ neighbours are neighbouring pixels of a kernel row (or features), so one byte pe
 made once per image, serves every position that the kernel passes: there is no im2col copy.
 Where several bits enter at once, a read adds the line of each driven row, times its drive.
 
+Such tables hold each cell in several sums. Where they would be large, a group is one row, its line
+holds the cells themselves, and a block is wide: a read adds more lines, and looks less often which.
+
 Columns of a block stand side by side without gaps, and extra ones behind them: the reference
 column of the offset scheme, the sense column, and one that counts driven rows for the noise.
 Currents are whole numbers (`nvlib.arrays`) that their floating type holds exactly, so this order
@@ -25,6 +28,9 @@ from nvlib.compiled import LANES, aligned
 GROUP_ROWS = 4  # rows per group of a linear layer; a convolution groups a kernel row
 LARGEST_GROUP = 5
 BLOCK_COLUMNS = 128  # columns read together, so that their tables stay in the L2 cache
+#: Bytes that the tables of a layer may take; beyond, a group is one row.
+LARGEST_TABLES = 2**24
+ROW_COLUMNS = 1024  # columns of a block then: 128 rows of them fit the L2 cache too
 #: Noise of more standard deviations does not occur; see `nvlib.noise`.
 MOST_NOISE = 6
 EXACT_FLOAT32 = 2**24  # whole numbers below this
@@ -41,10 +47,12 @@ class Layout(NamedTuple):
     stride: int
     #: uint64 (groups,): flat padded-input offset of each group from an output position
     sources: np.ndarray
-    lines: np.ndarray  # int64 (groups,): offset of each group in the table of a block
+    #: int64 (groups,): offset in the table of a block of each group's pattern 0, which is not
+    #: read, and has no line where a group is one row
+    lines: np.ndarray
     tile_starts: np.ndarray  # int64 (tiles + 1,): first group of each tile
-    #: float (blocks, groups, patterns, columns): currents of each bit pattern of a group, or of a
-    #: row where several bits enter at once; float32 where that is exact
+    #: (blocks, groups, patterns, columns): currents of each bit pattern of a group, or of a row;
+    #: float32 where that is exact, or as `LayerArrays` has the cells where those are tabled
     tables: np.ndarray
     width: int  # outputs of a block
     slices: np.ndarray  # int64 (B,): first column of each
@@ -132,7 +140,9 @@ def lay_out(arrays: LayerArrays) -> Tables:
     else:
         row_length, group = rows, min(GROUP_ROWS, rows)
         offset, bases, breadth, stride = np.arange(rows), np.zeros(1, int), 1, 1
-    group = group if arrays.serial else 1
+    float_type = _float_type(arrays)
+    large = arrays.conductance.size * 2**group / group * float_type(0).nbytes > LARGEST_TABLES
+    group = group if arrays.serial and not large else 1
     groups = _groups(arrays, row_length, group)
     tile_of_group = np.array([tile for _, _, tile in groups])
     last, ones, alike = per_output * outputs, np.ones(rows, int), arrays.noise_weights is None
@@ -142,19 +152,24 @@ def lay_out(arrays: LayerArrays) -> Tables:
         "driven": ones if arrays.noisy and arrays.serial and alike else None,
     }
     extra = {name: cells for name, cells in possible.items() if cells is not None}
-    most = max((BLOCK_COLUMNS - len(extra)) // per_output, 1)
+    by_rows = arrays.serial and group == 1
+    most = (ROW_COLUMNS if by_rows else BLOCK_COLUMNS) - len(extra)
+    most = max(most // per_output, 1)
     width = -(-outputs // -(-outputs // most))  # blocks of one size
     behind = per_output * width
     columns = -(-(behind + len(extra)) // LANES) * LANES
     place = dict(zip(extra, range(behind, columns)))
 
-    steps = _in_blocks(arrays.conductance, width, columns)  # (blocks, K, columns)
+    most_beside = max((int(np.max(cells)) for cells in extra.values()), default=0)
+    held = np.result_type(arrays.conductance.dtype, np.min_scalar_type(-most_beside))
+    steps = _in_blocks(arrays.conductance, width, columns, held)
     numbers = _in_blocks(np.arange(last).reshape(1, per_output, outputs), width, columns)
     for number, (name, cells) in enumerate(extra.items(), last):
         steps[..., place[name]], numbers[..., place[name]] = cells, number
-    float_type = _float_type(arrays)
 
     def tabled(cells: np.ndarray, kind: type[np.floating]) -> np.ndarray:
+        if by_rows:
+            return cells[:, :, None]
         cells = cells.astype(kind)
         return _pattern_sums(cells, groups, group) if arrays.serial else cells[:, :, None]
 
@@ -165,7 +180,7 @@ def lay_out(arrays: LayerArrays) -> Tables:
         breadth=breadth,
         stride=stride,
         sources=np.array([offset[row] for row, _, _ in groups], np.uint64),
-        lines=np.arange(len(groups)) * tables[0, 0].size,
+        lines=(np.arange(len(groups)) - by_rows) * tables[0, 0].size,
         tile_starts=np.searchsorted(tile_of_group, np.arange(tile_of_group[-1] + 2)),
         tables=tables,
         width=width,
@@ -185,7 +200,7 @@ def lay_out(arrays: LayerArrays) -> Tables:
         )  # fmt: skip
     if arrays.noise_weights is not None:
         within = arrays.noise_weights[:, :last].reshape(arrays.conductance.shape)
-        weights = _in_blocks(within, width, columns)
+        weights = _in_blocks(within, width, columns, np.int32)
         weights[..., behind : behind + len(extra)] = arrays.noise_weights[:, last:]
         variances = tabled(weights, np.float64)
     # Half a step more keeps exact ties exact.
@@ -202,12 +217,12 @@ def lay_out(arrays: LayerArrays) -> Tables:
 
 def _float_type(arrays: LayerArrays) -> type[np.floating]:
     """float32 where it holds every sum and converts it exactly, else float64."""
-    tiles = [tile.start for tile in arrays.mapping.tiles(len(arrays.conductance))]
     drive = int(arrays.drive.max())
     largest = drive * max(
-        int(np.add.reduceat(np.abs(cells), tiles, axis=0).max(initial=0))
+        int(np.abs(cells[tile]).sum(axis=0, dtype=np.int64).max(initial=0))
         for cells in (arrays.conductance, arrays.reference, arrays.sense)
         if cells is not None
+        for tile in arrays.mapping.tiles(len(arrays.conductance))
     )
     weight = 1 if arrays.noise_weights is None else int(arrays.noise_weights.max())
     spread = np.hypot(
@@ -243,16 +258,14 @@ def _pattern_sums(steps: np.ndarray, groups: list[tuple[int, int, int]], group: 
     return sums
 
 
-def _in_blocks(columns: np.ndarray, width: int, filled: int) -> np.ndarray:
+def _in_blocks(columns: np.ndarray, width: int, filled: int, kind: Any = np.int64) -> np.ndarray:
     """(K, B, M) as (blocks, K, filled): `width` outputs to a block, then zeros."""
     rows, per_output, outputs = columns.shape
-    blocks = -(-outputs // width)
-    wide = np.zeros((rows, per_output, blocks * width), np.int64)
-    wide[:, :, :outputs] = columns
-    wide = wide.reshape(rows, per_output, blocks, width).transpose(2, 0, 1, 3)
-    return np.pad(
-        wide.reshape(blocks, rows, -1), ((0, 0), (0, 0), (0, filled - per_output * width))
-    )
+    blocks = aligned((-(-outputs // width), rows, filled), np.dtype(kind))
+    for block, k in np.ndindex(len(blocks), per_output):
+        part = columns[:, k, block * width : (block + 1) * width]
+        blocks[block, :, k * width : k * width + part.shape[1]] = part
+    return blocks
 
 
 def _curves(arrays: LayerArrays, column_tile: np.ndarray) -> tuple[Curves, np.ndarray]:

@@ -25,10 +25,10 @@ import numpy as np
 from nvlib.checks import (
     require,
     require_choice,
-    require_flag,
     require_integer,
     require_tuple,
     settle,
+    settle_fields,
 )
 from nvlib.quantizers import MAX_BITS, Precision
 
@@ -51,9 +51,6 @@ class ArrayMapping:
     dac_bits : int
         Input bits d that enter at a time: 1 is bit-serial, A one shot.
     scheme : {"differential", "signed-digit", "offset", "twos-complement"}
-    pack_groups : bool
-        Lay several groups of a convolution on the diagonal of one array: fewer arrays, but the
-        cells off the diagonal, asked for nothing, err too, and every output sums their errors.
     """
 
     rows: int = 128
@@ -61,11 +58,10 @@ class ArrayMapping:
     cell_bits: int | tuple[int, ...] = 1
     dac_bits: int = 1
     scheme: str = "differential"
-    pack_groups: bool = False
 
     def __post_init__(self) -> None:
-        for name, most in (("rows", MAX_LINES), ("columns", MAX_LINES), ("dac_bits", MAX_BITS)):
-            settle(self, **{name: require_integer(name, getattr(self, name), 1, most)})
+        settle_fields(self, "rows columns", require_integer, 1, MAX_LINES)
+        settle_fields(self, "dac_bits", require_integer, 1, MAX_BITS)
         several = isinstance(self.cell_bits, (tuple, list))
         given = require_tuple("cell_bits", self.cell_bits if several else (self.cell_bits,), "")
         widths = tuple(require_integer("cell_bits", bits, 1, MAX_BITS) for bits in given)
@@ -73,8 +69,7 @@ class ArrayMapping:
         wanted = "widths whose levels are among those of the widest, such as (1, 1, 2, 4)"
         require(fit, "cell_bits", wanted, given, "use 1, or divisors of the widest")
         settle(self, cell_bits=widths if several else widths[0])
-        settle(self, scheme=require_choice("scheme", self.scheme, SCHEMES))
-        settle(self, pack_groups=require_flag("pack_groups", self.pack_groups))
+        settle_fields(self, "scheme", require_choice, SCHEMES)
 
     @property
     def paired(self) -> bool:
@@ -174,7 +169,7 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
     >>> mapped.levels[0, :, 0], mapped.coefficients
     (array([3, 0, 3], dtype=uint8), array([ 1,  4, -8]))
     """
-    codes = np.asarray(codes).astype(np.int64)
+    codes = np.asarray(codes).astype(np.int16, order="C")
     largest, limit = int(np.abs(codes).max(initial=0)), precision.weight_max
     mend = "map them at the precision they were quantized at"
     wanted = f"magnitudes up to {limit} at {precision}"
@@ -192,7 +187,10 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
         if mapping.scheme == "signed-digit":
             plus, minus = signed_digits(plus)
         stored = [np.where(codes < 0, minus, plus), np.where(codes < 0, plus, minus)]
-    levels = (np.stack(stored, axis=1)[:, None] >> shifts[:, None, None]) & highest[:, None, None]
+    stacked = np.stack(stored, axis=1)  # (K, P, M)
+    levels = np.empty((len(codes), len(shifts), *stacked.shape[1:]), np.uint8)
+    for place, (shift, most) in enumerate(zip(shifts.tolist(), highest.tolist())):
+        levels[:, place] = (stacked >> shift) & most
     levels = levels.reshape(len(codes), len(shifts) * len(signs), -1)  # (K, S x P, M)
     multiples = np.repeat(mapping.level_max // highest, len(signs))
     coefficients = (step * signs * (1 << shifts)[:, None]).ravel()
@@ -200,7 +198,7 @@ def map_weights(codes: np.ndarray, precision: Precision, mapping: ArrayMapping) 
         levels = np.concatenate([levels, codes[:, None] < 0], axis=1)
         coefficients = np.append(coefficients, -top)
         multiples = np.append(multiples, mapping.level_max if mapping.sliced else 1)
-    levels = (levels * multiples[:, None]).astype(np.uint8)
+    levels = (levels * multiples[:, None].astype(np.uint8)).astype(np.uint8, copy=False)
     return MappedLayer(levels, multiples, coefficients, offset)
 
 

@@ -30,7 +30,7 @@ from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from nvlib import devices
-from nvlib.checks import require, require_path
+from nvlib.checks import refusing, require, require_path
 from nvlib.converters import MAX_ADC_BITS, Adc, Dac
 from nvlib.quantizers import MAX_BITS
 
@@ -73,12 +73,12 @@ def _read_columns(
 ) -> pd.DataFrame:
     """Known columns of a CSV file, indexed by line: finite numbers, and names of cells."""
     path = require_path("path", path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(enumerate(csv.reader(file, strict=True), start=1))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: expected a CSV file in UTF-8, received: {error}; check the "
-                         "path, or export it again") from error  # fmt: skip
+    mend = "check the path, or export it again"
+    with (
+        refusing(str(path), "a CSV file in UTF-8", mend),
+        path.open(encoding="utf-8-sig", newline="") as file,
+    ):
+        lines = list(enumerate(csv.reader(file, strict=True), start=1))
     table = [line for line in lines if not "".join(line[1]).startswith("#")]
     (top, first), *rows = table or [(1, [])]
     header = [name.strip() for name in first]

@@ -219,10 +219,8 @@ class QuantizedNetwork:
         (low, high), (least, most) = self.image_range, (float(images.min()), float(images.max()))
         outside = max(low - least, most - high) / (high - low or abs(high) or 1)
         peak = max(-least, most) / max(-low, high) if images.numel() >= MANY and low < high else 1
-        wanted, found = (
-            f"values like the calibration's {low:g} to {high:g}",
-            f"{least:g} to {most:g}",
-        )
+        wanted = f"values like the calibration's {low:g} to {high:g}"
+        found = f"{least:g} to {most:g}"
         mend = "scale them alike, or replace(network, image_range=None)"
         far = outside > FAR or 0 < peak < FAINT
         require(not far, "images", wanted, found, mend)
@@ -256,9 +254,8 @@ class QuantizedNetwork:
         facts, tensors = steps.written(self.steps)
         layers = []
         for layer in self.layers:
-            name = layer.spec.name
+            name, short = layer.spec.name, layer.bias.astype(np.float32)
             tensors[f"{name}.codes"] = storage.pack_codes(layer.codes, layer.precision.weight_bits)
-            short = layer.bias.astype(np.float32)
             tensors[f"{name}.bias"] = short if (short == layer.bias).all() else layer.bias
             layers.append(
                 {"spec": asdict(layer.spec), "precision": str(layer.precision),
@@ -276,11 +273,8 @@ class QuantizedNetwork:
         """Inverse of `parts`."""
         layers = []
         for fact in facts["layers"]:
-            given: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in fact["spec"].items()
-            }
-            spec, precision = LayerSpec(**given), Precision.parse(fact["precision"])
+            lists = {key: tuple(v) for key, v in fact["spec"].items() if isinstance(v, list)}
+            spec, precision = LayerSpec(**fact["spec"] | lists), Precision.parse(fact["precision"])
             name, bits = spec.name, precision.weight_bits
             codes = storage.unpack_codes(tensors[f"{name}.codes"], bits, spec.weight_shape)
             bias = tensors[f"{name}.bias"].astype(np.float64)

@@ -68,14 +68,13 @@ def phase_change(cell_bits: int = 1, seconds: float = 20.0) -> DeviceModel:
     """
     levels = 2 ** require_integer("cell_bits", cell_bits, 1, 8)
     seconds = require_number("seconds", seconds, 20.0, 1e12)
-    lowest = LOWEST_SHARE
-    g = np.linspace(lowest, 1, levels)
+    g = np.linspace(LOWEST_SHARE, 1, levels)
     spread, nu, nu_sigma, amplitude = pcm_moments(g)
     drifted = g * (seconds / 20.0) ** -nu
     noise = drifted * amplitude * np.sqrt(np.log((seconds + READ_S) / (2 * READ_S)))
-    window = 1 - lowest
+    window = 1 - LOWEST_SHARE
     return DeviceModel(
-        1 / lowest,
+        1 / LOWEST_SHARE,
         (
             RangeVariation(tuple(spread / 25.0 / window)),
             RetentionDrift(seconds, tuple(nu), tuple(nu_sigma)),  # from 20 s on

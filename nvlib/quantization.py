@@ -164,7 +164,7 @@ class FakeQuantized(nn.Module):
         require(len(images) > 0, "images", "at least one for calibration", 0, "pass some")
         blank = not images.any()
         require(not blank, "images", "something on them", "only zeros", "pass training images")
-        traced = trace(model, digital, images)
+        traced = trace(model, images, digital)
         paths = array_paths(traced, digital)
         wanted, mend = "a Conv2d or Linear to put onto arrays", "leave fewer modules digital"
         require(bool(paths), type(model).__name__, wanted, "none", mend)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nvlib.checks import require, require_integer, settle
+from nvlib.checks import require, require_integer, settle_fields
 
 MAX_BITS = 8
 #: Values that a scale is fitted to at once, so that they stay in the cache.
@@ -44,8 +44,7 @@ class Precision:
     activation_bits: int
 
     def __post_init__(self) -> None:
-        for name in ("weight_bits", "activation_bits"):
-            settle(self, **{name: require_integer(name, getattr(self, name), 1, MAX_BITS)})
+        settle_fields(self, "weight_bits activation_bits", require_integer, 1, MAX_BITS)
 
     @classmethod
     def parse(cls, name: str | Precision) -> Precision:

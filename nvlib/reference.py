@@ -33,8 +33,8 @@ def read_layer(
 ) -> np.ndarray:
     """Products (N, positions, outputs) of codes (N, inputs[, H, W]) in one layer, int64, in LSB.
 
-    Read noise hangs on the keys (N,) of images, chip, layer and access. Column sums are exact
-    integers in float64 on any device.
+    Read noise hangs on the keys (N,) of images, chip, layer and access; it is drawn on the CPU.
+    Column sums are exact integers in float64 on any device, which also converts them.
 
     Examples
     --------
@@ -48,36 +48,37 @@ def read_layer(
     rows, per_output, outputs = arrays.conductance.shape
     cells = [arrays.conductance.reshape(rows, -1)]  # (K, B M), and one more column for each of
     cells += [column[:, None] for column in (arrays.reference, arrays.sense) if column is not None]
-    conductance = torch.from_numpy(np.hstack(cells).astype(np.float64)).to(device)
+    conductance = torch.from_numpy(np.hstack(cells)).to(device).double()
+    drives = torch.from_numpy(arrays.drive).to(device).double()  # (planes, 2^d)
     columns = per_output * outputs + (arrays.reference is not None)  # that get a code
     tiles = len(mapping.tiles(rows))
-    total = np.zeros((*inputs.shape[:2], columns), np.int64)
+    total = torch.zeros((*inputs.shape[:2], columns), dtype=torch.int64, device=device)
     for read in walk(arrays, inputs):
-        drive = arrays.drive[read.plane][read.digits]  # (N, P, rows)
-        volts = torch.from_numpy(drive.astype(np.float64)).to(device)
-        current = (volts @ conductance[read.rows]).cpu().numpy()  # (N, P, columns)
+        volts = drives[read.plane][torch.from_numpy(read.digits).to(device).int()]  # (N, P, rows)
+        current = volts @ conductance[read.rows]  # (N, P, columns)
         if arrays.noisy:
-            squared = drive.astype(np.float64) ** 2
+            squared = volts.cpu().numpy() ** 2
             if arrays.noise_weights is None:
                 squared = squared.sum(-1, keepdims=True)
             else:
                 squared = squared @ arrays.noise_weights[read.rows]  # (N, P, columns)
             place = (np.arange(inputs.shape[1]) * arrays.planes + read.plane) * tiles + read.tile
-            current = current + _noise(arrays, squared, keys, place, current.shape[-1])
-        top = np.full((*inputs.shape[:2], 1), arrays.code_max)
+            noise = _noise(arrays, squared, keys, place, current.shape[-1])
+            current += torch.from_numpy(noise).to(device)
+        top = torch.tensor(arrays.code_max, device=device)
         if arrays.sense is not None:
             assert arrays.limits is not None
             lsb = arrays.sense_lsb_steps
-            count = (current[..., -1:].astype(np.int64) + lsb // 2) // lsb
-            top = arrays.limits[np.clip(count, 0, len(arrays.limits) - 1)]
+            count = (current[..., -1:].long() + lsb // 2) // lsb
+            top = torch.from_numpy(arrays.limits).to(device)[count.clip(0, len(arrays.limits) - 1)]
             current = current[..., :-1]
-        codes_of_read = _convert(arrays, current, top, read.tile)
-        total += codes_of_read << (read.plane * mapping.dac_bits)
+        total += _convert(arrays, current, top, read.tile) << (read.plane * mapping.dac_bits)
+    sums = total.cpu().numpy()
     products = np.zeros((*inputs.shape[:2], outputs), np.int64)
     for k, weight in enumerate(arrays.code_weights):
-        products += weight * total[..., k * outputs : (k + 1) * outputs]
+        products += weight * sums[..., k * outputs : (k + 1) * outputs]
     if arrays.reference is not None:
-        products -= arrays.mapped.offset * total[..., -1:]
+        products -= arrays.mapped.offset * sums[..., -1:]
     return products
 
 
@@ -98,15 +99,19 @@ def _noise(
     return np.rint(np.sqrt(variance).astype(np.float32) * draw)
 
 
-def _convert(arrays: LayerArrays, current: np.ndarray, top: np.ndarray, tile: int) -> np.ndarray:
+def _convert(
+    arrays: LayerArrays, current: torch.Tensor, top: torch.Tensor, tile: int
+) -> torch.Tensor:
     """Codes of column currents: how many transition levels each has reached."""
     if arrays.curves is None:
-        codes = (current.astype(np.int64) + arrays.lsb_steps // 2) // arrays.lsb_steps
-        return np.clip(codes, 0, top)
-    codes = np.empty(current.shape, np.int64)
+        codes = (current.long() + arrays.lsb_steps // 2) // arrays.lsb_steps
+        return torch.minimum(codes.clip(0), top)
+    curves = torch.from_numpy(arrays.curves[tile]).to(current)
+    codes = torch.empty(current.shape, dtype=torch.int64, device=current.device)
     across = arrays.column_tile.ravel()
     for column in range(current.shape[-1]):
         # The reference column is read by the first array's converter.
-        curve = arrays.curves[tile, across[column] if column < len(across) else 0]
-        codes[..., column] = np.searchsorted(curve, current[..., column], side="right")
-    return np.minimum(codes, top)
+        curve = curves[across[column] if column < len(across) else 0]
+        reached = torch.searchsorted(curve, current[..., column].contiguous(), right=True)
+        codes[..., column] = reached
+    return torch.minimum(codes, top)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from scipy.stats import binomtest
-from torch.utils.flop_counter import FlopCounterMode
 
 from nvlib.checks import require
 from nvlib.chip import Chip
@@ -24,7 +21,7 @@ from nvlib.energy import (
     inference_energy,
     tops_per_watt,
 )
-from nvlib.network import QuantizedNetwork, as_labels
+from nvlib.network import as_labels
 from nvlib.sparsity import ALL_POLICIES, Policy, conversions
 from nvlib.storage import write_text
 
@@ -130,7 +127,7 @@ def report(
     ):
         before, after = (inference_energy(some, p, bits, law, table) for p in ((), policies))
         spent_pj, arrays = sum(after.values()), int(costing["arrays"])
-        weights = sum(event.arrays.mapped.levels.size // event.arrays.groups for event in some)
+        weights = sum(event.arrays.mapped.levels.size for event in some)
         done = sum(int(conversions(event, policies, bits)[1:].sum()) for event in some)
         rows.append({
             "layer": costing["layer"], "matrix": matrix, "precision": precision, "arrays": arrays,
@@ -142,23 +139,3 @@ def report(
         })  # fmt: skip
     gain = efficiency_gain(before, after)  # of the network, which is the last row
     return LayerReport(pd.DataFrame(rows), accuracy, interval, len(images), gain, costs)
-
-
-def multiply_adds(network: QuantizedNetwork) -> tuple[int, int]:
-    """Multiply-adds of an image: those on arrays, and all.
-
-    Counted are products of matrices, attention's too; scaling, normalization and such are not.
-
-    Examples
-    --------
-    >>> multiply_adds(network)
-    (416520, 416520)
-    """
-    on_arrays = 0
-    for layer in network.layers:
-        sides = layer.spec.output_sides(*layer.input_shape[1:] or (1, 1))
-        on_arrays += layer.spec.rows * layer.spec.outputs * prod(sides)
-    blank = torch.zeros((1, *network.image_shape))
-    with FlopCounterMode(display=False) as counter:  # which counts multiplying and adding each
-        replace(network, image_range=None).logits(blank)
-    return on_arrays, counter.get_total_flops() // 2

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
+import torch
 from safetensors.numpy import load, save
 
-from nvlib.checks import require
+from nvlib.checks import refusing, require
 
 Made = TypeVar("Made")
 
@@ -80,14 +81,9 @@ def write(
 
 def read_metadata(content: bytes) -> dict[str, str]:
     """What was written beside the tensors; ValueError if this is no safetensors file."""
-    try:
+    with refusing("file", "one in the format of safetensors", "pass one that save() wrote"):
         length = int.from_bytes(content[:8], "little")
         return json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    except (ValueError, AttributeError) as error:
-        raise ValueError(
-            f"expected a safetensors file, received something else ({error}); pass a file that "
-            "save() wrote"
-        ) from error
 
 
 def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarray]], Made]) -> Made:
@@ -96,41 +92,52 @@ def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarra
     ValueError if the file holds something else, or lacks something.
     """
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
-    try:
+    name = "content" if isinstance(source, bytes) else str(source)
+    with refusing(name, "a file that save() wrote", "write it again", passing=ValueError):
         facts = json.loads(read_metadata(content)["nvlib"])
         return make(facts, load(content))
-    except ValueError:
-        raise
-    except Exception as error:  # whatever a damaged file leads to
-        name = "content" if isinstance(source, bytes) else source
-        raise ValueError(
-            f"{name}: expected a file that save() wrote, found {type(error).__name__}: {error}; "
-            "write it again"
-        ) from error
 
 
 def plain(value: Any, known: Mapping[str, type]) -> Any:
-    """A tree of dataclasses as data for JSON; refused are other classes than those `known`."""
+    """Data for JSON: numbers, text, what holds them, and dataclasses, of the classes in `known`."""
+    mend = "a file can hold nothing else; pickle it instead"
     if is_dataclass(value):
-        kind = type(value).__name__
-        mend = "a file can hold nothing else; pickle the chip instead"
-        require(known.get(kind) is type(value), kind, f"one of {', '.join(known)}", value, mend)
-        content = {item.name: plain(getattr(value, item.name), known) for item in fields(value)}
-        return {"is": kind} | content
-    if isinstance(value, np.ndarray):
-        return {"is": "ndarray", "values": value.tolist(), "dtype": str(value.dtype)}
-    if isinstance(value, (tuple, list)):
+        kind = next((name for name, one in known.items() if one is type(value)), None)
+        name, wanted = type(value).__name__, f"one of {', '.join(known)}"
+        require(kind is not None, name, wanted, value, mend)
+        return {kind: {f.name: plain(getattr(value, f.name), known) for f in fields(value)}}
+    if isinstance(value, list):
         return [plain(item, known) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [plain(item, known) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": {key: plain(item, known) for key, item in value.items()}}
+    if isinstance(value, slice):
+        return {"slice": [plain(end, known) for end in (value.start, value.stop, value.step)]}
+    if isinstance(value, torch.dtype):
+        return {"dtype": str(value).removeprefix("torch.")}
+    if value is ...:
+        return {"ellipsis": []}
+    simple = value is None or isinstance(value, (int, float, str))
+    require(simple, "content", "numbers, text and what holds them", value, mend)
     return value
 
 
 def restored(data: Any, known: Mapping[str, type]) -> Any:
-    """Inverse of `plain`; sequences become tuples."""
+    """Inverse of `plain`."""
     if isinstance(data, list):
-        return tuple(restored(item, known) for item in data)
+        return [restored(item, known) for item in data]
     if not isinstance(data, dict):
         return data
-    content = {key: restored(item, known) for key, item in data.items() if key != "is"}
-    if data["is"] == "ndarray":
-        return np.array(content["values"], content["dtype"])
-    return known[data["is"]](**content)
+    ((kind, content),) = data.items()
+    if kind == "ellipsis":
+        return ...
+    if kind == "dtype" and isinstance(found := getattr(torch, content), torch.dtype):
+        return found
+    if isinstance(content, list):
+        items = restored(content, known)
+        return slice(*items) if kind == "slice" else tuple(items)
+    if isinstance(content, str):  # how older files write the value of a step
+        return known[kind](content)
+    made: type = {"dict": dict, **known}[kind]
+    return made(**{key: restored(item, known) for key, item in content.items()})

@@ -11,12 +11,20 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from nvlib.arrays import held_codes, parts_of
-from nvlib.checks import require, require_instance, require_integer, require_number, settle
+from nvlib.arrays import parts_of
+from nvlib.checks import (
+    require,
+    require_flag,
+    require_instance,
+    require_integer,
+    require_number,
+    settle,
+)
 from nvlib.chip import Chip
 from nvlib.graph.steps import IMAGES, Step, Value
 from nvlib.hardware import Hardware
 from nvlib.network import QuantizedNetwork, as_images, as_labels
+from nvlib.programming import held_codes
 from nvlib.quantization import FakeQuantized, FakeQuantizedLayer
 from nvlib.quantizers import Precision
 
@@ -25,18 +33,27 @@ CALIBRATION_IMAGES = 512
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; Adam with a cosine schedule."""
+    """How a network is trained; Adam with a cosine schedule.
+
+    With weights that decay it is AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101).
+    """
 
     epochs: int
     batch: int = 128  # images per step
-    learning_rate: float = 1e-3  # at the start; it ends at zero
+    learning_rate: float = 1e-3  # at its highest; it ends at zero
     shift: int = 0  # largest random translation of a training image, in pixels; zeros come in
+    flip: bool = False  # mirror a random half of the images, left to right
+    weight_decay: float = 0.0  # share of each weight lost per step, over the learning rate
+    warm_up: float = 0.0  # share of the steps in which the learning rate rises to its highest
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("shift", 0)):
             settle(self, **{name: require_integer(name, getattr(self, name), least, 2**31)})
         rate = require_number("learning_rate", self.learning_rate, 1e-12, 1e3)
-        settle(self, learning_rate=rate)
+        decay = require_number("weight_decay", self.weight_decay, 0, 1)
+        rise = require_number("warm_up", self.warm_up, 0, 1)
+        settle(self, learning_rate=rate, weight_decay=decay, warm_up=rise)
+        settle(self, flip=require_flag("flip", self.flip))
 
 
 #: Of `fine_tune`.
@@ -78,19 +95,20 @@ def train(
     fits = not recipe.shift or (len(sides) == 2 and recipe.shift < min(sides))
     wanted, mend = f"less than the sides of images {tuple(sides)}", "write Recipe(..., shift=0)"
     require(fits, "shift", wanted, recipe.shift, mend)
+    mend = "write Recipe(..., flip=False)"
+    require(not recipe.flip or len(sides) == 2, "flip", "images of two sides", tuple(sides), mend)
     network.to(device)
     images, labels = images.to(device), labels.to(device)
     generator = torch.Generator().manual_seed(seed)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=recipe.learning_rate)
     steps = recipe.epochs * (len(images) // recipe.batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    optimizer, schedule = _scheduled(trained, recipe, steps)
     bar = tqdm(total=steps, desc=name, disable=not progress)
     for _ in range(recipe.epochs):
         order = torch.randperm(len(images), generator=generator)
         for step in range(len(images) // recipe.batch):
             batch = order[step * recipe.batch : (step + 1) * recipe.batch]
-            inputs = _shifted(images[batch], recipe.shift, generator)
+            inputs = _augmented(images[batch], recipe, generator)
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(network(inputs), labels[batch]).backward()
             optimizer.step()
@@ -157,11 +175,11 @@ def meet(hardware: Hardware, network: FakeQuantized, seed: int) -> None:
     written = Hardware(hardware.mapping, hardware.devices, wires=hardware.wires)
     cells_alone = hardware == written and not hardware.devices.read_noise.sigma
     frozen = {path: layer.freeze(path) for path, layer in network.layers.items()}
-    parts = {path: len(parts_of(layer, hardware.mapping)) for path, layer in frozen.items()}
+    parts = {path: len(parts_of(layer)) for path, layer in frozen.items()}
     hardware.adc.check_layers(sum(parts.values()))
     count, scales = 0, hardware.adc.full_scale
     for path, layer in network.layers.items():
-        if cells_alone and (frozen[path].spec.groups == 1 or not hardware.mapping.pack_groups):
+        if cells_alone:
             layer.disturb = WriteErrors(hardware, generator)
         elif isinstance(scales, tuple):
             adc = replace(hardware.adc, full_scale=scales[count : count + parts[path]])
@@ -208,6 +226,31 @@ class WriteErrors:
             held = held_codes(asked.T, precision, self.hardware, self.generator)
             errors.append(held.T - asked)
         return torch.from_numpy(np.stack(errors).reshape(codes.shape)).to(codes)
+
+
+def _scheduled(
+    trained: list[nn.Parameter], recipe: Recipe, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """The optimizer of a recipe, and its learning rate over the steps."""
+    optimizer = torch.optim.AdamW(
+        trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    rising = round(recipe.warm_up * steps)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps - rising, 1))
+    if not rising:
+        return optimizer, falling
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / rising, total_iters=rising)
+    schedules = [rise, falling]
+    return optimizer, torch.optim.lr_scheduler.SequentialLR(optimizer, schedules, [rising])
+
+
+def _augmented(images: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
+    """Images of a step: translated together, and each mirrored or not."""
+    images = _shifted(images, recipe.shift, generator)
+    if recipe.flip:
+        mirrored = torch.rand(len(images), generator=generator) < 0.5
+        images[mirrored] = images[mirrored].flip(-1)
+    return images
 
 
 def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:

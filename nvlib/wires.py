@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solveh_banded
 
-from nvlib.checks import require, require_flag, require_number, settle
+from nvlib.checks import require, require_flag, require_number, settle_fields
 
 #: Relaxation ends when no column current changes by more than this share.
 TOLERANCE = 1e-5
@@ -52,11 +52,9 @@ class Wires:
     two_sided: bool = False
 
     def __post_init__(self) -> None:
-        segment = require_number("ohm_per_segment", self.ohm_per_segment, 1e-3, 1e3)
-        settle(self, ohm_per_segment=segment)
-        for name in ("driver_ohm", "sense_ohm"):
-            settle(self, **{name: require_number(name, getattr(self, name), 0, 1e6)})
-        settle(self, two_sided=require_flag("two_sided", self.two_sided))
+        settle_fields(self, "ohm_per_segment", require_number, 1e-3, 1e3)
+        settle_fields(self, "driver_ohm sense_ohm", require_number, 0, 1e6)
+        settle_fields(self, "two_sided", require_flag)
 
     @property
     def _ends(self) -> tuple[float, float, float, float]:

@@ -28,6 +28,7 @@ def test_tests_of_its_own_come_first():
     assert all(len(tests) == 1 and tests[0].endswith(".py") for tests in first.values())
     assert first["truncation within a chain"] == ["tests/nvlib/test_chain.py"]
     assert first["a wrong plane weight"] == ["tests/nvlib/test_kernel.py"]
+    assert first["a padding that is forgotten"] == ["tests/nvlib/graph/test_rewrites.py"]
     assert first["a limit at the wrong crossing"] == ["tests/artifact/test_studies_requirements.py"]
 
 

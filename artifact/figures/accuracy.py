@@ -119,30 +119,33 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
         Recipe -> accuracy (%) that the stated rule asks for.
     """
     figure, panels = new_figure(PAGE, 3.0, 1, len(tables), title=title, sharey=True, squeeze=False)
+    lowest = max(LOWEST, min(floors.values()) - 0.8)
     highest = max(table["accuracy"].max() for table in tables.values())
+    labels = []
     for axes, (training, table) in zip(panels[0], tables.items(), strict=True):
         ordered = table.sort_values(["energy_nj", "accuracy"], ascending=[True, False])
         best = ordered["accuracy"].cummax().shift(fill_value=-np.inf)
         line = ordered[ordered["accuracy"] > best]
         axes.plot(line["energy_nj"], line["accuracy"], color=INK, lw=0.8, label="front")
         axes.axhline(floors[training], ls=":", color=INK, lw=0.8, label="accuracy asked for")
-        labels = []
+        labels.append([])
         for name, row in table.iterrows():
             point, named = (row["energy_nj"], row["accuracy"]), name in line.index or name in MAIN
             axes.plot(*point, MARKERS.get(name, ".") if named else ".",
                       color=COLOURS.get(name, QUIET) if named else QUIET)  # fmt: skip
-            if named and row["accuracy"] >= LOWEST:
-                labels.append((*point, name, INK))
+            if named and row["accuracy"] >= lowest:
+                labels[-1].append((*point, name, INK))
         within = ordered[ordered["accuracy"] >= floors[training]].iloc[:1]
         axes.plot(within["energy_nj"], within["accuracy"], "o", ms=9, mfc="none", mec=INK,
                   mew=0.7, ls="none", label="what the rule picks")  # fmt: skip
         axes.set(xscale="log", xlabel="energy per inference (nJ)", title=claims.RECIPES[training],
-                 ylim=(LOWEST, highest + 0.15))  # fmt: skip
+                 ylim=(lowest, highest + 0.15))  # fmt: skip
         axes.margins(x=0.12)
         _plain_energies(axes)
-        place_labels(axes, labels)
     panels[0, 0].set(ylabel="accuracy on that chip (%)")
     legend(figure, panels[0, 0], "below")
+    for axes, points in zip(panels[0], labels, strict=True):  # in the room that is left to them
+        place_labels(axes, points)
     return figure
 
 
@@ -198,6 +201,8 @@ def converters(table: pd.DataFrame, title: str) -> Figure:
     axes.set(xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy on that chip (%)")
     axes.margins(0.12)
     _plain_energies(axes)
-    place_labels(axes, labels)
+    for name in shown["precision"].unique():
+        axes.plot([], [], MARKERS[name], color=INK, ls="none", label=name)
     legend(figure, axes)
+    place_labels(axes, labels)
     return figure

@@ -47,8 +47,8 @@ STYLE = {
 #: Words of tables as print has them.
 _TYPESET = (
     (r"\bsigma\b", "σ"), (r"\bnu\b", "ν"), (r"\bdelta\b", "δ"), (r"\bG_(on|off)\b",
-    r"$G_\\mathrm{\1}$"), (r"\buS\b", "µS"), (r"\+-", "±"), (r" x\b", " ×"), (r" - ", " − "),
-    (r"(?<=\d)%", " %"), (r"\b1e-06 to 0\.0001 S\b", "1 to 100 µS"),
+    r"$G_\\mathrm{\1}$"), (r"\bu(S|m)\b", r"µ\1"), (r"\+-", "±"), (r" x\b", " ×"), (r" - ", " − "),
+    (r"(?<=\d)%", " %"), (r"\btwos-c", "two's-c"), (r"\b1e-06 to 0\.0001 S\b", "1 to 100 µS"),
 )  # fmt: skip
 LETTERS_PER_INCH = 13.6  # of an answer's type
 
@@ -125,6 +125,17 @@ def typeset(text: str) -> str:
     for pattern, replacement in _TYPESET:
         text = re.sub(pattern, replacement, text)
     return text
+
+
+def typeset_page(text: str) -> str:
+    """As `typeset`, for a page: subscripts are HTML's.
+
+    Examples
+    --------
+    >>> print(typeset_page("sigma / (G_on - G_off)"))
+    σ / (G<sub>on</sub> − G<sub>off</sub>)
+    """
+    return re.sub(r"\$G_\\mathrm\{(\w+)\}\$", r"G<sub>\1</sub>", typeset(text))
 
 
 def supplement(name: str) -> str:
@@ -207,7 +218,8 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
     marks = []
     for line in axes.lines:
         path = line.get_transform().transform_path(line.get_path())
-        marks.append((path.interpolated(30) if line.get_linestyle() != "None" else path).vertices)
+        drawn = line.get_linestyle() != "None" and len(path.vertices) > 1
+        marks.append(((path.interpolated(30) if drawn else path).vertices, 1 if drawn else 8))
     taken = [text.get_window_extent() for text in axes.texts]
     for x, y, text, colour in {point[:3]: point for point in reversed(points)}.values():
         tried = []
@@ -218,11 +230,11 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
                 va=("top", "center", "bottom")[np.sign(dy) + 1],
             )  # fmt: skip
             box = label.get_window_extent().padded(scale)
-            covered = sum(2 * box.count_overlaps([other]) for other in taken)
-            covered += sum(box.count_contains(line) for line in marks)
+            covered = sum(20 * box.count_overlaps([other]) for other in taken)
+            covered += sum(weight * box.count_contains(line) for line, weight in marks)
             outside = not (axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
                            and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1)  # fmt: skip
-            tried.append((covered + 10 * outside, label, box))
+            tried.append((covered + 40 * outside, label, box))
         best = min(tried, key=lambda entry: entry[0])
         for _, label, _ in tried:
             if label is not best[1]:

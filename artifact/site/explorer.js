@@ -3,8 +3,15 @@
 {
   const names = Object.keys(GRID.axes), controls = {};
   const labels = { precision: "precision", cell_bits: "bits per cell", adc_bits: "ADC bits",
-    variation: "variation σ (share of the range)", design: "energy of a full conversion",
-    partial: "energy of a shorter one" };
+    variation: "variation σ of the cells", design: "law of a full conversion",
+    partial: "law of a shorter one" };
+  const words = {
+    walden: "Walden: doubles with each bit", neurosim: "NeuroSim's SAR converter",
+    "isaac-saberi": "ISAAC's converter, scaled", survey: "published converters, regression",
+    "sar-cycles": "SAR converter: so many cycles", linear: "the same for each bit",
+    "half-fixed": "half fixed, half by bits", "fixed-cdac": "fixed part and capacitors",
+    cdac: "capacitors alone: doubles with each bit", whole: "whole: cannot stop early",
+  };
   const start = { precision: "W4A3", cell_bits: 1, adc_bits: 4, variation: 0,
     design: "walden", partial: "sar-cycles" };
   const colours = ["#1B4F9C", "#E69F00", "#00795A", "#F5EA70", "#CFCFCF", "#5E1200"];
@@ -13,11 +20,11 @@
     const values = GRID.axes[name], label = document.createElement("label");
     const shown = document.createElement("output"), slider = values.every(Number.isFinite);
     const control = document.createElement(slider ? "input" : "select");
-    label.append(labels[name] + " ", shown, control);
+    label.append(labels[name] + (slider ? ": " : ""), shown, control);
     if (slider) {
       Object.assign(control, { type: "range", min: 0, max: values.length - 1, step: 1 });
     } else {
-      values.forEach((value, place) => control.append(new Option(value, place)));
+      values.forEach((value, place) => control.append(new Option(words[value] ?? value, place)));
     }
     control.value = values.indexOf(start[name]);
     control.id = name;
@@ -45,8 +52,8 @@
     const sums = parts.map((each) => each.reduce((sum, part) => sum + part, 0));
     const saved = 100 * (1 - adc[1] / adc[0]), gain = sums[0] / sums[1];
     document.getElementById("said").textContent =
-      `${value("precision")}: ${accuracy.toFixed(1)} % of ${GRID.images} images ` +
-      `(the integer network ${((100 * chip.ideal) / GRID.images).toFixed(1)} %). The zeros save ` +
+      `${value("precision")}: ${accuracy.toFixed(1)} % of ${GRID.images} images are right ` +
+      `(without hardware ${((100 * chip.ideal) / GRID.images).toFixed(1)} %). The zeros save ` +
       `${saved.toFixed(0)} % of the ADC energy; the efficiency is ${gain.toFixed(2)} × as high.`;
     const svg = document.getElementById("drawn"), widest = Math.max(...sums);
     svg.replaceChildren();

@@ -23,20 +23,23 @@ from nvlib import Adc, ArrayMapping, Chip, Hardware, Precision, QuantizedNetwork
 #: Where the shipped networks lie, relative to the artifact, as points name it.
 SHIPPED = CHECKPOINTS.relative_to(ROOT).as_posix()
 PRECISIONS = ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2")
+#: Network of each data set, where studies name none.
+ARCHITECTURES = {"mnist": "lenet5", "embedded": "lenet5", "cifar10": "resnet20"}
 
 
 @lru_cache(maxsize=64)
 def network(
     dataset: str, precision: str, seed: int = 0, checkpoints: str = SHIPPED,
-    training: str = "qat", architecture: str = "lenet5",
+    training: str = "qat", architecture: str = "",
 ) -> QuantizedNetwork:  # fmt: skip
-    """A trained network by plain parameters.
+    """A trained network by plain parameters; of the data set's architecture, unless one is named.
 
     Parameters
     ----------
     training : str
         Recipe of the quantization; see `artifact.recipes`.
     """
+    architecture = architecture or ARCHITECTURES[dataset]
     name = CheckpointName(dataset, architecture, Precision.parse(precision), seed, training)
     return load_quantized(name, Path(ROOT / checkpoints))
 
@@ -48,7 +51,7 @@ def training_seeds(
     manifest = read_manifest(ROOT / checkpoints)
     # Of quantization after training one file holds the scales of all precisions.
     trained = None if training == "ptq" else Precision.parse(precision)
-    names = {seed: CheckpointName(dataset, "lenet5", trained, seed, training)
+    names = {seed: CheckpointName(dataset, ARCHITECTURES[dataset], trained, seed, training)
              for seed in SEEDS}  # fmt: skip
     return tuple(seed for seed, name in names.items() if name.path.as_posix() in manifest)
 
@@ -73,7 +76,12 @@ def test_images(dataset: str, images: int | None) -> tuple[np.ndarray, np.ndarra
 
 @lru_cache(maxsize=64)
 def calibrated(net: QuantizedNetwork, hardware: Hardware, dataset: str) -> Hardware:
-    """The same hardware with the full scale of its converters set on training images."""
+    """The same hardware with the full scale of its converters set on training images.
+
+    Slices of mixed width keep a full scale over all rows, each its own.
+    """
+    if hardware.mapping.sliced:
+        return hardware
     return calibrate(net, hardware, data.load(dataset).train_images[:CALIBRATION_IMAGES])
 
 
@@ -99,11 +107,12 @@ def name_of(dataset: str, precision: str, seed: int, training: str) -> Checkpoin
 
     A network quantized after training has the float network of today's recipe.
     """
+    network = ARCHITECTURES[dataset]
     if precision == "float":
         return CheckpointName(
-            dataset, "lenet5", None, seed, "plain" if training == "plain" else "qat"
+            dataset, network, None, seed, "plain" if training == "plain" else "qat"
         )
-    return CheckpointName(dataset, "lenet5", Precision.parse(precision), seed, training)
+    return CheckpointName(dataset, network, Precision.parse(precision), seed, training)
 
 
 def classes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -73,10 +74,17 @@ def points(
     dataset: str, images: int, chips: int, train_images: int, checkpoints: str = common.SHIPPED
 ) -> list[Point]:
     """Every preset and precision that networks are shipped of."""
+    sizes = {"images": images, "chips": chips, "train_images": train_images}
+    return _points(dataset, NAMES, sizes, checkpoints)
+
+
+def _points(
+    dataset: str, presets: Sequence[str], sizes: dict[str, int], checkpoints: str
+) -> list[Point]:
     return [
-        {"dataset": dataset, "preset": preset, "precision": precision, "images": images,
-         "chips": chips, "train_images": train_images, "checkpoints": checkpoints}
-        for preset in NAMES
+        {"dataset": dataset, "preset": preset, "precision": precision, **sizes,
+         "checkpoints": checkpoints}
+        for preset in presets
         for precision in PRECISIONS
         if common.training_seeds(dataset, precision, checkpoints)
     ]  # fmt: skip
@@ -174,13 +182,8 @@ def cost_points(
     dataset: str, images: int, cost_images: int, chips: int, checkpoints: str = common.SHIPPED
 ) -> list[Point]:
     """Ideal cells and every preset, at every precision that networks are shipped of."""
-    return [
-        {"dataset": dataset, "preset": preset, "precision": precision, "images": images,
-         "cost_images": cost_images, "chips": chips, "checkpoints": checkpoints}
-        for preset in (IDEAL, *NAMES)
-        for precision in PRECISIONS
-        if common.training_seeds(dataset, precision, checkpoints)
-    ]  # fmt: skip
+    sizes = {"images": images, "cost_images": cost_images, "chips": chips}
+    return _points(dataset, (IDEAL, *NAMES), sizes, checkpoints)
 
 
 def cost_point(

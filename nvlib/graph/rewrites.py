@@ -19,11 +19,12 @@ from torch.nn.utils import parametrize
 from nvlib.checks import require
 from nvlib.graph.steps import positions_of, tokens_of
 
-#: Functions that multiply with a matrix, and the module of each.
-PRODUCTS: dict[Any, type[nn.Module]] = {
-    F.linear: nn.Linear, F.conv1d: nn.Conv1d, F.conv2d: nn.Conv2d,
-}  # fmt: skip
-WINDOW = ("stride", "padding", "dilation", "groups")
+WINDOW = ("stride", "padding", "dilation", "groups", "padding_mode")
+#: Functions that multiply with a matrix, and their arguments.
+PRODUCTS: dict[Any, tuple[str, ...]] = {
+    F.linear: ("input", "weight", "bias"),
+    **dict.fromkeys((F.conv1d, F.conv2d), ("input", "weight", "bias", *WINDOW[:4])),
+}
 
 
 def floating(model: nn.Module) -> nn.Module:
@@ -46,20 +47,11 @@ def floating(model: nn.Module) -> nn.Module:
     import torch.ao.nn.quantized as quantized
 
     for path, module in list(model.named_modules()):
-        real: nn.Module
         if isinstance(module, (quantized.Quantize, quantized.DeQuantize)):
-            real = nn.Identity()
+            real: nn.Module = nn.Identity()
         elif isinstance(module, (quantized.Conv2d, quantized.Linear)):
-            weight, bias = module.weight().dequantize(), module.bias()
-            if isinstance(module, quantized.Conv2d):
-                real = nn.Conv2d(
-                    module.in_channels, module.out_channels, module.kernel_size, module.stride,
-                    module.padding, module.dilation, module.groups, bias is not None,
-                    module.padding_mode,
-                )  # fmt: skip
-            else:
-                real = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-            real.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+            window = {name: getattr(module, name) for name in WINDOW if hasattr(module, name)}
+            real = product(module.weight().dequantize(), module.bias(), **window)
             if isinstance(module, (fused.ConvReLU2d, fused.LinearReLU)):
                 real = nn.Sequential(real, nn.ReLU())
         else:
@@ -75,15 +67,12 @@ class Attention(nn.Module):
 
     def __init__(self, path: str, module: nn.MultiheadAttention) -> None:
         super().__init__()
-        plain = module.bias_k is None and not module.add_zero_attn
-        mend = f"leave it digital with digital=('{path}',)"
-        require(plain, f"'{path}'", "attention without bias_k and add_zero_attn", "one", mend)
         biases: Any = (None,) * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
         weights: Any = module.q_proj_weight, module.k_proj_weight, module.v_proj_weight
         if module.in_proj_weight is not None:
             weights = module.in_proj_weight.chunk(3)
-        self.query, self.key, self.value = map(linear, weights, biases)
-        self.out_proj = linear(module.out_proj.weight, module.out_proj.bias)
+        self.query, self.key, self.value = map(product, weights, biases)
+        self.out_proj = product(module.out_proj.weight, module.out_proj.bias)
         self.path, self.heads, self.batch_first = path, module.num_heads, module.batch_first
         self.in_proj_bias = None  # so torch's encoders take no short cut around forward()
 
@@ -93,9 +82,7 @@ class Attention(nn.Module):
         is_causal: bool = False,
     ) -> tuple[Any, Any]:  # fmt: skip
         """Outputs, and weights of the attention."""
-        mend = f"leave it digital with digital=('{self.path}',)"
-        plain = key_padding_mask is None
-        require(plain, f"'{self.path}'", "attention without key_padding_mask", "one", mend)
+        _require_attention(self.path, key_padding_mask is None, "key_padding_mask")
         given = query, key, value
         if not self.batch_first:
             given = tuple(x.transpose(0, 1) for x in given)
@@ -119,11 +106,16 @@ class Attention(nn.Module):
 def open_attention(model: nn.Module, digital: Sequence[str]) -> None:
     """Put `Attention` in place of torch's, but of kinds it has no form for and that are digital."""
     for path, module in list(model.named_modules()):
-        plain = getattr(module, "bias_k", None) is None and not getattr(
-            module, "add_zero_attn", False
-        )
-        if path and type(module) is nn.MultiheadAttention and (plain or not stays(path, digital)):
-            model.set_submodule(path, Attention(path, module).eval())
+        if path and type(module) is nn.MultiheadAttention:
+            plain = module.bias_k is None and not module.add_zero_attn
+            _require_attention(path, plain or stays(path, digital), "bias_k and add_zero_attn")
+            if plain:
+                model.set_submodule(path, Attention(path, module).eval())
+
+
+def _require_attention(path: str, plain: bool, without: str) -> None:
+    mend = f"leave it digital with digital=('{path}',)"
+    require(plain, f"'{path}'", f"attention without {without}", "one", mend)
 
 
 def stays(path: str, digital: Collection[str]) -> bool:
@@ -131,38 +123,27 @@ def stays(path: str, digital: Collection[str]) -> bool:
     return any(f"{path}.".startswith(f"{named}.") for named in digital)
 
 
-def linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
-    """A layer of that weight and bias."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
-    return _with(layer, weight, bias)
-
-
-def _with(layer: Any, weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
+def product(weight: torch.Tensor, bias: torch.Tensor | None = None, **window: Any) -> nn.Module:
+    """A Linear, Conv1d or Conv2d of that weight and bias; `window` is stride, padding and such."""
+    outputs, inputs, *sides = weight.shape
+    shape = inputs * window.get("groups", 1), outputs, *([tuple(sides)] if sides else [])
+    kind: Any = (nn.Linear, nn.Conv1d, nn.Conv2d)[len(sides)]
+    layer = kind(*shape, bias=bias is not None, **window)
     layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
     return layer.eval()
 
 
 def products_as_modules(traced: fx.GraphModule) -> None:
     """F.linear, F.conv1d and F.conv2d of weights become modules, at the path of the weights."""
-    names = {F.linear: ("input", "weight", "bias")}
     for node in list(traced.graph.nodes):
-        kind = PRODUCTS.get(node.target) if node.op == "call_function" else None
-        if kind is None:
+        if node.op != "call_function" or node.target not in PRODUCTS:
             continue
-        order = names.get(node.target, ("input", "weight", "bias", *WINDOW))
-        given = dict(zip(order, node.args)) | node.kwargs
-        held = [given["weight"]] + [given["bias"]] * (given.get("bias") is not None)
+        given = dict(zip(PRODUCTS[node.target], node.args)) | node.kwargs
+        factor, *held = (given.pop(name, None) for name in ("input", "weight", "bias"))
+        held = [item for item in held if item is not None]
         if any(not isinstance(item, fx.Node) or item.op != "get_attr" for item in held):
             continue  # a product of two values
-        weight: Any = attribute(traced, str(held[0].target))
-        bias = attribute(traced, str(held[1].target)) if held[1:] else None
-        if kind is nn.Linear:
-            layer: nn.Module = linear(weight, bias)
-        else:
-            window: Any = {name: given[name] for name in WINDOW if name in given}
-            inputs = weight.shape[1] * window.get("groups", 1)
-            sides = weight.shape[0], tuple(weight.shape[2:])
-            layer = _with(kind(inputs, *sides, **window, bias=bias is not None), weight, bias)
+        layer = product(*(attribute(traced, str(item.target)) for item in held), **given)
         path = str(held[0].target).removesuffix("weight").strip("._")
         if path.startswith("tensor_constant"):  # computed of weights, where it is used
             path = next(reversed(list(node.meta.get("nn_module_stack") or {})), path)
@@ -170,7 +151,7 @@ def products_as_modules(traced: fx.GraphModule) -> None:
         if not path or path in calls:
             path = f"{path}_{node.name}".strip("_")
         _set(traced, path, layer)
-        node.op, node.target, node.args, node.kwargs = "call_module", path, (given["input"],), {}
+        node.op, node.target, node.args, node.kwargs = "call_module", path, (factor,), {}
 
 
 def _set(traced: fx.GraphModule, path: str, module: nn.Module) -> None:
@@ -216,11 +197,10 @@ def pad_digitally(traced: fx.GraphModule, digital: Sequence[str]) -> None:
 def lines_as_maps(traced: fx.GraphModule, digital: Sequence[str]) -> None:
     """A Conv1d becomes a Conv2d on maps (N, C, 1, L)."""
     for node, module in calls_of(traced, digital, nn.Conv1d):
-        flat = nn.Conv2d(
-            module.in_channels, module.out_channels, (1, *module.kernel_size), (1, *module.stride),
-            (0, *module.padding), (1, *module.dilation), module.groups, module.bias is not None,
+        flat = product(
+            module.weight.unsqueeze(2), module.bias, stride=(1, *module.stride),
+            padding=(0, *module.padding), dilation=(1, *module.dilation), groups=module.groups,
         )  # fmt: skip
-        _with(flat, module.weight.unsqueeze(2), module.bias)
         _between(traced, node, flat, ("call_method", "unsqueeze", (2,)),
                  ("call_method", "squeeze", (2,)))  # fmt: skip
 
@@ -238,8 +218,7 @@ def tokens_as_positions(
         taken = values.get(tokens)
         if taken is None or (taken[0].ndim, len(taken[0])) == (2, len(values[images][0])):
             continue
-        flat = nn.Conv2d(module.in_features, module.out_features, 1, bias=module.bias is not None)
-        _with(flat, module.weight[:, :, None, None], module.bias)
+        flat = product(module.weight[:, :, None, None], module.bias)
         _between(traced, node, flat, ("call_function", positions_of, (images,)),
                  ("call_function", tokens_of, (tokens,)))  # fmt: skip
 
@@ -249,19 +228,14 @@ def _between(
 ) -> None:
     """Put a module in place of a node's, between two operations; each is (op, target, args)."""
     _set(traced, str(node.target), module)
-    users = list(node.users)
     made = []
     for (op, target, args), first in ((before, node.args[0]), (after, node)):
-        with (
-            traced.graph.inserting_before(node)
-            if first is not node
-            else (traced.graph.inserting_after(node))
-        ):
+        place = traced.graph.inserting_after if first is node else traced.graph.inserting_before
+        with place(node):
             made.append(traced.graph.create_node(op, target, (first, *args)))
         made[-1].meta = dict(node.meta)
     node.args = (made[0],)
-    for user in users:
-        user.replace_input_with(node, made[1])
+    node.replace_all_uses_with(made[1], delete_user_cb=lambda user: user is not made[1])
 
 
 def write_shared_modules_twice(traced: fx.GraphModule) -> None:

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.fx.node import map_aggregate
 from torch.nn import functional as F
 
 from nvlib.checks import require
+from nvlib.storage import plain, restored
 
 #: Name of the value that the first step takes.
 IMAGES = "images"
@@ -106,6 +108,10 @@ class Value:
     name: str
 
 
+#: What a file can hold in the arguments of a step, beside numbers and text.
+KNOWN = {"value": Value}
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One operation of a network; in `args` and `kwargs`, a `Value` is what another step gave."""
@@ -128,7 +134,10 @@ class Step:
 
     def run(self, values: dict[str, Any], layers: Mapping[str, Callable]) -> None:
         """Add what this step gives to `values`, and drop what no later step takes."""
-        args, kwargs = filled(self.args, values), filled(dict(self.kwargs), values)
+        taken: Any = (self.args, self.kwargs)
+        args, kwargs = map_aggregate(  # type: ignore[misc]
+            taken, lambda item: values[item.name] if isinstance(item, Value) else item
+        )
         if self.kind == "layer":
             values[self.name] = layers[self.target](*args)
         elif self.kind == "method":
@@ -145,33 +154,16 @@ class Step:
             del values[name]
 
 
-def filled(argument: Any, values: Mapping[str, Any]) -> Any:
-    """An argument with every `Value` in it replaced."""
-    if isinstance(argument, Value):
-        return values[argument.name]
-    if isinstance(argument, (tuple, list)):
-        return type(argument)(filled(item, values) for item in argument)
-    if isinstance(argument, dict):
-        return {key: filled(item, values) for key, item in argument.items()}
-    if isinstance(argument, slice):
-        return slice(*filled(_ends(argument), values))
-    return argument
-
-
-def _ends(part: slice) -> tuple:
-    return part.start, part.stop, part.step
-
-
 def values_of(argument: Any) -> list[str]:
     """Names of the values in an argument, in order."""
-    if isinstance(argument, Value):
-        return [argument.name]
-    if isinstance(argument, slice):
-        return values_of(_ends(argument))
-    items = argument.values() if isinstance(argument, Mapping) else argument
-    if isinstance(argument, (tuple, list, Mapping)):
-        return [name for item in items for name in values_of(item)]
-    return []
+    found: list[str] = []
+
+    def look(item: Any) -> None:
+        if isinstance(item, Value):
+            found.append(item.name)
+
+    map_aggregate(argument, look)
+    return found
 
 
 def is_relu(step: Step) -> bool:
@@ -198,7 +190,7 @@ def written(steps: tuple[Step, ...]) -> tuple[list[dict[str, Any]], dict[str, np
             target, tensors[f"{step.name}/tensor"] = None, step.target.numpy()
         elif step.kind == "function":
             target = NAMES[target]
-        taken = {"args": _plain(step.args), "kwargs": _plain(dict(step.kwargs))}
+        taken = {"args": plain(step.args, KNOWN), "kwargs": plain(dict(step.kwargs), KNOWN)}
         facts.append(vars(step) | {"target": target, "forget": list(step.forget)} | taken)
     return facts, tensors
 
@@ -210,14 +202,14 @@ def read(facts: list[dict[str, Any]], tensors: Mapping[str, np.ndarray]) -> tupl
         target = fact["target"]
         if fact["kind"] == "module":
             ((kind, arguments),) = target.items()
-            target = MODULES[kind](**_read(arguments)).double().eval()
+            target = MODULES[kind](**restored(arguments, KNOWN)).double().eval()
             saved = {key: tensors[f"{fact['name']}/{key}"] for key in target.state_dict()}
             target.load_state_dict({key: torch.from_numpy(saved[key]) for key in saved})
         elif fact["kind"] == "tensor":
             target = torch.from_numpy(tensors[f"{fact['name']}/tensor"])
         elif fact["kind"] == "function":
             target = FUNCTIONS[target]
-        args, kwargs = _read(fact["args"]), _read(fact["kwargs"])
+        args, kwargs = (restored(fact[name], KNOWN) for name in ("args", "kwargs"))
         named = target if fact["kind"] == "method" else args[1] if target is getattr else None
         if named is not None and named not in (ATTRIBUTES if target is getattr else METHODS):
             raise KeyError(named)
@@ -245,42 +237,4 @@ def _arguments(step: Step) -> Any:
     }
     wanted = "a module that is known by its arguments"
     require(same, f"digital module '{step.name}'", wanted, kind.__name__, mend)
-    return _plain(found)
-
-
-def _plain(argument: Any) -> Any:
-    if isinstance(argument, Value):
-        return {"value": argument.name}
-    if isinstance(argument, (tuple, list)):
-        items = [_plain(item) for item in argument]
-        return items if isinstance(argument, list) else {"tuple": items}
-    if isinstance(argument, dict):
-        return {"dict": {key: _plain(item) for key, item in argument.items()}}
-    if isinstance(argument, slice):
-        return {"slice": _plain(list(_ends(argument)))}
-    if isinstance(argument, torch.dtype):
-        return {"dtype": str(argument).removeprefix("torch.")}
-    if argument is ...:
-        return {"ellipsis": []}
-    simple, wanted = isinstance(argument, (int, float, str)), "numbers, text and what holds them"
-    mend = "pickle the network instead"
-    require(argument is None or simple, "argument of a step", wanted, argument, mend)
-    return argument
-
-
-def _read(plain: Any) -> Any:
-    if isinstance(plain, list):
-        return [_read(item) for item in plain]
-    if not isinstance(plain, dict):
-        return plain
-    ((kind, content),) = plain.items()
-    if kind == "value":
-        return Value(content)
-    if kind == "ellipsis":
-        return ...
-    if kind == "dtype" and isinstance(found := getattr(torch, content), torch.dtype):
-        return found
-    if kind == "dict":
-        return {key: _read(item) for key, item in content.items()}
-    items = [_read(item) for item in content]
-    return slice(*items) if kind == "slice" else tuple(items)
+    return plain(found, KNOWN)

@@ -49,11 +49,11 @@ class Tracer(fx.Tracer):
     is_leaf : callable
         (module, path): whether a module is one node of the graph.
     batches : tuple of Tensor
-        Two batches of different images, and of different size; or none.
+        Two batches of different images, and of different size.
     """
 
     def __init__(
-        self, is_leaf: Callable[[nn.Module, str], bool], batches: tuple[torch.Tensor, ...] = ()
+        self, is_leaf: Callable[[nn.Module, str], bool], batches: tuple[torch.Tensor, torch.Tensor]
     ) -> None:
         super().__init__()
         self.is_leaf_module = is_leaf  # type: ignore
@@ -80,8 +80,7 @@ class Tracer(fx.Tracer):
     def _constant(self, tensor: torch.Tensor) -> fx.Proxy:
         """A symbol of a parameter, of a buffer, or of what is computed of them alone."""
         node: Any = self.create_arg(tensor)
-        if self._batches:
-            self.values[node] = (tensor, tensor)
+        self.values[node] = (tensor, tensor)
         return self.proxy(node)
 
     def call_module(self, m: Any, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -93,9 +92,9 @@ class Tracer(fx.Tracer):
                      **others: Any) -> Any:  # fmt: skip
         found = super().create_proxy(kind, target, args, kwargs, *more, **others)
         node = found.node
-        if kind == "placeholder" and self._batches:
+        if kind == "placeholder":
             self.values[node] = tuple(batch.clone() for batch in self._batches)
-        elif self._batches:
+        else:
             self._evaluate(node)
         if node not in self.values:
             return found

@@ -17,7 +17,7 @@ import torch
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
-from nvlib.checks import require, require_instance, shown
+from nvlib.checks import refusing, require, require_instance, shown
 from nvlib.graph.rewrites import (
     Attention,
     attribute,
@@ -47,16 +47,14 @@ PROBES = 4
 PRECISE, FOLDED = 1e-9, 1e-4
 
 
-def trace(
-    model: nn.Module, digital: Sequence[str] = (), images: torch.Tensor | None = None
-) -> fx.GraphModule:
+def trace(model: nn.Module, images: torch.Tensor, digital: Sequence[str] = ()) -> fx.GraphModule:
     """A copy of a network as a graph in evaluation mode, its batch normalization folded.
 
     Modules at the paths in `digital` stay digital, whatever they are. Torch's quantized modules
     (`torch.ao.nn.quantized`) are taken at the real numbers that their codes stand for, and
     parametrizations at their present weights. ValueError refuses, by path, what is neither
-    supported nor left digital; and, where `images` are given to try it on, what mixes the images
-    of a batch, draws at random, or computes something else than the network.
+    supported nor left digital; and what, tried on some `images`, mixes the images of a batch,
+    draws at random, or computes something else than the network.
     """
     mend = "pass a torch network; a QuantizedNetwork goes onto a Chip as it is"
     require_instance("model", model, nn.Module, mend)
@@ -69,14 +67,9 @@ def trace(
     whole = copy.deepcopy(model)
     open_attention(model, digital)
     tracer = Tracer(partial(_is_leaf, digital), _batches(images))
-    try:
-        graph = tracer.trace(model)
-        traced = fx.GraphModule(model, graph)
-    except Exception as error:  # whatever the network's own code raises while it is traced
-        raise ValueError(
-            f"{name}: expected a network that torch.fx can trace, received: {str(error)[:200]}; "
-            "free forward() of choices that depend on values, or leave the part digital"
-        ) from error
+    mend = "free forward() of choices that depend on values, or leave the part digital"
+    with refusing(name, "a network that torch.fx can trace", mend):
+        traced = fx.GraphModule(model, tracer.trace(model))
     taken = [node for node in traced.graph.nodes if node.op == "placeholder"]
     given = next(node for node in traced.graph.nodes if node.op == "output").args[0]
     found = f"{len(taken)} inputs and an output of {type(given).__name__}"
@@ -104,8 +97,7 @@ def trace(
     traced = fuse(traced, inplace=True, no_trace=True)  # type: ignore[assignment]
     lines_as_maps(traced, digital)
     _drop_unused(traced)
-    if images is not None:
-        _try(traced, whole, images)
+    _try(traced, whole, images)
     return traced
 
 
@@ -117,13 +109,17 @@ def _is_leaf(digital: Sequence[str], module: nn.Module, path: str) -> bool:
     return left or (own and not any(isinstance(one, ARRAY_MODULES) for one in held))
 
 
-def _batches(images: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+def _batches(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Two and three images like those given, all different."""
-    if images is None:
-        return ()
-    noise = torch.rand((5, *images.shape[1:]), generator=torch.Generator().manual_seed(1))
-    noise = images.min() + (images.max() - images.min()) * noise
+    noise = _noise(images, 5, seed=1)
     return noise[:2], noise[2:]
+
+
+def _noise(images: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """Random images of the shape and range of those given."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand((count, *images.shape[1:]), generator=generator)
+    return images.min() + (images.max() - images.min()) * noise
 
 
 def _drop_unused(traced: fx.GraphModule) -> None:
@@ -171,19 +167,15 @@ def _is_known(node: fx.Node, traced: fx.GraphModule, digital: Sequence[str]) -> 
     )
 
 
-def _double(value: Any) -> Any:
-    """Tensors, and dtypes in arguments, in double precision; devices by their name."""
-    if isinstance(value, (list, tuple)):
-        return [_double(item) for item in value] if isinstance(value, list) else tuple(
-            _double(item) for item in value
-        )  # fmt: skip
-    if isinstance(value, dict):
-        return {key: _double(item) for key, item in value.items()}
-    if isinstance(value, torch.Tensor):
-        return value.clone().double() if value.is_floating_point() else value.clone()
-    if isinstance(value, torch.device):
-        return str(value)
-    return torch.float64 if value is torch.float32 else value
+def _argument(names: dict[fx.Node, str], item: Any) -> Any:
+    """Of a step's: another's value, a tensor or dtype in double precision, a device by name."""
+    if isinstance(item, fx.Node):
+        return Value(names[item])
+    if isinstance(item, torch.Tensor):
+        return item.clone().double() if item.is_floating_point() else item.clone()
+    if isinstance(item, torch.device):
+        return str(item)
+    return torch.float64 if item is torch.float32 else item
 
 
 def _place(node: fx.Node, traced: fx.GraphModule) -> str:
@@ -200,8 +192,7 @@ def _place(node: fx.Node, traced: fx.GraphModule) -> str:
 def _try(traced: fx.GraphModule, model: nn.Module, images: torch.Tensor) -> None:
     """Refuse a graph of which an image gets what depends on the batch, or is not the model's."""
     images = images[:PROBES].double()
-    noise = torch.rand((PROBES, *images.shape[1:]), generator=torch.Generator().manual_seed(0))
-    images = torch.cat([images, images.min() + (images.max() - images.min()) * noise])
+    images = torch.cat([images, _noise(images, PROBES, seed=0)])
     nodes = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
     batches = images, images.flip(0)[:-1], images[-1:]
     whole, fewer, alone = (_values(traced, nodes, batch) for batch in batches)
@@ -250,16 +241,15 @@ def _each_its_own(count: int, values: list[torch.Tensor], axis: int | None = Non
 def _values(traced: fx.GraphModule, nodes: list[fx.Node], images: torch.Tensor) -> list[Any]:
     """What each node gives for a batch, in double precision."""
     values: dict[str, Any] = {IMAGES: images.clone()}
+    wanted = f"to take any number of images of shape {tuple(images.shape[1:])}"
+    mend = (
+        "flatten all but the first axis before a Linear, give a Conv2d (N, C, H, W), fix no batch "
+        "in forward()"
+    )
     found = []
     for node, step in zip(nodes, steps_of(traced, ())):
-        try:
+        with refusing(_place(node, traced), wanted, mend):
             step.run(values, {})
-        except Exception as error:  # whatever torch says of such shapes
-            raise ValueError(
-                f"{_place(node, traced)}: expected to take any number of images of shape "
-                f"{tuple(images.shape[1:])}, received: {str(error)[:200]}; flatten all but the "
-                "first axis before a Linear, give a Conv2d (N, C, H, W), fix no batch in forward()"
-            ) from error
         value = values[step.name]
         found.append(value.clone() if isinstance(value, torch.Tensor) else value)
     return found
@@ -290,7 +280,7 @@ def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, 
     steps = []
     for place, node in enumerate(nodes):
         taken: Any = (node.args, node.kwargs)
-        args, kwargs = fx.node.map_arg(taken, lambda other: Value(names[other]))  # type: ignore
+        args, kwargs = fx.node.map_aggregate(taken, partial(_argument, names))  # type: ignore[misc]
         last |= dict.fromkeys(values_of((args, kwargs)), place)
         kind, target = node.op.removeprefix("call_"), node.target
         if kind == "module" and target in on_arrays:
@@ -298,10 +288,9 @@ def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, 
         elif kind == "module":
             target = copy.deepcopy(traced.get_submodule(str(target))).double()
         elif kind == "get_attr":
-            kind, target = "tensor", _double(attribute(traced, str(target)))
+            kind, target = "tensor", _argument(names, attribute(traced, str(target)))
         elif target == "float":
             target = "double"
-        args, kwargs = _double(args), _double(kwargs)
         steps.append(Step(names[node], kind, target, tuple(args), dict(kwargs)))
     return tuple(
         replace(step, forget=tuple(name for name, end in last.items() if end == place))

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from artifact import drawings
 from artifact.drawings import Column
-from nvlib import Hardware, Precision
+from nvlib import Chip, Hardware, Precision, report
 from nvlib.arrays import write_layer
 from nvlib.network import LayerSpec, QuantizedLayer
 from nvlib.reference import read_layer
@@ -67,3 +67,16 @@ def test_the_titles_say_what_is_drawn():
     assert "7 values" in drawings.quantizer("W3A2").get_suptitle()
     assert "75 %" in drawings.bit_planes(np.array([[0, 5], [2, 0]]), 3).get_suptitle()
     plt.close("all")
+
+
+def test_squares_are_the_arrays_that_the_report_counts(network, digits):
+    chip = Chip(network("W4A3"), Hardware())
+    found = report(chip, digits.test_images[:2]).layers.iloc[:-1]  # the last row is their sum
+    figure = drawings.layout(chip)
+    squares = [patch for axes in figure.subfigs[0].axes for patch in axes.patches]
+    filled, arrays = squares[::2], squares[1::2]
+    assert len(arrays) == found["arrays"].sum()
+    covered = sum(patch.get_width() * patch.get_height() for patch in filled)
+    held = (found["arrays"] * found["utilization"]).sum()
+    assert covered == pytest.approx(held)
+    plt.close(figure)

@@ -6,10 +6,11 @@ import dataclasses
 import re
 
 import nbformat
+import pandas as pd
 import pytest
 
-from artifact import record, reproduce
-from artifact.notebook import CheckError, Session
+from artifact import notebook, record, reproduce
+from artifact.notebook import CheckError, Session, readable
 from artifact.paths import NOTEBOOKS
 from artifact.record import Record
 from artifact.studies import precision
@@ -34,6 +35,29 @@ def test_notebooks_are_committed_with_outputs_and_short_cells(name):
     for cell in cells:
         assert len(cell.source.splitlines()) <= 15
         assert not re.search(r"^\s*(def|class|for .*:\n\s+for)\b", cell.source, re.M)
+
+
+def test_tables_are_shown_in_words():
+    table = pd.DataFrame({
+        "training": ["ptq", "qat"], "scheme": ["offset", "signed-digit"],
+        "unit": ["G_on / G_off"] * 2,
+        "images": [10_000, 1], "explains": [True, False], "energy_nj": [1234.5, float("nan")],
+    })  # fmt: skip
+    shown = readable(table, precision=1).to_html()
+    for word in ("quantization after training", "signed digits", "G<sub>on</sub>", "10,000",
+                 ">yes<", ">no<", "energy (nJ)", "1,234.5"):  # fmt: skip
+        assert word in shown, word
+    assert not re.search(r"\b(ptq|qat|True|nan|energy_nj)\b", shown)
+    assert ">1<" in shown  # a count is not yes
+    wide = table.pivot(index="scheme", columns="training", values="energy_nj")
+    assert "offset columns" in readable(wide).to_html()
+
+
+def test_the_sentences_of_a_notebook_are_paragraphs(monkeypatch):
+    shown = []
+    monkeypatch.setattr(notebook, "display", shown.append)
+    notebook.say("W4A3: 98.83 +- 0.15 %\nmore")
+    assert shown[0].data == "> W4A3: 98.83 ± 0.15 %\n>\n> more"
 
 
 def test_a_changed_table_is_noticed(monkeypatch):

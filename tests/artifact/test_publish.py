@@ -35,6 +35,14 @@ def test_the_readme_table_is_that_of_the_results():
     assert ids == list(claims.expected())
 
 
+def test_the_readmes_claims_fit_a_phone():
+    rows = publish.claims_markdown().splitlines()[2:]
+    assert len(rows) == len(claims.expected())
+    longest = max((word for row in rows for word in re.split(r"[ -]", row)), key=len)
+    assert len(longest) < 14, longest
+    assert not any("training" in row or ".csv" in row for row in rows)
+
+
 def test_every_claim_has_a_short_name_and_every_verdict_a_mark():
     for name in claims.expected():
         assert len(publish.short(name)) < 40

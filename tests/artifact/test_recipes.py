@@ -62,7 +62,7 @@ def test_pixels_of_a_shipped_network_become_codes(network):
 
 
 def test_shipped_names_are_unique_and_their_starts_are_shipped():
-    for dataset in ("embedded", "mnist"):
+    for dataset in ("embedded", "mnist", "cifar10"):
         names = recipes.shipped(dataset)
         assert len({name.path for name in names}) == len(names)
         for name in names:

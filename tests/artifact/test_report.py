@@ -10,6 +10,7 @@ import subprocess
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
+import nbformat
 import pytest
 
 import nvlib
@@ -86,6 +87,27 @@ def test_the_verdict_comes_first_and_the_facts_last(pages):
     assert 'rel="next"' in page
 
 
+def test_a_notebooks_page_begins_with_its_verdicts(pages):
+    text = (pages / "05_adc_reduction.html").read_text(encoding="utf-8")
+    start, end = text.index("<h1"), text.index('class="formula"')
+    cards = re.findall(r'<li class="(\w+)"><b>(.)</b> ([^<]+)', text[start:end])
+    told = {claim["id"]: publish.beside(claim) for claim in claims.read()}
+    assert [words for *_, words in cards] == [
+        f"{publish.short(name)}: {claim['verdict']} ({told[name]})"
+        for name, claim in ((c["id"], c) for c in claims.read()) if name[:2] in ("C5", "C6")
+    ]  # fmt: skip
+    assert "verdicts" not in (pages / "04_sparsity.html").read_text(encoding="utf-8")
+
+
+def test_checks_are_a_list_whose_results_come_first(pages):
+    text = (pages / "00_overview.html").read_text(encoding="utf-8")
+    found = re.findall(r"<li><b>(\w+)</b> ([^<]+)</li>", text)
+    assert ("ok", "one seed is one chip") in found
+    assert {word for word, _ in found} == {"ok"}
+    failed = nbformat.v4.new_output("stream", text="it holds ...... FAILED\nand why\n")
+    assert "<li><b>FAILED</b> it holds</li><li>and why</li>" in str(report._checks([failed]))
+
+
 def test_figures_stand_in_the_order_of_the_story_with_words_for_people(pages):
     text = (pages / "figures.html").read_text(encoding="utf-8")
     shown = re.findall(r'<figure id="(\w+)"', text)
@@ -155,6 +177,13 @@ def test_a_phone_shows_a_verdict_without_scrolling(pages, browser):
     browser.open((pages / "index.html").as_uri(), 360, 640)
     first = "document.querySelector('.verdicts li').getBoundingClientRect().bottom"
     assert browser.run(first) < 640
+
+
+def test_a_phone_shows_paper_ours_and_verdict_of_a_claim_without_scrolling_aside(pages, browser):
+    browser.open((pages / "index.html").as_uri(), 360)
+    widest = "Math.max(...[...document.querySelectorAll('.cards td')].map(" \
+             "cell => cell.getBoundingClientRect().right))"  # fmt: skip
+    assert browser.run(widest) <= 360
 
 
 def test_search_and_explorer_answer(pages, browser):

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import psutil
 import pytest
 
@@ -133,6 +134,17 @@ def test_minutes_go_to_the_notebooks_that_take_them(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(reproduce, "CATALOGUE", tuple(books[:1]))
     assert reproduce.main(["--minutes", "2.5"]) == 2
     assert "expected a notebook with that parameter, found none" in capsys.readouterr().err
+
+
+def test_the_end_of_a_run_has_no_table_without_rows(tmp_path):
+    nothing = record.Record(tmp_path, tmp_path, tmp_path)
+    row = {"what": "table x", "recorded": "2 rows", "yours": "1 rows"}
+    other, same = "not comparable: quick for full profile", "yes"
+    for answer, lines in ((other, 0), (same, 2)):
+        table = pd.DataFrame([row | {"agrees?": answer}])
+        said = reproduce.summary(nothing, nothing, table).splitlines()
+        assert len([line for line in said if line.startswith(("what", "table x"))]) == lines
+        assert said[-1].startswith("agrees? ")
 
 
 @contextlib.contextmanager

@@ -20,36 +20,23 @@ from nvlib import (
     SenseColumn,
     StuckCells,
 )
-from nvlib.arrays import held_codes
 from nvlib.energy import operations
+from nvlib.programming import held_codes
 from nvlib.reference import read_layer
 from tests.conftest import model_of, random_layer, written
 
 
-def test_groups_share_arrays_on_the_diagonal_where_they_fit():
+def test_groups_have_arrays_of_their_own():
     model, images = model_of("branches")
-    chip = Chip.from_torch(model, images, Hardware(ArrayMapping(rows=32, pack_groups=True)))
+    chip = Chip.from_torch(model, images)
     depth = [a for a in chip.arrays if a.layer.spec.name.startswith("depth")]
-    assert [arrays.groups for arrays in depth] == [5, 5, 2]  # 6 rows to a group
-    assert [a.layer.spec.name for a in depth] == ["depth[0:5]", "depth[5:10]", "depth[10:12]"]
-    block = depth[0].layer.matrix.reshape(5, 6, 5, 2)  # groups down, groups across
-    assert all(block[i, :, j].any() == (i == j) for i in range(5) for j in range(5))
+    assert [a.layer.spec.name for a in depth] == [f"depth[{group}]" for group in range(12)]
+    assert chip.layer_names.count("depth") == 12
     whole = next(layer for layer in chip.network.layers if layer.spec.name == "depth")
-    np.testing.assert_array_equal(  # group 7 is the third of the second part
-        depth[1].layer.matrix.reshape(5, 6, 5, 2)[2, :, 2], whole.codes[14:16].reshape(2, 6).T
-    )
+    np.testing.assert_array_equal(depth[7].layer.matrix, whole.codes[14:16].reshape(2, 6).T)
     events = chip.events(images[:2])
     assert operations(events[:1]) == 2 * (11 * 10) * 12 * 5
-    assert operations(events[1:4]) == 2 * (9 * 9) * 24 * 6
-
-
-def test_groups_have_arrays_of_their_own_unless_they_are_packed():
-    model, images = model_of("branches")
-    own = Chip.from_torch(model, images)
-    packed = Chip.from_torch(model, images, Hardware(ArrayMapping(pack_groups=True)))
-    assert own.layer_names.count("depth") == 12
-    assert packed.layer_names.count("depth") == 1  # 72 rows
-    np.testing.assert_array_equal(own(images), packed(images))  # where devices are ideal
+    assert operations(events[1:13]) == 2 * (9 * 9) * 24 * 6
 
 
 def test_a_layer_too_tall_for_its_precision_is_refused():
@@ -77,7 +64,7 @@ def test_held_codes_are_what_a_chip_of_fine_converters_multiplies_with():
             codes, Precision(4, 3), replace(hardware, devices=DeviceModel()), generator
         )
         np.testing.assert_array_equal(ideal, codes)
-    leaky = Hardware(devices=DeviceModel(on_off_ratio=5, pedestal_removed=False))
+    leaky = Hardware(devices=DeviceModel(on_off_ratio=5))
     np.testing.assert_allclose(held_codes(codes, Precision(4, 3), leaky, generator), codes)
 
 
@@ -101,10 +88,6 @@ def test_hardware_whose_parts_contradict_each_other_is_refused():
         Hardware(adc=Adc(4, full_scale=15.0), sense=SenseColumn())
     with pytest.raises(ValueError, match="guard_rows: expected an integer from 0"):
         SenseColumn(-1)
-    with pytest.raises(ValueError, match="pedestal_removed: expected True with offset columns"):
-        Hardware(ArrayMapping(scheme="offset"), DeviceModel(30.0, pedestal_removed=False))
-    with pytest.raises(ValueError, match="expected True with twos-complement columns"):
-        Hardware(ArrayMapping(scheme="twos-complement"), DeviceModel(9.0, pedestal_removed=False))
 
 
 def test_a_finer_converter_rounds_varied_cells_less():

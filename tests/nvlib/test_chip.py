@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from artifact.models import ResNet20
 from artifact.paths import ROOT
 from nvlib import (
     Adc,
@@ -30,6 +31,7 @@ from nvlib import (
     RetentionDrift,
     SenseColumn,
     StuckCells,
+    report,
 )
 from tests.conftest import model_of
 
@@ -251,6 +253,21 @@ def test_a_chip_pickles_and_a_file_gives_it_back_to_the_bit(network, digits, nam
         assert again.seed == 4
         assert again.digest() == chip.digest()
         np.testing.assert_array_equal(again.logits(images), chip.logits(images))
+
+
+def test_a_deep_network_on_a_chip_fits_a_small_file_and_is_reported_by_layer(tmp_path):
+    torch.manual_seed(0)
+    model, images = ResNet20().eval(), torch.rand(4, 3, 32, 32)
+    chip = Chip.from_torch(model, images, REAL, "W4A3", seed=5)
+    chip.save(tmp_path / "chip")
+    size = (tmp_path / "chip").stat().st_size
+    assert size < 272_000 // 2 + 40_000  # 4 bits for a weight, and the rest
+    again = Chip.load(tmp_path / "chip")
+    np.testing.assert_array_equal(again.logits(images[:2]), chip.logits(images[:2]))
+    layers = report(again, images[:1]).layers
+    assert len(layers) == 22 + 1
+    assert (layers[["arrays", "area_mm2", "latency_us"]] > 0).all(axis=None)
+    assert layers["area_mm2"].iloc[:-1].sum() == pytest.approx(layers["area_mm2"].iloc[-1])
 
 
 def test_a_pickled_chip_reads_as_it_did(network):

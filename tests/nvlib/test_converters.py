@@ -17,7 +17,6 @@ from nvlib.converters import (
     adc_transitions,
     dac_levels,
     measure_adc,
-    measure_dac,
 )
 
 
@@ -28,7 +27,7 @@ from nvlib.converters import (
 )  # fmt: skip
 def test_measured_inl_is_the_asked_one(shape, bits, inl, seed, offset, gain):
     asked = Nonlinearity(inl, shape=shape, offset_lsb=offset, gain_error=gain, monotone=False)
-    dac = measure_dac(dac_levels(bits, asked, np.random.default_rng(seed)))
+    dac = measure_adc(dac_levels(bits, asked, np.random.default_rng(seed)) + 0.5)
     assert dac.inl_lsb == pytest.approx(inl, abs=0.01)
     assert dac.gain_error == pytest.approx(gain, abs=1e-9)
     curve = adc_transitions(bits, asked, np.random.default_rng(seed))
@@ -54,7 +53,7 @@ def test_measurement_by_hand():
     measured = measure_adc(np.array([0.5, 1.5, 3.0, 3.5]))
     np.testing.assert_allclose(measured.dnl, [0, 0.5, -0.5])
     np.testing.assert_allclose(measured.inl, [0, 0, 0.5, 0])
-    shifted = measure_dac(np.array([0.25, 2.25, 4.25]))
+    shifted = measure_adc(np.array([0.75, 2.75, 4.75]))
     assert (shifted.offset_lsb, shifted.gain_error, shifted.inl_lsb) == (0.25, 1.0, 0.0)
 
 
@@ -127,8 +126,8 @@ def test_a_driver_at_rest_drives_nothing():
         ),
         (lambda: dac_levels(1, Nonlinearity(5.0), np.random.default_rng(0)), "inl_lsb: .* to 4,"),
         (lambda: measure_adc(np.array([0.5])), "curve: expected two values or more"),
-        (lambda: measure_dac(np.zeros(4)), "curve: expected two values or more, the last above"),
-        (lambda: measure_dac(np.array([0, math.nan, 2])), r"curve\[1\]: expected a finite number"),
+        (lambda: measure_adc(np.zeros(4)), "curve: expected two values or more, the last above"),
+        (lambda: measure_adc(np.array([0, math.nan, 2])), r"curve\[1\]: expected a finite number"),
         (lambda: Adc(8, noise_lsb=float("nan")), "noise_lsb: expected a finite number"),
     ],
 )

@@ -19,7 +19,6 @@ from nvlib.devices import (
     ReadNoise,
     RetentionDrift,
     StuckCells,
-    StuckMap,
     WriteVerify,
 )
 
@@ -60,11 +59,6 @@ def test_faults_have_their_rates_and_overrule_what_was_written():
     conductance = programmed(RangeVariation(0.01), StuckCells(0.02, 0.03), ratio=31.0)
     assert (conductance[1] == 3.1).mean() == pytest.approx(0.02, rel=0.1)
     assert np.isclose(conductance[1], 0.1).mean() == pytest.approx(0.03, rel=0.1)
-
-
-def test_a_known_fault_map_is_obeyed():
-    model = DeviceModel(effects=(StuckMap(np.array([1, 0, -1])),))
-    assert model.program(np.array([2, 2, 2]), 3, np.random.default_rng(0)).tolist() == [3, 2, 0]
 
 
 def test_drift_follows_its_power_law():
@@ -128,8 +122,6 @@ def test_one_seed_one_chip():
         (lambda: RetentionDrift(1e3, 0.1, 0.2), "nu_sigma: expected a finite number from 0 to 0.1"),
         (lambda: RetentionDrift(1.0), "seconds: expected a finite number from 20"),
         (lambda: DeviceModel(on_off_ratio=1.0), "on_off_ratio: expected a number above 1"),
-        (lambda: StuckMap(np.array([2])), "state: expected an array of integers, only -1, 0 and 1"),
-        (lambda: StuckMap(np.array([1.0])), "state: expected an array of integers"),
         (lambda: programmed(RangeVariation((0.1,))), "sigma: expected one for each of 4 levels"),
         # A table of 8 levels would give cells of 4 levels the wrong half of its range.
         (lambda: programmed(LevelMeans(tuple(np.linspace(0, 1, 8)))), "means: .* received 8; mea"),
@@ -152,7 +144,6 @@ def test_one_seed_one_chip():
         ),
         (lambda: ProportionalReadNoise(-0.1), "sigma: expected a finite number from 0 to 2"),
         (lambda: DeviceModel(read_noise=0.1), r"read_noise: expected .* write ReadNoise\(0.1\)"),
-        (lambda: DeviceModel(pedestal_removed="no"), "pedestal_removed: expected True or False"),
         (lambda: DeviceModel(on_off_ratio=math.nan), "on_off_ratio: expected a number above 1"),
         (
             lambda: DeviceModel().program(np.array([4]), 3, np.random.default_rng(0)),

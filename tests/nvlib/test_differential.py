@@ -234,7 +234,7 @@ def tried(seed):
     images = torch.randn(12, *graph.shape) if draw.random() < 0.5 else torch.rand(12, *graph.shape)
     before, weights = images.clone(), copy.deepcopy(graph.state_dict())
     hardware = Hardware(ArrayMapping(
-        rows=draw.choice([16, 128]), cell_bits=draw.choice([1, 2]), pack_groups=draw.random() < 0.5,
+        rows=draw.choice([16, 128]), cell_bits=draw.choice([1, 2]),
         scheme=draw.choice(["differential", "offset", "signed-digit", "twos-complement"]),
     ))  # fmt: skip
     try:

@@ -55,7 +55,6 @@ from nvlib.devices import (
     ReadNoise,
     RetentionDrift,
     StuckCells,
-    StuckMap,
     WriteVerify,
 )
 from nvlib.energy import AdcLaw, EnergyTable
@@ -106,7 +105,6 @@ CONSTRUCTORS = [
     (LevelMeans, {"means": (0.0, 0.3, 0.6, 1.0)}, program),
     (EmpiricalVariation, {"quantiles": ((-0.1, 0.1), (), (0.0,), (0.0, 0.1, 0.2))}, program),
     (StuckCells, {"on_rate": 0.1, "off_rate": 0.1}, program),
-    (StuckMap, {"state": np.array([1, 0, -1, 0])}, program),
     (RetentionDrift, {"seconds": 100.0, "nu": (0.1,) * 4, "nu_sigma": 0.01,
                       "reference_seconds": 20.0}, program),
     (ReadNoise, {"sigma": 0.1}, fluctuate),
@@ -115,7 +113,7 @@ CONSTRUCTORS = [
     (preset, {"name": "PCM"}, nothing),
     (phase_change, {"cell_bits": 2, "seconds": 100.0}, nothing),
     (DeviceModel, {"on_off_ratio": 8.0, "effects": (RangeVariation(0.1),),
-                   "read_noise": ReadNoise(), "pedestal_removed": True},
+                   "read_noise": ReadNoise()},
      lambda model: model.program(LEVELS, 3, np.random.default_rng(0))),
     (Nonlinearity, {"inl_lsb": 0.5, "dnl_lsb": 0.2, "shape": "bow", "offset_lsb": 0.1,
                     "gain_error": 0.1, "monotone": True}, bend),
@@ -141,8 +139,8 @@ SMALL = quantize(MODEL, PIXELS, "W4A3")
 SMALL_CHIP = Chip(SMALL, compiled=False)
 TRAIN = {"images": PIXELS, "labels": LABELS, "recipe": Recipe(1, 8), "seed": 1}
 CONSTRUCTORS += [
-    (ArrayMapping, {"rows": 64, "columns": 32, "cell_bits": 2, "dac_bits": 1, "scheme": "offset",
-                    "pack_groups": True}, lambda mapping: mapping.tiles(150)),
+    (ArrayMapping, {"rows": 64, "columns": 32, "cell_bits": 2, "dac_bits": 1, "scheme": "offset"},
+     lambda mapping: mapping.tiles(150)),
     (SenseColumn, {"guard_rows": 1}, nothing),
     (Wires, {"ohm_per_segment": 1.0, "driver_ohm": 1.0, "sense_ohm": 1.0, "two_sided": True},
      nothing),

@@ -27,6 +27,7 @@ from nvlib import (
     StuckCells,
     Wires,
     WriteVerify,
+    layout,
 )
 from nvlib.kernel import CompiledReader
 from nvlib.mapping import SCHEMES
@@ -48,9 +49,6 @@ CHIPS = {
             (ProportionalVariation(0.1), LognormalVariation(0.1), RetentionDrift(1e4),
              StuckCells(0.05, 0.05)),
         ), adc=Adc(6),
-    ),
-    "pedestal kept": Hardware(
-        devices=DeviceModel(10.0, (RangeVariation(0.02),), pedestal_removed=False), adc=Adc(8)
     ),
     "nonlinear ADC": Hardware(devices=VARIED, adc=Adc(5, nonlinearity=CURVE)),
     "DNL": Hardware(adc=Adc(5, nonlinearity=Nonlinearity(dnl_lsb=0.7))),
@@ -153,8 +151,6 @@ def test_ideal_arrays_give_the_integer_product(case):
 @pytest.mark.parametrize(("bits", "kernel"), [((4, 3), 3), ((8, 8), 0), ((1, 2), 0)])
 def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):
     hardware = CHIPS[name]
-    if not hardware.devices.pedestal_removed and scheme in ("offset", "twos-complement"):
-        pytest.skip("only a pair of columns cancels the pedestal")
     precision = Precision(*bits)
     dac_bits = min(hardware.mapping.dac_bits, precision.activation_bits)
     mapping = ArrayMapping(rows=23, columns=24, cell_bits=2, dac_bits=dac_bits, scheme=scheme)
@@ -174,6 +170,37 @@ def test_imperfect_arrays_equal_the_oracle(name, scheme, bits, kernel):
             patch = oracle.patch(codes[n], layer.spec, *divmod(position, 4))
             expected = oracle.read_position(arrays, patch, int(keys[n]), position)
             assert fast[n, position].tolist() == expected
+
+
+@pytest.mark.parametrize("scheme", ["differential", "offset"])
+@pytest.mark.parametrize(
+    "name",
+    ["variation, 5-bit ADC", "nonlinear ADC", "noisy sense column",
+     "read noise of each level, sensed", "sums that float32 cannot hold"],
+)  # fmt: skip
+@pytest.mark.parametrize("kernel", [(), (3, 3)], ids=["linear", "convolution"])
+def test_a_large_layer_reads_row_by_row_what_tables_of_patterns_give(
+    name, scheme, kernel, monkeypatch
+):
+    mapping = ArrayMapping(rows=64, columns=48, cell_bits=2, scheme=scheme)
+    hardware, generator = replace(CHIPS[name], mapping=mapping), np.random.default_rng(4)
+    window = {"padding": (1, 1), "sides": (4, 4)} if kernel else {}
+    inputs = 9 if kernel else 90
+    layer = random_layer(generator, Precision(4, 3), inputs, 33, kernel, **window)
+    codes = generator.integers(0, 8, (3, inputs, 4, 4) if kernel else (3, inputs)).astype(np.uint8)
+    codes[generator.random(codes.shape) < 0.5] = 0
+    keys = generator.integers(0, 2**63, 3).astype(np.uint64)
+    arrays = written(layer, hardware, 3)
+    tabled = CompiledReader(arrays)
+    monkeypatch.setattr(layout, "LARGEST_TABLES", 0)
+    monkeypatch.setattr(layout, "ROW_COLUMNS", 40)  # several blocks
+    by_rows = CompiledReader(arrays)
+    table = by_rows.tables.layout.tables
+    assert table.dtype == arrays.conductance.dtype
+    assert (tabled.tables.group, by_rows.tables.group) == (3 if kernel else 4, 1)
+    assert len(table) > 1
+    assert table.nbytes < tabled.tables.layout.tables.nbytes / 3
+    np.testing.assert_array_equal(by_rows(codes, keys), tabled(codes, keys))
 
 
 WIDTHS = {"differential": (1, 2, 4), "twos-complement": (1, 1, 2, 4), "offset": (1, 1, 2, 4),

@@ -80,9 +80,9 @@ def test_any_convolution_is_computed(data):
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(list(CASES)), st.integers(1, 8), st.integers(1, 8), st.booleans(),
-       st.booleans(), st.integers(0, 2**31))  # fmt: skip
+       st.integers(0, 2**31))  # fmt: skip
 def test_an_ideal_chip_of_any_channel_scales_gives_the_same_bits(
-    name, weight_bits, activation_bits, pack, compiled, seed
+    name, weight_bits, activation_bits, compiled, seed
 ):
     model, images = model_of(name)
     network = quantize(model, images, Precision(weight_bits, activation_bits), per_channel=True)
@@ -92,7 +92,7 @@ def test_an_ideal_chip_of_any_channel_scales_gives_the_same_bits(
         for layer in network.layers
     ]
     network = replace(network, layers=tuple(layers))
-    chip = Chip(network, Hardware(ArrayMapping(rows=64, pack_groups=pack)), compiled=compiled)
+    chip = Chip(network, Hardware(ArrayMapping(rows=64)), compiled=compiled)
     np.testing.assert_array_equal(chip.logits(images[:5]), network.logits(images[:5]))
 
 

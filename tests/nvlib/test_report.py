@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nvlib import ArrayMapping, Chip, Hardware, Precision, report
+from nvlib import Chip, Precision, report
 from tests.conftest import model_of
 
 
@@ -44,12 +44,10 @@ def test_the_reported_accuracy_is_the_chips(network, digits):
 
 def test_groups_on_arrays_of_their_own_are_read_at_once():
     model, images = model_of("branches")
-    for packed in (False, True):
-        hardware = Hardware(ArrayMapping(rows=32, pack_groups=packed))
-        found = report(Chip.from_torch(model, images, hardware), images[:5]).layers
-        assert found["layer"].tolist() == ["wide", "depth", "last", "network"]
-        assert found["reads"].tolist() == [110 * 8 * 2, 81 * 8, 16 * 8 * 2, 1760 + 648 + 256]
-        assert found["arrays"].tolist()[1] == (2 + 2 + 1 if packed else 12)
+    found = report(Chip.from_torch(model, images), images[:5]).layers
+    assert found["layer"].tolist() == ["wide", "depth", "last", "network"]
+    assert found["reads"].tolist() == [110 * 8 * 2, 81 * 8, 16 * 8 * 2, 1760 + 648 + 256]
+    assert found["arrays"].tolist()[1] == 12
 
 
 def test_labels_and_images_that_do_not_fit_are_refused():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load
 
-from nvlib import DeviceModel, Hardware, LevelMeans, QuantizedNetwork, RangeVariation, StuckMap
+from nvlib import DeviceModel, Hardware, LevelMeans, QuantizedNetwork, RangeVariation
 from nvlib.chip import STORABLE
 from nvlib.storage import (
     pack_codes,
@@ -48,23 +48,20 @@ def test_facts_tensors_and_words_come_back_in_one_file(tmp_path):
     assert list(load(path.read_bytes())) == ["x.y"]  # others can read it too
 
 
-def test_hardware_with_arrays_and_nested_effects_comes_back():
-    devices = DeviceModel(
-        40.0, (RangeVariation(0.1), LevelMeans((0.1, 0.9)), StuckMap(np.array([[1, 0], [-1, 1]])))
-    )
+def test_hardware_with_nested_effects_comes_back():
+    devices = DeviceModel(40.0, (RangeVariation(0.1), LevelMeans((0.1, 0.9))))
     data = json.loads(json.dumps(plain(Hardware(devices=devices), STORABLE)))
-    again = restored(data, STORABLE)
-    assert again.devices.effects[:2] == devices.effects[:2]
-    assert again.mapping == Hardware().mapping
-    np.testing.assert_array_equal(again.devices.effects[2].state, devices.effects[2].state)
+    assert restored(data, STORABLE) == Hardware(devices=devices)
 
 
 def test_what_lacks_a_part_or_is_something_else_is_a_value_error(tmp_path):
     path = tmp_path / "file"
     write(path, {"steps": []}, {}, {})
-    with pytest.raises(ValueError, match=r"file: expected a file that save\(\) wrote, found"):
+    with pytest.raises(
+        ValueError, match=r"file: expected a file that save\(\) wrote, received KeyError"
+    ):
         QuantizedNetwork.load(path)
-    with pytest.raises(ValueError, match="expected a safetensors file, received something else"):
+    with pytest.raises(ValueError, match="file: expected one in the format of safetensors"):
         QuantizedNetwork.load(b"garbage that is no file")
     with pytest.raises(FileNotFoundError):
         QuantizedNetwork.load(tmp_path / "nowhere")

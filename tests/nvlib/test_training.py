@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -27,8 +25,8 @@ from nvlib import (
     report,
     train,
 )
-from nvlib.arrays import held_codes
-from nvlib.training import WriteErrors, _shifted, meet
+from nvlib.programming import held_codes
+from nvlib.training import WriteErrors, _augmented, _scheduled, _shifted, meet
 from tests.conftest import model_of
 
 
@@ -77,6 +75,61 @@ def test_training_takes_nothing_from_the_generators_of_the_user():
     assert not torch.equal(other.weight, results[0])
 
 
+def test_the_defaults_are_adam_with_a_cosine():
+    images, labels = torch.rand(64, 4), torch.arange(64) % 2
+    torch.manual_seed(3)
+    mine, theirs = nn.Linear(4, 2), nn.Linear(4, 2)
+    theirs.load_state_dict(mine.state_dict())
+    train(mine, images, labels, Recipe(3, batch=16, learning_rate=0.1), seed=5, progress=False)
+    generator = torch.Generator().manual_seed(5)
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12)
+    for _ in range(3):
+        for batch in torch.randperm(64, generator=generator).split(16):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(theirs(images[batch]), labels[batch]).backward()
+            optimizer.step()
+            schedule.step()
+    assert torch.equal(mine.weight, theirs.weight)
+
+
+def test_the_learning_rate_rises_to_its_highest_and_ends_at_zero():
+    weight = nn.Parameter(torch.ones(1))
+    optimizer, schedule = _scheduled([weight], Recipe(1, learning_rate=0.5, warm_up=0.25), 40)
+    rates = []
+    for _ in range(40):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    np.testing.assert_allclose(rates[:11], np.linspace(0.05, 0.5, 11), atol=1e-9)
+    assert max(rates) == pytest.approx(0.5)
+    assert (np.diff(rates[10:]) < 0).all()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+def test_weights_decay_by_their_share_of_the_learning_rate():
+    weight = nn.Parameter(torch.full((3,), 2.0))
+    recipe = Recipe(1, learning_rate=0.1, weight_decay=0.5)
+    optimizer, _ = _scheduled([weight], recipe, 10)
+    weight.grad = torch.zeros(3)
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.full((3,), 2.0 * (1 - 0.1 * 0.5)))
+
+
+def test_a_random_half_of_the_images_is_mirrored_each_on_its_own():
+    images = torch.arange(12.0).reshape(1, 1, 3, 4).repeat(200, 1, 1, 1)
+    seen = _augmented(images.clone(), Recipe(1, flip=True), torch.Generator().manual_seed(0))
+    mirrored = (seen == images.flip(-1)).all(dim=(1, 2, 3))
+    same = (seen == images).all(dim=(1, 2, 3))
+    assert (mirrored ^ same).all()
+    assert 70 < int(mirrored.sum()) < 130
+    both = Recipe(1, shift=1, flip=True)
+    seen = _augmented(images.clone(), both, torch.Generator().manual_seed(0))
+    assert len({tuple(image.flatten().tolist()) for image in seen}) == 2  # shifted together
+    with pytest.raises(ValueError, match="expected images of two sides"):
+        train(nn.Linear(4, 2), torch.rand(8, 4), torch.zeros(8), Recipe(1, 8, flip=True), 0)
+
+
 def test_errors_of_a_step_are_those_of_freshly_written_cells():
     hardware = Hardware(devices=DeviceModel(effects=(RangeVariation(0.1),)))
     codes = torch.arange(-6.0, 6.0).reshape(3, 2, 2)
@@ -103,13 +156,6 @@ def test_training_meets_the_errors_of_the_chip_in_grouped_layers_too(scheme, per
     met = np.std([trained(images).detach().numpy() - ideal for _ in range(40)])
     real = np.std([Chip(network, hardware, seed)(images) - ideal for seed in range(40)])
     assert met == pytest.approx(real, rel=0.1)
-    packed = replace(hardware, mapping=replace(hardware.mapping, pack_groups=True))
-    worse = np.std([Chip(network, packed, seed)(images) - ideal for seed in range(10)])
-    assert worse > 1.5 * real  # cells beside the groups, which weights know nothing of
-    trained = FakeQuantized(model, images, "W4A4", per_channel=per_channel)
-    meet(packed, trained, seed=0)
-    met = np.std([trained(images).detach().numpy() - ideal for _ in range(10)])
-    assert met == pytest.approx(worse, rel=0.3)
 
 
 IMPERFECT = {
@@ -172,7 +218,8 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="at least 128 for one step, received 40"):
         fine_tune(model, images, np.zeros(40), "W4A3", progress=False)
     for wrong in ({"epochs": 0}, {"epochs": 2.5}, {"epochs": "3"}, {"batch": 0}, {"shift": -1},
-                  {"learning_rate": 0}, {"learning_rate": np.nan}):  # fmt: skip
+                  {"learning_rate": 0}, {"learning_rate": np.nan}, {"flip": 1},
+                  {"weight_decay": -1}, {"warm_up": 1.5}):  # fmt: skip
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected .*; choose one"):
             Recipe(**{"epochs": 1} | wrong)
     assert Recipe(np.int64(3), np.int32(8)) == Recipe(3, 8)

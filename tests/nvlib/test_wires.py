@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.linalg import splu
 
 from nvlib import ArrayMapping, Chip, DeviceModel, Hardware, Precision, RangeVariation, SenseColumn
-from nvlib.arrays import held_codes
+from nvlib.programming import held_codes
 from nvlib.wires import Wires, effective, effective_layer
 from tests.conftest import random_layer, written
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.zoo import multiply_adds
 from nvlib import Adc, Chip, Hardware, QuantizedNetwork, quantize
 from nvlib.devices import DeviceModel, ReadNoise
 from nvlib.graph.steps import Step
-from nvlib.report import multiply_adds
 
 
 class Gate(nn.Module):

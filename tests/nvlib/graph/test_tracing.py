@@ -20,7 +20,7 @@ from tests.conftest import CASES, model_of
 @pytest.mark.parametrize("name", CASES)
 def test_folding_and_tracing_change_nothing(name):
     model, images = model_of(name)
-    traced = trace(model)
+    traced = trace(model, images)
     torch.testing.assert_close(traced(images), model(images), atol=1e-5, rtol=1e-4)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in traced.modules()) or (
         name == "branches"  # where one stands before its convolution, and stays
@@ -35,12 +35,12 @@ def test_folding_and_tracing_change_nothing(name):
 
 
 def test_the_model_of_the_user_is_left_as_it_was():
-    model, _ = model_of("residual")
+    model, images = model_of("residual")
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    trace(model.train())
+    trace(model.train(), images)
     assert model.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert array_paths(trace(model)) == ("stem", "one", "two", "short", "fc")
+    assert array_paths(trace(model, images)) == ("stem", "one", "two", "short", "fc")
 
 
 def test_what_cannot_go_onto_arrays_is_named_by_its_path():
@@ -118,7 +118,9 @@ class Scores(nn.Module):
 
 def test_code_that_cannot_be_traced_or_is_unknown_is_named():
     images = torch.rand(4, 1, 6, 6)
-    with pytest.raises(ValueError, match=r"network that torch.fx can trace, received: symbolic"):
+    with pytest.raises(
+        ValueError, match=r"network that torch.fx can trace, received TraceError: symbolic"
+    ):
         Chip.from_torch(nn.Sequential(nn.Conv2d(1, 1, 3), Choice()), images)
     with pytest.raises(ValueError, match=r"conv_transpose2d in the forward\(\) of 'inner.scores'"):
         Chip.from_torch(Attention(), images)

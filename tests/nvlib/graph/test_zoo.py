@@ -18,3 +18,4 @@ def test_networks_of_others_are_quantized_as_they_are(name):
     found = zoo.row(name)
     assert found["relative_error_w8a8"] < 0.05
     assert found["share_on_arrays"] > 0.99
+    assert found["chip_equals_network"]
