@@ -134,7 +134,7 @@ if COMPILED:
         converting = not isinstance(converter, numba.types.NoneType)
         kind, fused = table.dtype, ("contract",)
         floating = isinstance(kind, numba.types.Float)
-        held = kind if floating else numba.int32  # integers are added as int32
+        held: Any = kind if floating else numba.int32  # integers are added as int32
         size = held.bitwidth // 8
 
         def generate(context, builder, signature, arguments):
