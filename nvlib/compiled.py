@@ -7,6 +7,7 @@ slower but to the same bits.
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
