@@ -166,7 +166,8 @@ def say(text: str) -> None:
     --------
     >>> say("W4A3 gives 98.83 +- 0.15 %.")  # doctest: +SKIP
     """
-    display(Markdown("\n>\n".join(f"> {typeset(line)}" for line in text.splitlines())))
+    lines = [typeset(f"{line[0].upper()}{line[1:]}") for line in text.splitlines()]
+    display(Markdown("\n>\n".join(f"> {line}" for line in lines)))
 
 
 def readable(table: pd.DataFrame, precision: int = 2, **forms: str) -> Styler:

@@ -151,7 +151,7 @@ def _write_api() -> str:
     for title, names in (("The simulator", ["nvlib", *modules]), ("Figures", drawing)):
         rows = "".join(
             f'<tr><th scope="row"><a href="{name.replace(".", "/")}.html">{name}</a></th>'
-            f"<td>{html.escape((import_module(name).__doc__ or '').splitlines()[0])}</td></tr>"
+            f"<td>{_prose((import_module(name).__doc__ or '').splitlines()[0])}</td></tr>"
             for name in names
         )
         parts.append(f"<h2>{title}</h2>{_wide(f'<table>{rows}</table>')}")

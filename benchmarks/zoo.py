@@ -152,7 +152,7 @@ def main() -> None:
         rows[name] = row(name)
         print(rows[name], flush=True)
         found = [rows[name] for name in SIDES if name in rows]
-        pd.DataFrame(found).to_csv(TABLE, index=False, lineterminator="\n")
+        pd.DataFrame(found).convert_dtypes().to_csv(TABLE, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
     figure, panels = new_figure(PAGE, 3.0, 1, len(tables), title=title, sharey=True, squeeze=False)
     lowest = max(LOWEST, min(floors.values()) - 0.8)
     highest = max(table["accuracy"].max() for table in tables.values())
-    labels = []
+    labels: list[list[tuple[float, float, str, str]]] = []
     for axes, (training, table) in zip(panels[0], tables.items(), strict=True):
         ordered = table.sort_values(["energy_nj", "accuracy"], ascending=[True, False])
         best = ordered["accuracy"].cummax().shift(fill_value=-np.inf)

@@ -218,7 +218,7 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
     marks = []
     for line in axes.lines:
         path = line.get_transform().transform_path(line.get_path())
-        drawn = line.get_linestyle() != "None" and len(path.vertices) > 1
+        drawn = line.get_linestyle() != "None" and np.size(line.get_xdata()) > 1
         marks.append(((path.interpolated(30) if drawn else path).vertices, 1 if drawn else 8))
     taken = [text.get_window_extent() for text in axes.texts]
     for x, y, text, colour in {point[:3]: point for point in reversed(points)}.values():

@@ -57,7 +57,7 @@ def test_the_sentences_of_a_notebook_are_paragraphs(monkeypatch):
     shown = []
     monkeypatch.setattr(notebook, "display", shown.append)
     notebook.say("W4A3: 98.83 +- 0.15 %\nmore")
-    assert shown[0].data == "> W4A3: 98.83 ± 0.15 %\n>\n> more"
+    assert shown[0].data == "> W4A3: 98.83 ± 0.15 %\n>\n> More"
 
 
 def test_a_changed_table_is_noticed(monkeypatch):
