@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from nvlib.chip import ArrayLayer, Observer
 
 
+#: Products of images that go through a layer and its pooling together: they stay in the cache.
+PRODUCTS = 2**17
+
+
 class Link(NamedTuple):
     """One layer of a chain, its number on the chip, and the side of the pooling behind it."""
 
@@ -46,29 +50,36 @@ class Chain:
         for place, (reader, number, pool) in enumerate(self.links):
             if observe is not None:
                 observe(number, reader.inside(codes))
-            products = reader.read(codes, keys.of(number))
+            own = keys.of(number)
             if place + 1 < len(self.links):
-                codes = _handed_over(products, reader, pool, self.links[place + 1].reader)
+                following = self.links[place + 1].reader
+                handed = np.zeros((len(codes), following.padded_size), np.uint8)
+                few = max(PRODUCTS // reader.products_per_image, 1)
+                for start in range(0, len(codes), few):
+                    part = slice(start, start + few)
+                    products = reader.read(codes[part], own[part])
+                    _hand_over(products, reader, pool, following, handed[part])
+                codes = handed
+        products = reader.read(codes, own)
         layer = reader.arrays.layer
         return torch.from_numpy(
             layer.real(products[:, 0, : layer.spec.outputs], reader.arrays.unit)
         )
 
 
-def _handed_over(
-    products: np.ndarray, reader: CompiledReader, pool: int, following: CompiledReader
-) -> np.ndarray:
-    """Padded input codes (N, F) of the following layer."""
+def _hand_over(
+    products: np.ndarray, reader: CompiledReader, pool: int, following: CompiledReader,
+    out: np.ndarray,
+) -> None:  # fmt: skip
+    """Padded input codes (N, F) of the following layer, to `out`, whose padding is zero."""
     layer, after = reader.arrays.layer, following.arrays.layer
     breadth = reader.output_sides[1] if reader.output_sides else 1
-    out = np.zeros((len(products), following.padded_size), np.uint8)
     shape = following.padded_shape
     stride = shape[-1] if len(shape) == 3 else breadth // pool
     pool_and_quantize(
         products, breadth, pool, layer.gain * reader.arrays.unit, layer.bias, after.input_scale,
         float(after.precision.activation_max), following.padding or (0, 0), stride, out,
     )  # fmt: skip
-    return out
 
 
 def fuse(

@@ -30,7 +30,7 @@ from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
 from nvlib.reference import ReferenceReader
 
-IMAGE_BLOCK = 64  # images that pass through the layers together, on one thread
+IMAGE_BLOCK = 256  # images that pass through the layers together, on one thread
 EVENT_BLOCK = 100  # images that are counted together
 #: Classes that a chip's file can hold in its hardware.
 STORABLE = {
@@ -230,7 +230,8 @@ class Chip:
         assert chip._program  # laid out before threads need them
         if not len(images):  # the shape of nothing is that of something
             return chip._forward(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
-        size = min(IMAGE_BLOCK, -(-len(images) // threads))  # few images use all threads too
+        rounds = -(-len(images) // (IMAGE_BLOCK * threads))  # in which all threads have a block
+        size = -(-len(images) // (rounds * threads))
         blocks = [images[i : i + size] for i in range(0, len(images), size)]
         if len(blocks) == 1:  # starting a thread takes as long as reading a small image
             return chip._forward(images, access)

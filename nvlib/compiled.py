@@ -1,4 +1,4 @@
-"""Numba, where it is installed, and the one loop it does not vectorise by itself.
+"""Numba, where it is installed, and the loops that it does not vectorise by itself.
 
 Without Numba `COMPILED` is false and chips are read by `nvlib.reference`,
 slower but to the same bits.
@@ -13,7 +13,7 @@ import numpy as np
 
 try:
     import numba
-    from llvmlite import ir
+    from llvmlite import binding, ir
     from numba.core import cgutils
     from numba.extending import intrinsic, register_jitable
     from numba.np.arrayobj import make_array
@@ -22,10 +22,26 @@ try:
 except ImportError:  # covered by a test in a process of its own
     COMPILED = False
 
+_WIDE = COMPILED and binding.get_host_cpu_features().get("avx512f", False)
 #: Columns are filled up to a multiple of this many, the lanes of one vector.
-LANES = 8
-#: Vectors that stay in registers while lines are added: half of those that AVX2 has.
-MOST_BYTES = 256
+LANES = 16 if _WIDE else 8
+OUTPUT_LANES = 8  # and so the outputs of a read
+#: Bytes of sums that stay in registers: three quarters of those of AVX-512, or of AVX2.
+_SUMS = 24 * 64 if _WIDE else 12 * 32
+_VECTORS = 4  # of a line that are added in one pass
+_READS = 8  # whose lines are added in one pass
+
+
+def most_reads(columns: int, kind: np.dtype) -> int:
+    """Reads of so many columns that `add_reads` takes at once.
+
+    Examples
+    --------
+    >>> most_reads(LANES, np.dtype(np.float32))
+    8
+    """
+    vectors = min(columns // LANES, _VECTORS)
+    return min(_SUMS // (vectors * LANES * kind.itemsize), _READS)
 
 
 def aligned(shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
@@ -57,82 +73,242 @@ if COMPILED:
     shared = register_jitable
 
     @intrinsic  # type: ignore[misc]
-    def add_lines(_context, table, starts, factors, count, sums):
-        """sums[j] = sum over i < count of table[starts[i] + j] x factors[i], which may be None.
-
-        Whole vectors of 8. Numba's loop over j would load and store `sums` for every line. Here
-        up to 64 columns stay in registers while all lines are added, which is several times as
-        fast. Products are fused with sums: exact for whole numbers that the type holds. Lines of
-        integers are added as int32, whatever `sums` are.
-        """
-        signature = numba.void(table, starts, factors, count, sums)
-        scaled = not isinstance(factors, numba.types.NoneType)
-        kind, total_kind = table.dtype, sums.dtype
-        floating = isinstance(kind, numba.types.Float)
-        held: Any = kind if floating else numba.int32
-        most = MOST_BYTES // (held.bitwidth // 8)
+    def word_at(_context, array, place):
+        """Eight bytes from any place of an array of bytes, as one number."""
+        signature = numba.uint64(array, place)
 
         def generate(context, builder, signature, arguments):
-            def array(i):
-                return make_array(signature.args[i])(context, builder, arguments[i])
+            source = make_array(signature.args[0])(context, builder, arguments[0])
+            start = builder.gep(source.data, [arguments[1]])
+            return builder.load(builder.bitcast(start, ir.IntType(64).as_pointer()), align=1)
 
-            table, starts, sums, count = array(0), array(1), array(4), arguments[3]
-            factors = array(2) if scaled else table
-            index, columns = count.type, cgutils.unpack_tuple(builder, sums.shape, 1)[0]
-            line, vector, result = (
-                ir.VectorType(context.get_value_type(one), LANES)
-                for one in (kind, held, total_kind)
+        return signature, generate
+
+    def _splat(builder, value, lanes=LANES):
+        """A vector of one value."""
+        empty = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+        first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+        vector = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(vector, empty, first)
+
+    def _at(builder, start, place, element, lanes=LANES):
+        """Pointer to the vector that begins so many elements behind `start`."""
+        vector = ir.VectorType(element, lanes)
+        return builder.bitcast(builder.gep(start, [place]), vector.as_pointer())
+
+    def _codes(builder, current, converter, top):
+        """Codes, int32, of a vector of currents: floor((current + half) x reciprocal), clipped."""
+        half, reciprocal = (_splat(builder, builder.extract_value(converter, i)) for i in (0, 1))
+        code = builder.fmul(builder.fadd(current, half), reciprocal)
+        zero = ir.Constant(code.type, [0] * LANES)
+        code = builder.select(builder.fcmp_ordered(">", code, zero), code, zero)
+        top = _splat(builder, top)
+        code = builder.select(builder.fcmp_ordered("<", code, top), code, top)
+        return builder.fptosi(code, ir.VectorType(ir.IntType(32), LANES))
+
+    def _count_codes(builder, codes, shift, target):
+        """Add codes x 2^shift to the totals at a pointer."""
+        codes = builder.shl(codes, _splat(builder, shift))
+        builder.store(builder.add(builder.load(target, align=4), codes), target, align=4)
+
+    @intrinsic  # type: ignore[misc]
+    def add_reads(
+        _context, table, chosen, number, sources, lines, inputs, place, stride, count, columns,
+        converter, shift, out,
+    ):  # fmt: skip
+        """Currents of `count` reads, side by side in `out`, or their codes, added to `out`.
+
+        The current of read i in column j is the sum, over `number` groups g in `chosen`, of what
+        the input x = inputs[place + i stride + sources[g]] gives: table[lines[g] + x columns + j]
+        if it is a pattern, x table[lines[g] + j] if it is a drive (a float). With a `converter`,
+        codes x 2^shift are added to totals; without (None), currents are stored.
+
+        Numba's loop over j would load and store the sums for every line. Here those of several
+        reads and up to 4 vectors of columns stay in registers while all lines are added. Products
+        are fused with sums: exact for whole numbers that the type holds.
+        """
+        signature = numba.void(
+            table, chosen, number, sources, lines, inputs, place, stride, count, columns,
+            converter, shift, out,
+        )  # fmt: skip
+        scaled = isinstance(inputs.dtype, numba.types.Float)
+        converting = not isinstance(converter, numba.types.NoneType)
+        kind, fused = table.dtype, ("contract",)
+        floating = isinstance(kind, numba.types.Float)
+        held: Any = kind if floating else numba.int32  # integers are added as int32
+        size = held.bitwidth // 8
+
+        def generate(context, builder, signature, arguments):
+            def start(i):
+                return make_array(signature.args[i])(context, builder, arguments[i]).data
+
+            table, chosen, sources, lines, inputs, out = map(start, (0, 1, 3, 4, 5, 12))
+            number, place, stride, count, columns, converter, shift = (
+                arguments[i] for i in (2, 6, 7, 8, 9, 10, 11)
             )
+            index, element = columns.type, table.type.pointee
+            vector = ir.VectorType(context.get_value_type(held), LANES)
             zero = ir.Constant(vector, [0] * LANES)
-            first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
             together = builder.fadd if floating else builder.add
-            fused = ("contract",) if scaled else ()
+            shift = builder.trunc(shift, ir.IntType(32))
 
-            def at(array, place, kind):
-                return builder.bitcast(builder.gep(array.data, [place]), kind.as_pointer())
+            def load(start, v):
+                place = _at(builder, start, index(v * LANES), element)
+                part = builder.load(place, align=kind.bitwidth // 8)
+                return builder.sext(part, vector) if kind.bitwidth < held.bitwidth else part
 
-            def add(j, lanes):
-                """Add all lines at columns j to j + lanes."""
-                shifts = [index(shift) for shift in range(0, lanes, LANES)]
-                totals = [cgutils.alloca_once(builder, vector) for _ in shifts]
-                for total in totals:
-                    builder.store(zero, total)
-                with cgutils.for_range(builder, count) as loop:
-                    place = builder.add(builder.load(builder.gep(starts.data, [loop.index])), j)
+            def add(j, reads, vectors):
+                """Add all lines of so many reads at so many vectors of columns from j on."""
+                sums = [
+                    [cgutils.alloca_once_value(builder, zero) for _ in range(vectors)]
+                    for _ in range(reads)
+                ]
+                for one in sums:
+                    for total in one:
+                        builder.store(zero, total)
+                with cgutils.for_range(builder, number, intp=index) as loop:
+                    group = builder.load(builder.gep(chosen, [loop.index]))
+                    source = builder.load(builder.gep(sources, [group]))
+                    source = builder.gep(inputs, [builder.add(place, source)])
+                    line = builder.load(builder.gep(lines, [group]))
+                    line = builder.gep(table, [builder.add(line, j)])
                     if scaled:
-                        factor = builder.load(builder.gep(factors.data, [loop.index]))
-                        factor = builder.insert_element(
-                            zero, factor, ir.Constant(ir.IntType(32), 0)
-                        )
-                        factor = builder.shuffle_vector(factor, factor, first)
-                    for shift, total in zip(shifts, totals):
-                        part = at(table, builder.add(place, shift), line)
-                        part = builder.load(part, align=kind.bitwidth // 8)
-                        if kind.bitwidth < held.bitwidth:
-                            part = builder.sext(part, vector)
+                        parts = [load(line, v) for v in range(vectors)]
+                    for one in sums:
+                        value = builder.load(source)
                         if scaled:
-                            part = builder.fmul(part, factor, flags=fused)
-                        part = together(builder.load(total), part, flags=fused)
-                        builder.store(part, total)
-                for shift, total in zip(shifts, totals):
-                    total = builder.load(total)
-                    if result != vector:
-                        total = builder.sitofp(total, result)
-                    builder.store(total, at(sums, builder.add(j, shift), result), align=4)
+                            factor = _splat(builder, value)
+                        else:
+                            value = builder.mul(builder.zext(value, index), columns)
+                            pattern = builder.gep(line, [value])
+                        for v, total in enumerate(one):
+                            if scaled:
+                                part = builder.fmul(parts[v], factor, flags=fused)
+                                part = builder.fadd(builder.load(total), part, flags=fused)
+                            else:
+                                part = together(builder.load(total), load(pattern, v))
+                            builder.store(part, total)
+                        source = builder.gep(source, [stride])
+                for i, one in enumerate(sums):
+                    behind = builder.gep(out, [builder.add(builder.mul(columns, index(i)), j)])
+                    for v, total in enumerate(one):
+                        target = _at(builder, behind, index(v * LANES), behind.type.pointee)
+                        current = builder.load(total)
+                        if not floating:
+                            real = builder.extract_value(converter, 0) if converting else out
+                            real = real.type if converting else real.type.pointee
+                            current = builder.sitofp(current, ir.VectorType(real, LANES))
+                        if converting:
+                            top = builder.extract_value(converter, 2)
+                            codes = _codes(builder, current, converter, top)
+                            _count_codes(builder, codes, shift, target)
+                        else:
+                            builder.store(current, target, align=4)
 
-            rest = builder.urem(columns, index(most))
+            def add_any(j, vectors):
+                """Add those of `count` reads."""
+                end = builder.append_basic_block("end")
+                choice = builder.switch(count, end)
+                for reads in range(1, min(_SUMS // (vectors * LANES * size), _READS) + 1):
+                    block = builder.append_basic_block(f"reads{reads}")
+                    choice.add_case(index(reads), block)
+                    builder.position_at_end(block)
+                    add(j, reads, vectors)
+                    builder.branch(end)
+                builder.position_at_end(end)
+
+            most = index(_VECTORS * LANES)
+            rest = builder.urem(columns, most)
             whole = builder.sub(columns, rest)
-            with cgutils.for_range_slice(builder, index(0), whole, index(most)) as (j, _):
-                add(j, most)
+            with cgutils.for_range_slice(builder, index(0), whole, most) as (j, _):
+                add_any(j, _VECTORS)
             end = builder.append_basic_block("end")
             choice = builder.switch(rest, end)
-            for lanes in range(LANES, most, LANES):
-                block = builder.append_basic_block(f"rest{lanes}")
-                choice.add_case(index(lanes), block)
+            for vectors in range(1, _VECTORS):
+                block = builder.append_basic_block(f"rest{vectors}")
+                choice.add_case(index(vectors * LANES), block)
                 builder.position_at_end(block)
-                add(whole, lanes)
+                add_any(whole, vectors)
                 builder.branch(end)
             builder.position_at_end(end)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    @intrinsic  # type: ignore[misc]
+    def convert(_context, currents, start, columns, converter, top, shift, totals):
+        """Add codes x 2^shift of currents[start : start + columns] to totals from there on."""
+        signature = numba.void(currents, start, columns, converter, top, shift, totals)
+
+        def generate(context, builder, signature, arguments):
+            currents, totals = (
+                make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 6)
+            )
+            _, start, columns, converter, top, shift, _ = arguments
+            shift = builder.trunc(shift, ir.IntType(32))
+            end, step = builder.add(start, columns), columns.type(LANES)
+            with cgutils.for_range_slice(builder, start, end, step) as (j, _):
+                current = builder.load(_at(builder, currents, j, currents.type.pointee), align=4)
+                codes = _codes(builder, current, converter, top)
+                _count_codes(builder, codes, shift, _at(builder, totals, j, ir.IntType(32)))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    @intrinsic  # type: ignore[misc]
+    def add_slices(
+        _context, totals, count, columns, slices, coefficients, reference, beside, out, place,
+        step, width, more,
+    ):  # fmt: skip
+        """Outputs of `count` reads, out[place + i step :][:width], from their columns' totals.
+
+        Each is the sum over slices b of coefficients[b] x totals[i columns + slices[b] :], and of
+        `beside` x totals[i columns + reference] if there is a reference column (from 0 on). With
+        `more` they are added to what is there. `width` is filled up to whole vectors.
+        """
+        signature = numba.void(
+            totals, count, columns, slices, coefficients, reference, beside, out, place, step,
+            width, more,
+        )  # fmt: skip
+
+        def generate(context, builder, signature, arguments):
+            def start(i):
+                return make_array(signature.args[i])(context, builder, arguments[i]).data
+
+            totals, slices, coefficients, out = map(start, (0, 3, 4, 7))
+            number = cgutils.unpack_tuple(
+                builder, make_array(signature.args[3])(context, builder, arguments[3]).shape, 1
+            )[0]
+            count, columns, reference, beside, place, step, width, more = (
+                arguments[i] for i in (1, 2, 5, 6, 8, 9, 10, 11)
+            )
+            index, whole, lanes = columns.type, ir.IntType(32), OUTPUT_LANES
+            zero = ir.Constant(ir.VectorType(whole, lanes), [0] * lanes)
+            with cgutils.for_range(builder, count, intp=index) as read:
+                own = builder.gep(totals, [builder.mul(read.index, columns)])
+                target = builder.gep(out, [builder.add(place, builder.mul(read.index, step))])
+                first = cgutils.alloca_once_value(builder, zero)
+                builder.store(zero, first)
+                with builder.if_then(builder.icmp_signed(">=", reference, index(0))):
+                    value = builder.load(builder.gep(own, [reference]))
+                    builder.store(_splat(builder, builder.mul(value, beside), lanes), first)
+                with cgutils.for_range_slice(builder, index(0), width, index(lanes)) as (m, _):
+                    at = _at(builder, target, m, whole, lanes)
+                    total = cgutils.alloca_once(builder, zero.type)
+                    builder.store(builder.load(first), total)
+                    with cgutils.for_range(builder, number, intp=index) as loop:
+                        place_of = builder.load(builder.gep(slices, [loop.index]))
+                        part = _at(builder, own, builder.add(place_of, m), whole, lanes)
+                        factor = builder.load(builder.gep(coefficients, [loop.index]))
+                        part = builder.mul(
+                            builder.load(part, align=4), _splat(builder, factor, lanes)
+                        )
+                        builder.store(builder.add(builder.load(total), part), total)
+                    with builder.if_then(more):
+                        builder.store(
+                            builder.add(builder.load(total), builder.load(at, align=4)), total
+                        )
+                    builder.store(builder.load(total), at, align=4)
             return context.get_dummy_value()
 
         return signature, generate
@@ -145,9 +321,42 @@ else:
 
     pasted = shared = compiled  # type: ignore[assignment]
 
-    def add_lines(table, starts, factors, count, sums):  # type: ignore[misc]
-        """sums[j] = sum over i < count of table[starts[i] + j] x factors[i]."""
-        sums[:] = 0
+    def word_at(array, place):  # type: ignore[misc]
+        """Eight bytes from any place of an array of bytes, as one number."""
+        return np.uint64(int.from_bytes(array[int(place) : int(place) + 8].tobytes(), "little"))
+
+    def add_reads(  # type: ignore[misc]
+        table, chosen, number, sources, lines, inputs, place, stride, count, columns,
+        converter, shift, out,
+    ):  # fmt: skip
+        """Currents of `count` reads, side by side in `out`, or their codes, added to `out`."""
         for i in range(count):
-            line = table[starts[i] : starts[i] + len(sums)]
-            sums += line if factors is None else line * factors[i]
+            current = np.zeros(columns, table.dtype)
+            for g in chosen[:number].astype(int):
+                value = inputs[place + i * stride + int(sources[g])]
+                drive = inputs.dtype.kind == "f"
+                line = lines[g] if drive else lines[g] + int(value) * columns
+                current += table[line : line + columns] * (value if drive else 1)
+            if converter is None:
+                out[i * columns : (i + 1) * columns] = current
+            else:
+                own = out[i * columns : (i + 1) * columns]
+                convert(current, 0, columns, converter, converter.top, shift, own)  # type: ignore[call-arg]
+
+    def convert(currents, start, columns, converter, top, shift, totals):  # type: ignore[misc]
+        """Add codes x 2^shift of currents[start : start + columns] to totals from there on."""
+        own = slice(start, start + columns)
+        codes = (currents[own] + converter.half) * converter.reciprocal
+        totals[own] += codes.clip(0, top).astype(np.int32) << shift
+
+    def add_slices(  # type: ignore[misc]
+        totals, count, columns, slices, coefficients, reference, beside, out, place, step, width,
+        more,
+    ):  # fmt: skip
+        """Outputs of `count` reads, out[place + i step :][:width], from their columns' totals."""
+        for i in range(count):
+            own = totals[i * columns :]
+            found = sum(own[b : b + width] * c for b, c in zip(slices, coefficients, strict=True))
+            found += own[reference] * beside if reference >= 0 else 0
+            target = out[place + i * step :][:width]
+            target[:] = target * more + found

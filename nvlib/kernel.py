@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from nvlib.arrays import LayerArrays
-from nvlib.compiled import LANES, add_lines, aligned, compiled, pasted
+from nvlib.compiled import (
+    OUTPUT_LANES,
+    add_reads,
+    add_slices,
+    compiled,
+    convert,
+    most_reads,
+    pasted,
+    word_at,
+)
 from nvlib.layout import lay_out
 from nvlib.noise import hash64, normal
 
@@ -28,6 +37,7 @@ class CompiledReader:
         #: Codes of one image, in whole 64-bit words, with slack that patterns may look into.
         self.padded_size = (int(np.prod(self.padded_shape)) // 8 + 2) * 8
         self.output_sides = spec.output_sides(*sides) if spec.kernel else ()
+        self.products_per_image = spec.outputs * int(np.prod(self.output_sides))
 
     def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Products (N, outputs[, H, W]) of codes (N, inputs[, H, W]), in LSB."""
@@ -66,23 +76,36 @@ class CompiledReader:
             )
         arrays = self.arrays
         layout, converter, curves, noise, variances, extra, group = self.tables
-        blocks, groups, _, columns = layout.tables.shape
+        blocks, _, _, columns = layout.tables.shape
         shape, kind = (images, arrays.planes, length), converter.half.dtype
-        factors = squares = None
+        squares = None
         if arrays.serial:
             inputs = np.empty(shape, np.uint8)
             pattern_bytes(padded, group, inputs)
         else:
-            inputs, factors = np.empty(shape, kind), np.empty(groups, kind)
-            squares = np.empty(groups)
+            inputs = np.empty(shape, kind)
             drives(padded, arrays.mapping.dac_bits, arrays.drive, inputs)
-        current = aligned((columns,), kind)
-        filled = -(-layout.width // LANES) * LANES
+            squares = inputs.astype(np.float64) ** 2 if arrays.noisy else None
+        most = most_reads(columns, kind if variances is None else np.dtype(np.float64))
+        if arrays.serial and layout.tables.shape[2] == 1:  # no line of zeros for an idle row
+            most = 1
+        currents = np.empty(most * columns, kind)
+        filled = -(-layout.width // OUTPUT_LANES) * OUTPUT_LANES
         out = np.empty((images, len(layout.bases), blocks, filled), np.int32)
         read_arrays(
-            inputs, keys, layout, converter, curves, noise, variances, extra, factors, squares,
-            current, out,
-        )  # fmt: skip
+            inputs,
+            keys,
+            layout,
+            converter,
+            curves,
+            noise,
+            variances,
+            extra,
+            squares,
+            most,
+            currents,
+            out,
+        )
         if blocks == 1:  # what lies beyond the outputs harms none
             return out[:, :, 0]
         return out[..., : layout.width].reshape(*out.shape[:2], -1)
@@ -123,176 +146,169 @@ def drives(codes, dac_bits, drive, out):
 
 
 @pasted
-def _choose_groups(patterns, base, sources, lines, first, last, columns, chosen):
-    """Offsets of the table lines of the groups with an active row; how many there are."""
-    count = np.uint64(0)  # unsigned indices spare the check for negative ones
-    for g in range(np.uint64(first), np.uint64(last)):
-        pattern = np.int64(patterns[sources[g] + np.uint64(base)])
-        chosen[count] = lines[g] + pattern * columns
-        count += np.uint64(pattern != 0)
-    return np.int64(count)
+def _choose(flat, place, sources, first, last, mask, chosen):
+    """Groups with an active row in any of the reads side by side, and how many there are.
 
-
-@pasted
-def _choose_rows(drives, base, sources, first, last, columns, chosen, factors):
-    """Offsets of the lines of the driven rows, and their drives; how many there are."""
-    count = np.uint64(0)
-    offset = first * columns
-    for g in range(np.uint64(first), np.uint64(last)):
-        drive = drives[sources[g] + np.uint64(base)]
-        chosen[count] = offset
-        factors[count] = drive
-        count += np.uint64(drive != 0)
-        offset += columns
-    return np.int64(count)
-
-
-@pasted
-def _convert(current, half, reciprocal, top, weights, plane, totals, position):
-    """Add the weighted codes of ideal converters to `totals`, a whole vector at a time."""
-    zero = np.float32(0)
-    for j in range(len(current)):
-        code = (current[j] + half) * reciprocal
-        code = code if code > zero else zero
-        code = code if code < top else top
-        totals[position, j] += np.int32(code) * weights[plane, j]
-
-
-@pasted
-def _look_up(current, codes, starts, curves, weights, plane, entries, totals, position):
-    """Add the weighted codes of nonlinear converters to `totals`."""
-    zero = np.float32(0)
-    scale, origin, highest = curves.scale, curves.origin, curves.highest
-    for j in range(len(current)):
-        entry = np.floor(current[j] * scale) - origin
-        entry = entry if entry > zero else zero
-        entry = entry if entry < highest else highest
-        entries[j] = np.int32(entry) + starts[j]
-    for j in range(len(current)):
-        totals[position, j] += np.int32(codes[entries[j]]) * weights[plane, j]
-
-
-@pasted
-def _add_noise(current, spread, low, high, columns):
-    """Add whole steps of normal noise, of standard deviation `spread`, to each current."""
-    for j in range(len(current)):
-        current[j] += np.rint(spread * normal(low, high, columns[j]))
+    And eight bytes of which those of reads with an active row are not zero.
+    """
+    count, active = np.uint64(0), np.uint64(0)  # unsigned indices spare the check for negative ones
+    for g in range(first, last):
+        word = word_at(flat, place + sources[g]) & mask  # type: ignore[call-arg]
+        chosen[count] = g
+        count += np.uint64(word != 0)
+        active |= word
+    return np.int64(count), active
 
 
 @compiled
-def _read_tile(
-    inputs, key, block, tile, layout, converter, curves, noise, variances, extra, factors, squares,
-    chosen, current, spreads, entries, totals,
+def _count_imperfect(
+    currents, spreads, squared, variances, keys, read, count, active, block, tile, tiles, plane,
+    planes, positions, shift, converter, curves, noise, extra, entries, totals,
 ):  # fmt: skip
-    """Add the weighted codes of one tile for one image to totals (positions, columns).
+    """Add codes of `count` reads from `read` on, with all that is not ideal, to totals.
 
-    Called, not pasted: within the loops around it, its variables would not stay in registers.
+    Called for many reads, not pasted: within the loops around it, its variables would not stay in
+    registers. `active` has a byte for each read, zero where no current flows and all codes are 0.
     """
-    planes, length = inputs.shape
-    columns = len(current)
-    tiles, positions = len(layout.tile_starts) - 1, len(layout.bases)
+    columns, used = len(entries), np.uint64(extra.used)  # unsigned: no check for negative places
+    zero, weight = np.float32(0), np.int32(1 << shift)
     # Members of tuples are taken out of the loops: each look at one counts its references.
-    bases, sources, lines, weights = layout.bases, layout.sources, layout.lines, layout.weights
-    half, reciprocal, highest_code = converter.half, converter.reciprocal, converter.top
     sense, driven = extra.sense, extra.driven
-    limits, sense_lsb = extra.limits, extra.sense_lsb
-    first, last = layout.tile_starts[tile], layout.tile_starts[tile + 1]
-    silent = extra.silent[tile]
-    if curves is not None:
-        codes, starts = curves.codes[tile], curves.starts[block]
+    sense_lsb, limits = extra.sense_lsb, extra.limits
     if noise is not None:
+        numbers = noise.columns[block]
         cell_variance, adc_variance = noise.cell**2, noise.adc**2
         sense_variance = noise.sense**2
-        numbers = noise.columns[block]
-    if variances is not None:
-        weights_of_variance = variances[block].reshape(-1)
-    flat, table = inputs.reshape(-1), layout.tables[block].reshape(-1)
-    for plane in range(planes):
-        for position in range(positions):
-            base = plane * length + bases[position]
-            if factors is None:
-                count = _choose_groups(flat, base, sources, lines, first, last, columns, chosen)
-            else:
-                count = _choose_rows(flat, base, sources, first, last, columns, chosen, factors)
-            if count == 0 and silent:
-                continue
-            add_lines(table, chosen, factors, count, current)  # type: ignore[call-arg]
-            if noise is not None:
-                read = (position * planes + plane) * tiles + tile
-                bits = hash64(key, np.uint64(read))
-                low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
-            if variances is not None:
-                if factors is not None:
-                    for i in range(count):
-                        squares[i] = np.float64(factors[i]) ** 2
-                add_lines(weights_of_variance, chosen, squares, count, spreads)  # type: ignore[call-arg]
-                for j in range(columns):
-                    own = sense_variance if j == sense else adc_variance
-                    spread = np.float32(np.sqrt(cell_variance * spreads[j] + own))
-                    current[j] += np.rint(spread * normal(low, high, numbers[j]))
-            elif noise is not None:
-                squared = np.float64(0)
-                if factors is None:
-                    squared = np.float64(current[driven])
-                else:
-                    for i in range(count):
-                        squared += np.float64(factors[i]) ** 2
-                variance = cell_variance * squared
-                if sense >= 0:
-                    sensed = current[sense]
-                    spread = np.float32(np.sqrt(variance + sense_variance))
-                    sensed += np.rint(spread * normal(low, high, numbers[sense]))
-                spread = np.float32(np.sqrt(variance + adc_variance))
-                _add_noise(current, spread, low, high, numbers)
-                if sense >= 0:
-                    current[sense] = sensed
-            top = highest_code
+    if curves is not None:
+        codes, starts = curves.codes[tile], curves.starts[block]
+        scale, origin, highest = curves.scale, curves.origin, curves.highest
+    sense_place = np.uint64(sense)  # none is beyond all columns
+    for i in range(count):
+        if (active >> np.uint64(8 * i)) & np.uint64(255) == 0:
+            continue
+        start = np.uint64(i * columns)
+        if noise is not None:
+            n, position = (read + i) // positions, (read + i) % positions
+            bits = hash64(keys[n], np.uint64((position * planes + plane) * tiles + tile))
+            low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
+        if variances is not None:
+            for j in range(used):
+                own = sense_variance if j == sense_place else adc_variance
+                spread = np.float32(np.sqrt(cell_variance * spreads[start + j] + own))
+                currents[start + j] += np.rint(spread * normal(low, high, numbers[j]))
+        elif noise is not None:
+            squares = np.float64(currents[start + np.uint64(driven)]) if driven >= 0 else squared[i]
+            variance = cell_variance * squares
             if sense >= 0:
-                counted = (np.int64(current[sense]) + sense_lsb // 2) // sense_lsb
-                top = limits[min(max(counted, 0), len(limits) - 1)]
-            if curves is None:
-                _convert(current, half, reciprocal, top, weights, plane, totals, position)
-            else:
-                _look_up(
-                    current, codes, starts, curves, weights, plane, entries, totals,
-                    position,
-                )  # fmt: skip
+                sensed = currents[start + np.uint64(sense)]
+                spread = np.float32(np.sqrt(variance + sense_variance))
+                sensed += np.rint(spread * normal(low, high, numbers[sense]))
+            spread = np.float32(np.sqrt(variance + adc_variance))
+            for j in range(used):
+                currents[start + j] += np.rint(spread * normal(low, high, numbers[j]))
+            if sense >= 0:
+                currents[start + np.uint64(sense)] = sensed
+        top = converter.top
+        if sense >= 0:
+            counted = (np.int64(currents[start + np.uint64(sense)]) + sense_lsb // 2) // sense_lsb
+            top = limits[min(max(counted, 0), len(limits) - 1)]
+        if curves is None:
+            convert(currents, i * columns, columns, converter, top, shift, totals)  # type: ignore[call-arg]
+            continue
+        for j in range(used):
+            entry = np.floor(currents[start + j] * scale) - origin
+            entry = entry if entry > zero else zero
+            entry = entry if entry < highest else highest
+            entries[j] = np.int32(entry) + starts[j]
+        for j in range(used):
+            totals[start + j] += np.int32(codes[entries[j]]) * weight
 
 
 @compiled
 def read_arrays(
-    inputs, keys, layout, converter, curves, noise, variances, extra, factors, squares, current, out
+    inputs, keys, layout, converter, curves, noise, variances, extra, squares, most, currents, out
 ):  # fmt: skip
     """Read every array for a block of images; see `nvlib.layout` for the tables.
 
     inputs (N, planes, F), patterns or drives, and keys (N,) -> out (N, positions, blocks, width):
-    products. What is None is compiled away: `curves` for ideal converters,
-    `noise` for none, `variances` where cells fluctuate alike, `factors` and `squares` (groups,)
-    where inputs enter bit by bit.
+    products. Up to `most` reads that stand side by side in a row are taken together: neighbouring
+    positions, or images where there is one position. What is None is compiled away: `curves` for
+    ideal converters, `noise` for none, `variances` where cells fluctuate alike, `squares` of
+    drives (N, planes, F) where inputs enter bit by bit.
     """
-    _, positions, blocks, width = out.shape
-    columns, groups, reference = len(current), len(layout.sources), extra.reference
-    totals, sums = np.empty((positions, columns), np.int32), np.empty(width, np.int32)
-    entries, chosen = np.empty(columns, np.uint32), np.empty(groups, np.int64)
-    spreads = np.empty(columns)
-    slices = layout.slices
+    _, _, blocks, width = out.shape
+    images, planes, length = inputs.shape
+    tiles, positions = len(layout.tile_starts) - 1, len(layout.bases)
+    columns = layout.tables.shape[3]
+    # Members of tuples are taken out of the loops: each look at one counts its references.
+    bases, sources, lines = layout.bases, layout.sources, layout.lines
+    slices, coefficients, dac_bits = layout.slices, layout.coefficients, layout.dac_bits
+    reference, beside = extra.reference, extra.beside
+    breadth, stride = layout.breadth, layout.stride
+    if positions == 1:
+        breadth, stride = images, planes * length
+    parts = -(-breadth // most)
+    flat, products = inputs.reshape(-1), out.reshape(-1)
+    terms = flat if squares is None else squares.reshape(-1)  # of the variance
+    chosen, entries = np.empty(len(sources), np.uint64), np.empty(columns, np.uint32)
+    totals = np.empty(most * columns + width, np.int32)  # sums of a slice look into what follows
+    spreads, squared = np.empty(most * columns), np.empty(most)
     for block in range(blocks):
-        for tile in range(len(layout.tile_starts) - 1):
-            for n in range(len(inputs)):
-                totals[:] = 0
-                _read_tile(
-                    inputs[n], keys[n], block, tile, layout, converter, curves, noise, variances,
-                    extra, factors, squares, chosen, current, spreads, entries, totals,
-                )  # fmt: skip
-                for position in range(positions):
-                    add_lines(totals[position], slices, None, len(slices), sums)  # type: ignore[call-arg]
-                    beside = totals[position, reference] if reference >= 0 else 0
-                    if tile > 0:
-                        for m in range(width):
-                            out[n, position, block, m] += sums[m] + beside
-                    else:
-                        for m in range(width):
-                            out[n, position, block, m] = sums[m] + beside
+        table = layout.tables[block].reshape(-1)
+        if variances is not None:
+            weights_of_variance = variances[block].reshape(-1)
+        for tile in range(tiles):
+            first, last = layout.tile_starts[tile], layout.tile_starts[tile + 1]
+            silent = extra.silent[tile]
+            for row in range(0, images * positions, breadth):
+                for part in range(parts):  # of nearly one size
+                    read, end = row + breadth * part // parts, row + breadth * (part + 1) // parts
+                    count, image = end - read, read // positions
+                    side_by_side = layout.serial and (stride == 1 or count == 1)
+                    mask = ~np.uint64(0) >> np.uint64(64 - 8 * count)
+                    totals[:] = 0
+                    for plane in range(planes):
+                        place = (image * planes + plane) * length + bases[read % positions]
+                        shift, active = plane * dac_bits, ~np.uint64(0)
+                        if side_by_side:
+                            number, active = _choose(
+                                flat, place, sources, first, last, mask, chosen
+                            )
+                            if number == 0 and silent:
+                                continue
+                        else:
+                            number = last - first
+                            for g in range(number):
+                                chosen[g] = first + g
+                        if curves is None and noise is None and extra.sense < 0:
+                            add_reads(
+                                table, chosen, number, sources, lines, flat, place, stride, count,
+                                columns, converter, shift, totals,
+                            )  # type: ignore[call-arg]  # fmt: skip
+                            continue
+                        add_reads(
+                            table, chosen, number, sources, lines, flat, place, stride, count,
+                            columns, None, shift, currents,
+                        )  # type: ignore[call-arg]  # fmt: skip
+                        if variances is not None:
+                            add_reads(
+                                weights_of_variance, chosen, number, sources, lines, terms, place,
+                                stride, count, columns, None, shift, spreads,
+                            )  # type: ignore[call-arg]  # fmt: skip
+                        if squares is not None:
+                            for i in range(count):
+                                squared[i] = 0
+                                for g in range(first, last):
+                                    squared[i] += terms[place + i * stride + sources[g]]
+                        _count_imperfect(
+                            currents, spreads, squared, variances, keys, read, count,
+                            active if silent else ~np.uint64(0), block, tile, tiles, plane, planes,
+                            positions, shift, converter, curves, noise, extra, entries, totals,
+                        )  # fmt: skip
+                    add_slices(
+                        totals, count, columns, slices, coefficients, reference, beside, products,
+                        (read * blocks + block) * width, blocks * width, width, tile > 0,
+                    )  # type: ignore[call-arg]  # fmt: skip
 
 
 @compiled

@@ -41,7 +41,10 @@ EXACT_CODES = 2**22
 class Layout(NamedTuple):
     """Where inputs and cells are."""
 
+    serial: bool  # whether inputs are bit patterns
     bases: np.ndarray  # int64 (positions,): flat padded-input offset of each output position
+    breadth: int  # positions in a row, and the distance of two
+    stride: int
     #: uint64 (groups,): flat padded-input offset of each group from an output position
     sources: np.ndarray
     #: int64 (groups,): offset in the table of a block of each group's pattern 0, which is not
@@ -53,8 +56,8 @@ class Layout(NamedTuple):
     tables: np.ndarray
     width: int  # outputs of a block
     slices: np.ndarray  # int64 (B,): first column of each
-    #: int32 (planes, columns): weight of each column's code in its output
-    weights: np.ndarray
+    coefficients: np.ndarray  # int32 (B,): weight of a code of each slice in its output
+    dac_bits: int  # by which codes of each plane count more than those of the one before
 
 
 class Converter(NamedTuple):
@@ -88,10 +91,12 @@ class Extra(NamedTuple):
     """Columns beside the weights', by their place in a block; -1 where the chip has none."""
 
     reference: int
+    beside: Any  # int32: weight of the reference column's code in an output
     sense: int
     driven: int
     sense_lsb: int  # steps of one active row at full drive
     limits: np.ndarray  # float: highest code by count of the sense column
+    used: int  # columns up to the last that is one, and what fills up vectors of eight
     silent: np.ndarray  # bool (row tiles,): whether a read without active row gives codes 0
 
 
@@ -114,8 +119,10 @@ def lay_out(arrays: LayerArrays) -> Tables:
     Examples
     --------
     >>> tables = lay_out(chip.arrays[0])
-    >>> tables.layout.tables.shape  # one block, 5 kernel rows of 5 pixels, 6 columns of 6 outputs
-    (1, 5, 32, 40)
+    >>> tables.layout.tables.shape[:3]  # one block, 5 kernel rows, the patterns of 5 pixels
+    (1, 5, 32)
+    >>> tables.layout.tables.shape[3] >= 6 * 6  # columns of 6 outputs, and what fills vectors up
+    True
     """
     spec = arrays.layer.spec
     rows, per_output, outputs = arrays.conductance.shape
@@ -129,43 +136,36 @@ def lay_out(arrays: LayerArrays) -> Tables:
         offset = (channel * padded_h + y * spec.dilation[0]) * padded_w + x * spec.dilation[1]
         out_h, out_w = spec.output_sides(height, breadth)
         down, across = np.arange(out_h) * spec.stride[0], np.arange(out_w) * spec.stride[1]
-        bases = (down[:, None] * padded_w + across).ravel()
+        bases, breadth, stride = (down[:, None] * padded_w + across).ravel(), out_w, spec.stride[1]
     else:
         row_length, group = rows, min(GROUP_ROWS, rows)
-        offset, bases = np.arange(rows), np.zeros(1, int)
+        offset, bases, breadth, stride = np.arange(rows), np.zeros(1, int), 1, 1
     float_type = _float_type(arrays)
     large = arrays.conductance.size * 2**group / group * float_type(0).nbytes > LARGEST_TABLES
     group = group if arrays.serial and not large else 1
     groups = _groups(arrays, row_length, group)
     tile_of_group = np.array([tile for _, _, tile in groups])
-    # Extra columns: their cells, and what their codes weigh in an output.
     last, ones, alike = per_output * outputs, np.ones(rows, int), arrays.noise_weights is None
     possible = {
-        "reference": (arrays.reference, -arrays.mapped.offset),
-        "sense": (arrays.sense, 0),
-        "driven": (ones if arrays.noisy and arrays.serial and alike else None, 0),
+        "reference": arrays.reference,
+        "sense": arrays.sense,
+        "driven": ones if arrays.noisy and arrays.serial and alike else None,
     }
-    extra = {name: column for name, column in possible.items() if column[0] is not None}
+    extra = {name: cells for name, cells in possible.items() if cells is not None}
     by_rows = arrays.serial and group == 1
     most = (ROW_COLUMNS if by_rows else BLOCK_COLUMNS) - len(extra)
     most = max(most // per_output, 1)
     width = -(-outputs // -(-outputs // most))  # blocks of one size
     behind = per_output * width
-    # Sums of a slice are added up in whole vectors, from any column on.
-    columns = _filled(max(behind + len(extra), behind - width + _filled(width)))
+    columns = -(-(behind + len(extra)) // LANES) * LANES
     place = dict(zip(extra, range(behind, columns)))
 
-    most_beside = max(
-        (int(np.max(cells)) for cells, _ in extra.values() if cells is not None), default=0
-    )
+    most_beside = max((int(np.max(cells)) for cells in extra.values()), default=0)
     held = np.result_type(arrays.conductance.dtype, np.min_scalar_type(-most_beside))
     steps = _in_blocks(arrays.conductance, width, columns, held)
     numbers = _in_blocks(np.arange(last).reshape(1, per_output, outputs), width, columns)
-    coefficients = np.zeros(columns, np.int64)
-    coefficients[:behind] = np.repeat(arrays.code_weights, width)
-    for number, (name, (cells, coefficient)) in enumerate(extra.items(), last):
+    for number, (name, cells) in enumerate(extra.items(), last):
         steps[..., place[name]], numbers[..., place[name]] = cells, number
-        coefficients[place[name]] = coefficient
 
     def tabled(cells: np.ndarray, kind: type[np.floating]) -> np.ndarray:
         if by_rows:
@@ -173,17 +173,20 @@ def lay_out(arrays: LayerArrays) -> Tables:
         cells = cells.astype(kind)
         return _pattern_sums(cells, groups, group) if arrays.serial else cells[:, :, None]
 
-    plane_shifts = arrays.mapping.dac_bits * np.arange(arrays.planes)
     tables = tabled(steps, float_type)
     layout = Layout(
+        serial=arrays.serial,
         bases=bases,
+        breadth=breadth,
+        stride=stride,
         sources=np.array([offset[row] for row, _, _ in groups], np.uint64),
         lines=(np.arange(len(groups)) - by_rows) * tables[0, 0].size,
         tile_starts=np.searchsorted(tile_of_group, np.arange(tile_of_group[-1] + 2)),
         tables=tables,
         width=width,
         slices=width * np.arange(per_output),
-        weights=(coefficients << plane_shifts[:, None]).astype(np.int32),
+        coefficients=arrays.code_weights.astype(np.int32),
+        dac_bits=arrays.mapping.dac_bits,
     )
     silent = np.full(len(layout.tile_starts) - 1, arrays.adc_noise_steps == 0)
     curves = noise = variances = None
@@ -204,14 +207,12 @@ def lay_out(arrays: LayerArrays) -> Tables:
     half, reciprocal = arrays.lsb_steps // 2 + 0.5, 1.0 / arrays.lsb_steps
     limits = np.zeros(0) if arrays.limits is None else arrays.limits
     at = [place.get(name, -1) for name in possible]
-    beside = Extra(at[0], at[1], at[2], arrays.sense_lsb_steps, limits.astype(float_type), silent)
+    beside = Extra(
+        at[0], np.int32(-arrays.mapped.offset), at[1], at[2], arrays.sense_lsb_steps,
+        limits.astype(float_type), -(-(behind + len(extra)) // 8) * 8, silent,
+    )  # fmt: skip
     converter = Converter(float_type(half), float_type(reciprocal), float_type(arrays.code_max))
     return Tables(layout, converter, curves, noise, variances, beside, group)
-
-
-def _filled(columns: int) -> int:
-    """So many columns, filled up to whole vectors."""
-    return -(-columns // LANES) * LANES
 
 
 def _float_type(arrays: LayerArrays) -> type[np.floating]:
