@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,18 +184,24 @@ def readable(table: pd.DataFrame, precision: int = 2, **forms: str) -> Styler:
 
     Examples
     --------
-    >>> table = pd.DataFrame({"training": ["qat"], "loss_points": [0.5], "explains": [True]})
-    >>> print(readable(table, loss_points="{:.1f}").to_string().strip())
-    training loss (points) explains
-    quantization-aware training 0.5 yes
+    >>> table = pd.DataFrame({"training": ["qat"], "saving": [0.5], "explains": [True]})
+    >>> print(readable(table, saving="{:.1%}").to_string().strip())
+    training saving explains
+    quantization-aware training 50.0 % yes
     """
     shown = table.map(_word).rename(index=_label, columns=_label)
     shown = shown.rename_axis(index=_label, columns=_label)
     style = shown.style.format(precision=precision, na_rep="", thousands=",")
     for column, form in forms.items():
-        style = style.format(form, na_rep="", subset=[_label(column)])
+        write = partial(_written, form)
+        style = style.format(write, na_rep="", subset=[_label(column)])
     unnamed = table.index.nlevels == 1 and table.index.name is None
     return style.hide(axis="index") if unnamed else style
+
+
+def _written(form: str, value: Any) -> str:
+    """A number in a format, its unit apart from it."""
+    return typeset(form.format(value))
 
 
 def _word(cell: Any) -> Any:
