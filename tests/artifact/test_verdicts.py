@@ -33,6 +33,9 @@ def test_one_recipe_that_gives_the_accuracy_is_enough_and_none_is_not():
     embedded = verdicts.judge_accuracy(explained, "embedded")
     assert embedded[0]["verdict"] == claims.INCOMPARABLE
     assert "98.82" not in claims.table(embedded).to_string()
+    for told in (embedded[0]["note"], verdicts.accuracy_title(explained, "embedded")):
+        assert "99.2" in told
+        assert "paper" not in told
 
 
 def test_the_tolerance_is_two_deviations_of_seeds_and_images():
