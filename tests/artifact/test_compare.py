@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from artifact import claims, compare, record
+from artifact.studies import reality
 from tests.artifact.runs import CLAIM, FULL, GRID, made
 
 
@@ -104,3 +105,14 @@ def test_a_table_with_limits_but_no_bounds_is_compared_row_by_row(tmp_path):
     known.write_table("parts", parts, FULL)
     mine.write_table("parts", parts.assign(upper=[3.0, 4.0]), FULL)
     assert answers(known, mine)["table parts"] == "NO: upper is 4.0 for 3.0"
+
+
+def test_networks_that_a_run_trains_itself_may_differ_between_processors(tmp_path):
+    table = pd.DataFrame({"preset": "PCM", "step": ["writing", reality.TUNED],
+                          "images": 40, "accuracy": [90.0, 95.0]})  # fmt: skip
+    known, mine = made(tmp_path / "known"), made(tmp_path / "mine")
+    known.write_table("reality", table, FULL)
+    mine.write_table("reality", table.assign(accuracy=[90.0, 94.0]), FULL)
+    assert answers(known, mine)["table reality"] == "yes"
+    mine.write_table("reality", table.assign(accuracy=[91.0, 95.0]), FULL)
+    assert answers(known, mine)["table reality"] == "NO: accuracy is 91.0 for 90.0"
