@@ -112,6 +112,13 @@ CATALOGUE = (
         {"images": (40, 100, 150), "chips": (2, 3, 8), "train_images": (256, 2000, 6400),
          "cost_images": (4, 20, 60)},
     ),
+    Notebook(
+        "10_harder_task", "harder_*: whether the claims carry over to ResNet-20 and CIFAR-10",
+        (1.5, 2.0, 20.0),
+        {"images": (300, 500, 10_000), "read_images": (20, 30, 1000), "bits_images": (20, 30, 500),
+         "cost_images": (1, 1, 10), "trials": (2, 2, 10), "trial_images": (20, 20, 100),
+         "part_images": (10, 10, 200), "chips": (2, 2, 8), "chip_images": (20, 40, 300)},
+    ),
 )  # fmt: skip
 
 
