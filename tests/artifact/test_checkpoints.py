@@ -42,9 +42,11 @@ def test_an_altered_or_missing_checkpoint_is_refused(tmp_path):
 
 def test_every_shipped_checkpoint_is_there_small_and_as_accurate_as_it_says():
     manifest = json.loads((CHECKPOINTS / checkpoints.MANIFEST).read_text())
-    names = [name for name in recipes.shipped("embedded") + recipes.shipped("mnist")]
-    for name in names:
-        assert name.path.as_posix() in manifest
+    for dataset in ("embedded", "mnist", "cifar10"):
+        for name in recipes.shipped(dataset):
+            assert name.path.as_posix() in manifest
+    harder = (CHECKPOINTS / "cifar10").glob("*.safetensors")
+    assert sum(path.stat().st_size for path in harder) <= 3e6
     assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*.safetensors")) <= 10e6
     accuracy = {
         entry["precision"]: float(entry["test_accuracy"])
