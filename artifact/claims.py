@@ -23,6 +23,7 @@ INCOMPARABLE = "not comparable"
 FAMILIES = {"C3a": "device", "C3b": "nonlinearity"}
 SCHEMES = {"differential": "differential pairs", "offset": "offset columns",
            "twos-complement": "two's-complement slices",
+           "mixed": "slices of mixed width",
            "signed-digit": "signed digits"}  # fmt: skip
 RECIPES = {"qat": "quantization-aware training", "ptq": "quantization after training",
            "plain": "plain training"}  # fmt: skip

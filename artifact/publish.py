@@ -16,6 +16,7 @@ from artifact.paths import ROOT
 from artifact.provenance import COMMON
 from artifact.record import PROVENANCE, AlteredError, Record, committed
 from artifact.studies import limits
+from artifact.studies.region import READING
 from nvlib.storage import write_text, write_whole
 
 
@@ -243,9 +244,11 @@ def region_markdown() -> str:
     region = claims.mark_region(committed().read_table("region"))
     explains = region[region["explains"]]
     others = int((explains["network"] != "lenet5").sum())
+    readings = len(explains.drop_duplicates(READING))
     return (
-        f"Of {len(region):,} configurations {len(explains)} give all four numbers within their "
-        f"tolerances, {others} of them on another network: notebook 05 shows which."
+        f"Of {len(region):,} configurations {len(explains)}, of {readings} readings of the "
+        f"hardware, give all four numbers within their tolerances, {others} of them on another "
+        "network: notebook 05 shows which."
     )
 
 

@@ -22,13 +22,14 @@ from artifact.claims import (
 )
 from artifact.studies import compromise, decomposition, one_hardware, schemes
 from artifact.studies.compromise import CONVERTER_LOSS
-from artifact.studies.readings import PRECISIONS
+from artifact.studies.readings import MIXED, PRECISIONS
+from artifact.studies.region import READING
 
 #: Of the bootstrap, from which on a choice is certain.
 CERTAIN = 0.95
 #: Single choices that the notes on C5 and C6 name: the other recipe and the other schemes.
 OTHERS = ("quantization after training", "offset columns, 8 and 6 bits", "two's-complement slices",
-          "column sums, digital zero skip")  # fmt: skip
+          "two's-complement slices of mixed width", "column sums, digital zero skip")  # fmt: skip
 #: Points below floating point at which C2 is judged; the others are shown beside it.
 JUDGED = 0.5
 FOUR = tuple(f"{what}_{name}" for what in ("saving", "gain") for name in PRECISIONS)
@@ -196,10 +197,11 @@ def schemes_sentence(summary: pd.DataFrame) -> str:
             for kind in (schemes.STATED, schemes.NEEDED)
         )
         bits = " and ".join(f"{needed.loc[name, 'bits']:.2g}" for name in PRECISIONS)
-        lost = stated.loc["W4A3", "loss"]
+        lost = [f"{row.loss:.1f} points at {row.Index} with {row.bits:g}"
+                for row in stated.itertuples() if row.loss > CONVERTER_LOSS]  # fmt: skip
         told.append(
             f"{SCHEMES[scheme]} need {bits} bits"
-            + (f", and lose {lost:.1f} points at W4A3 with 4" if lost > CONVERTER_LOSS else "")
+            + (f", and lose {' and '.join(lost)}" if lost else "")
         )
     return _sentence(f"at {' and '.join(PRECISIONS)}: " + "; ".join(told))
 
@@ -224,12 +226,12 @@ def draws_title(draws: pd.DataFrame) -> str:
 
 def region_sentence(region: pd.DataFrame) -> str:
     """How many combinations give the four numbers, and how many readings of the hardware."""
-    keys = ["network", "cell_bits", "inputs", "adc_rule"]
     found = region[region["explains"]]
+    some, every = (len(table.drop_duplicates(READING)) for table in (found, region))
     return _sentence(
-        f"{len(found)} of {len(region):,} combinations give all four numbers, of "
-        f"{len(found.drop_duplicates(keys))} among {len(region.drop_duplicates(keys))} readings of "
-        "the hardware"
+        f"{len(found)} of {len(region):,} combinations, counted on "
+        f"{region['images'].iloc[0]:,} test images, give all four numbers, of {some} among {every} "
+        "readings of the hardware"
     )
 
 
@@ -330,6 +332,17 @@ def hardware_sentence(ranked: pd.DataFrame) -> str:
     )
     end = f"; missing there: {', '.join(missing)}" if missing else ""
     return _sentence(f"{start}; the nearest ({where}) gives {best['held']}{end}")
+
+
+def widths_sentence(ranked: pd.DataFrame) -> str:
+    """How many claims slices of mixed width give, beside those of one width."""
+    told = []
+    for scheme in (MIXED, "twos-complement"):
+        best = ranked[ranked["scheme"] == scheme].iloc[0]
+        missing = [name for name in one_hardware.CLAIMS if best[name] > 1]
+        lacks = f" (missing: {', '.join(missing)})" if missing else ""
+        told.append(f"{SCHEMES[scheme]} give at most {best['held']}{lacks}")
+    return _sentence(f"of the {len(one_hardware.CLAIMS)}, {'; '.join(told)}")
 
 
 def the_paper() -> dict[str, float]:

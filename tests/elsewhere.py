@@ -41,7 +41,7 @@ STUDIES = (
     (decomposition.draw_point, decomposition.draw_points("embedded", 4)),
     (schemes.point, schemes.points("embedded", 4, 20)),
     (decomposition.single_point, decomposition.single_points("embedded", 4)),
-    (one_hardware.point, one_hardware.points("embedded", 10, 20, 2, 1)),
+    (one_hardware.point, one_hardware.points("embedded", 10, 20, 4, 2, 1)),
     (requirements.trial_loss, [
         point | {"precision": point.pop("precisions").split()[0], "trial": point.pop("trials"),
                  "size": NONIDEALITIES[point["nonideality"]].size(0)}

@@ -196,6 +196,7 @@ SINGLE: dict[str, dict] = {
     "2 input bits at a time": {"dac_bits": 2},
     "offset columns, 8 and 6 bits": {"scheme": "offset", "adc_bits": (8, 6)},
     "two's-complement slices": {"scheme": "twos-complement"},
+    "two's-complement slices of mixed width": {"scheme": "mixed", "cell_bits": 4},
     "two's-complement slices, 8 and 5 bits": {"scheme": "twos-complement", "adc_bits": (8, 5)},
     "column sums alone": {"mechanism": "column sums"},
     "column sums, digital zero skip": {"mechanism": FAIR},

@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 
 from artifact.studies import common, compromise, precision, sampling, schemes
-from artifact.studies.readings import PRECISIONS, Reading
+from artifact.studies.readings import MIXED, PRECISIONS, Reading, mapping
 from artifact.sweep import Point
 from nvlib import (
     Adc,
-    ArrayMapping,
     Chip,
     DeviceModel,
     Hardware,
@@ -28,12 +27,11 @@ from nvlib import (
 )
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 
-SCHEMES = schemes.SCHEMES
 #: Converter bits at W4A3; at W8A8 they are 8.
 LOW_BITS = (4, 5, 6)
 #: Precisions that W4A3 is chosen among.
 NEIGHBOURS = ("W4A3", "W4A4", "W4A2", "W3A4", "W3A3", "W3A2", "W2A4", "W2A3")
-EVENT_IMAGES = 40  # that savings and gains are counted on
+ENERGY_IMAGES = 5  # that the energies of the choice are counted on
 #: Points below floating point of which C2 may be read; W4A3 must be the choice at one of them.
 TOLERANCES = (0.3, 0.5, 0.75, 1.0)
 SIGMA = 0.2  # proportional programming error of C3a
@@ -42,27 +40,27 @@ WALDEN_PJ = (0.017, 0.022, 0.030)  # a step: best, between, median of the survey
 PARTIAL = ("sar-cycles", "constant-power", "linear")
 MECHANISMS = ("all, sensed", "column sums, digital zero skip")
 CLAIMS = ["C1", "C2", "C3a", "C3b", "C5_W8A8", "C5_W4A3", "C6_W8A8", "C6_W4A3"]
-#: The laboratory's later simulator MemIntelli (arXiv:2511.17418): two's-complement slices,
-#: G_on 10 uS and G_off 0.1 uS, converters over all rows of the array, not calibrated, and its
-#: default read variation: a factor exp(N(0, 0.02)), at every access.
-MEMINTELLI = Hardware(
-    ArrayMapping(scheme="twos-complement"),
-    DeviceModel(on_off_ratio=100.0, read_noise=ProportionalReadNoise(0.02)),
-    Adc(bits=8),
-)
+#: Cells of the laboratory's later simulator MemIntelli (arXiv:2511.17418): G_on 10 uS and G_off
+#: 0.1 uS, and its default read variation: a factor exp(N(0, 0.02)), at every access. Its converters
+#: reach over all rows of the array, not calibrated; it takes two's-complement slices.
+MEMINTELLI = DeviceModel(on_off_ratio=100.0, read_noise=ProportionalReadNoise(0.02))
 
 
 def points(
-    dataset: str, images: int, whole_images: int, chips: int, seeds: int,
+    dataset: str, images: int, whole_images: int, event_images: int, chips: int, seeds: int,
     checkpoints: str = common.SHIPPED,
 ) -> list[Point]:  # fmt: skip
     """Every recipe, scheme and cell, and the preset of the authors' later simulator."""
-    readings = [(scheme, bits, False) for scheme in SCHEMES for bits in (1, 2)]
-    readings.append(("twos-complement", 1, True))
+    readings = [
+        (scheme, bits, False)
+        for scheme in schemes.SCHEMES
+        for bits in ((1, 2) if scheme != MIXED else (4,))
+    ]
+    readings += [("twos-complement", 1, True), (MIXED, 4, True)]
     return [
         {"dataset": dataset, "training": training, "scheme": scheme, "cell_bits": cell_bits,
          "memintelli": memintelli, "images": images, "whole_images": whole_images,
-         "chips": chips, "seeds": seeds, "checkpoints": checkpoints}
+         "event_images": event_images, "chips": chips, "seeds": seeds, "checkpoints": checkpoints}
         for training in precision.RECIPES
         for scheme, cell_bits, memintelli in readings
     ]  # fmt: skip
@@ -70,22 +68,24 @@ def points(
 
 def point(
     dataset: str, training: str, scheme: str, cell_bits: int, memintelli: bool, images: int,
-    whole_images: int, chips: int, seeds: int, checkpoints: str,
+    whole_images: int, event_images: int, chips: int, seeds: int, checkpoints: str,
 ) -> Point:  # fmt: skip
     """Accuracies, the choices, losses to devices and converters, savings and gains.
 
     What a chip gains or loses is measured on a sample of the test images, more of the hard ones
-    and weighted, and added to the accuracy of the network itself on `whole_images`.
+    and weighted, and added to the accuracy of the network itself on `whole_images`. Savings and
+    gains are counted on `event_images`, evenly spaced.
     """
     pixels, labels = common.test_images(dataset, None)
     sample = sampling.of_trial(dataset, 0, 0, images, checkpoints)
-    typical, pixels, labels = pixels[:EVENT_IMAGES], pixels[sample.chosen], labels[sample.chosen]
+    spaced = pixels[:: max(len(pixels) // event_images, 1)]  # the first ones are easier
+    typical, pixels, labels = spaced[:event_images], pixels[sample.chosen], labels[sample.chosen]
     there = precision.shipped(dataset, training, checkpoints)
     used = [seed for name, seed in there if name == "W4A3" and seed < seeds]
-    base = MEMINTELLI if memintelli else Hardware(ArrayMapping(scheme=scheme, cell_bits=cell_bits))
+    devices = MEMINTELLI if memintelli else DeviceModel()
 
     def hardware(name: str, seed: int, bits: int) -> Hardware:
-        sized = replace(base, adc=Adc(bits=bits))
+        sized = Hardware(mapping(scheme, cell_bits, name), devices, Adc(bits=bits))
         if memintelli:
             return sized
         net = common.network(dataset, name, seed, checkpoints, training)
@@ -127,7 +127,7 @@ def point(
             if not trained:
                 continue
             net = common.network(dataset, name, trained[0], checkpoints, training)
-            seen = Chip(net, hardware(name, trained[0], bits)).events(typical[:5])
+            seen = Chip(net, hardware(name, trained[0], bits)).events(typical[:ENERGY_IMAGES])
             energy = inference_energy(seen, (), bits, AdcLaw(), EnergyTable.load())
             shares = [on_chip(name, seed, bits) for seed in trained]
             rows[name] = {"accuracy": np.mean(shares), "energy_nj": sum(energy.values()) / 1000}

@@ -1,7 +1,8 @@
 """C5 and C6, and what C2 calls overhead, by the way of laying signed weights onto cells.
 
 Each scheme with the converters as stated, 8 bits at W8A8 and 4 at W4A3, and with those that it
-needs: the fewest bits that lose at most a tenth of a point on training images.
+needs: the fewest bits that lose at most a tenth of a point on training images. Full scales are
+calibrated, but for slices of mixed width, whose converters reach over all rows, as MemIntelli's do.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import pandas as pd
 
 from artifact import data
 from artifact.studies import common
-from artifact.studies.compromise import CONVERTER_LOSS, LOSSLESS_BITS
-from artifact.studies.readings import MECHANISMS, PRECISIONS, Reading
+from artifact.studies.compromise import CONVERTER_LOSS
+from artifact.studies.readings import MECHANISMS, MIXED, PRECISIONS, Reading, mapping
 from artifact.sweep import Point
-from nvlib import Adc, ArrayMapping, Chip, Hardware
+from nvlib import Adc, Chip, Hardware
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.mapping import count_arrays
 
-SCHEMES = ("differential", "offset", "twos-complement", "signed-digit")
-#: Bits among which the needed ones are looked for.
-LOOKED_AT = range(3, LOSSLESS_BITS)
+#: Ways of laying weights onto cells, and the bits of their (widest) cells.
+SCHEMES = {"differential": 1, "offset": 1, "twos-complement": 1, MIXED: 4, "signed-digit": 1}
+FEWEST_BITS = 3  # from which on the needed ones are looked for
 STATED, NEEDED = "as stated", "as needed"
 NUMBERS = ["bits", "loss", "saving", "net", "gain", "energy_nj", "sparse_nj", "cells"]
 
@@ -48,21 +49,22 @@ def point(
     `images` test images; `energy_nj` is without sparsity processing, `sparse_nj` with it.
     """
     net = common.network(dataset, precision, seed, checkpoints, training)
-    mapping = ArrayMapping(scheme=scheme)
+    laid = mapping(scheme, SCHEMES[scheme], precision)
     digits, pixels = data.load(dataset), common.test_images(dataset, images)[0]
     seen, answers = digits.train_images[-bits_images:], digits.train_labels[-bits_images:]
     alone = int((net.predict(seen) == answers).sum())
 
     def chip(bits: int) -> Chip:
-        return Chip(net, common.calibrated(net, Hardware(mapping, adc=Adc(bits=bits)), dataset))
+        return Chip(net, common.calibrated(net, Hardware(laid, adc=Adc(bits=bits)), dataset))
 
     def loss(bits: int) -> float:
         return 100 * (alone - common.correct(chip(bits), seen, answers)) / bits_images
 
-    fine = (bits for bits in LOOKED_AT if loss(bits) <= CONVERTER_LOSS)
+    lossless = laid.largest_sum.bit_length()
+    fine = (bits for bits in range(FEWEST_BITS, lossless) if loss(bits) <= CONVERTER_LOSS)
     stated = Reading().bits(precision)
     results = []
-    for kind, bits in ((STATED, stated), (NEEDED, next(fine, LOSSLESS_BITS))):
+    for kind, bits in ((STATED, stated), (NEEDED, next(fine, lossless))):
         events = chip(bits).events(pixels)
         numbers = Reading(adc_bits=(bits, bits)).numbers(precision, events)
         before, after = (
@@ -70,7 +72,7 @@ def point(
             for policies in (MECHANISMS["nothing"], MECHANISMS["all, sensed"])
         )
         cells = sum(
-            count_arrays(s.rows, s.outputs, net.precision, mapping).cells
+            count_arrays(s.rows, s.outputs, net.precision, laid).cells
             for s in (layer.spec for layer in net.layers)
         )
         named = {name.removesuffix(f"_{precision}"): value for name, value in numbers.items()}

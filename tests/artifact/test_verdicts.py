@@ -109,9 +109,25 @@ def test_a_hardware_is_named_only_as_near_as_it_is():
     ranked = one_hardware.distances(pd.DataFrame([row | {"picked": 0}, row]), paper)
     assert ranked["held"].tolist() == [8, 7]
     assert "1 give all 8 numbers" in verdicts.hardware_sentence(ranked)
+    mixed = row | {"scheme": "mixed", "inl_lost_W8A8": 1.5, "picked": 0}
+    ranked = one_hardware.distances(pd.DataFrame([mixed, row]), paper)
+    told = verdicts.widths_sentence(ranked)
+    assert "slices of mixed width give at most 6 (missing: C2, C3b)" in told
+    assert told.endswith("two's-complement slices give at most 8.")
     ranked = one_hardware.distances(pd.DataFrame([row | {"inl_lost_W8A8": 1.5}]), paper)
     assert ranked["held"].tolist() == [7]
     assert "missing there: C3b" in verdicts.hardware_sentence(ranked)
+
+
+def test_the_region_is_told_by_combinations_and_by_readings_of_the_hardware():
+    rows = [
+        {"network": "lenet5", "cell_bits": bits, "inputs": "bit-serial", "adc_rule": "B = W",
+         "design": design, "images": 1000, "explains": bits == 1}
+        for bits in (1, 2) for design in ("walden", "survey")
+    ]  # fmt: skip
+    told = verdicts.region_sentence(pd.DataFrame(rows))
+    assert "2 of 4 combinations, counted on 1,000 test images" in told
+    assert "of 1 among 2 readings" in told
 
 
 def test_each_recipe_and_tolerance_has_its_own_verdict():
@@ -144,5 +160,5 @@ def test_the_schemes_are_told_with_the_bits_they_need_and_what_too_few_lose():
     summary = pd.DataFrame(rows)
     told = verdicts.schemes_sentence(summary)
     assert "differential pairs need 4 and 4 bits; offset columns need 6 and 6 bits, and" in told
-    assert "lose 90.0 points at W4A3 with 4" in told
+    assert "lose 90.0 points at W8A8 with 8 and 90.0 points at W4A3 with 4" in told
     assert verdicts.schemes_title(summary).startswith("1 of 2 mappings")
