@@ -30,9 +30,12 @@ from nvlib.network import QuantizedNetwork
 from nvlib.presets import NAMES
 from nvlib.wires import Wires
 
-#: G_on / G_off of all cells here: published devices reach 10 to 50, so cells that are off
-#: conduct, and err. The nominal G_off of active rows is subtracted before conversion.
+#: G_on / G_off of all cells, unless an entry says otherwise: published devices reach 10 to 50, so
+#: cells that are off conduct, and err. The nominal G_off of active rows is subtracted before
+#: conversion.
 ON_OFF = 20.0
+#: The ends of that range: how much cells that are off conduct, and err, is asked there too.
+OTHER_ON_OFF = (10.0, 50.0)
 #: LSB of the fine converter that leaves the error to the cells, in units.
 FINE_LSB = 1 / 16
 #: Programming variation, sigma / G, of the cells behind a converter of uneven steps: with ideal
@@ -68,7 +71,7 @@ class Nonideality:
 
     family: str
     unit: str
-    hardware: Callable[[float, QuantizedNetwork, str, str], Hardware]
+    hardware: Callable[..., Hardware]
     start: float = 1.0
     step: float = 1.4
     rungs: tuple[float, ...] = ()
@@ -88,13 +91,15 @@ class Nonideality:
         return float(f"{self.start * self.step**rung:.6g}")
 
 
-def cells(*effects: Effect, noise: float = 0.0) -> DeviceModel:
-    """Cells of the on/off ratio that all have."""
-    return DeviceModel(ON_OFF, effects, ReadNoise(noise))
+def cells(*effects: Effect, noise: float = 0.0, on_off: float = ON_OFF) -> DeviceModel:
+    """Cells of the on/off ratio that all have, unless another is asked for."""
+    return DeviceModel(on_off, effects, ReadNoise(noise))
 
 
-def _written(effect: Callable[[float], Effect], size: float, _, scheme: str, __) -> Hardware:
-    return Hardware(ArrayMapping(scheme=scheme), cells(effect(size)), Adc(bits=8))
+def _written(
+    effect: Callable[[float], Effect], size: float, _, scheme: str, __, on_off: float = ON_OFF
+) -> Hardware:
+    return Hardware(ArrayMapping(scheme=scheme), cells(effect(size), on_off=on_off), Adc(bits=8))
 
 
 def _stuck(size: float) -> StuckCells:
@@ -180,15 +185,31 @@ def _rows(size: float, network: QuantizedNetwork, scheme: str, _) -> Hardware:
 
 _RANGE = "sigma / (G_on - G_off)"
 _LSB = "LSB of 8 bits"
-NONIDEALITIES: dict[str, Nonideality] = {
+#: What is asked at other on/off ratios too.
+VARIATIONS = {
     "proportional variation": Nonideality(
         "device", "sigma / G", partial(_written, ProportionalVariation), 0.23, counted=True),
     "range variation": Nonideality(
         "device", _RANGE, partial(_written, RangeVariation), 0.085, counted=True),
+}  # fmt: skip
+
+
+def _of_window(kind: Nonideality, on_off: float) -> Nonideality:
+    """The same of cells of another on/off ratio; not counted, for it is a variant."""
+    return replace(kind, hardware=partial(kind.hardware, on_off=on_off), counted=False)
+
+
+OTHER_WINDOWS = {
+    f"{name}, on/off {ratio:g}": _of_window(kind, ratio)
+    for name, kind in VARIATIONS.items() for ratio in OTHER_ON_OFF
+}  # fmt: skip
+NONIDEALITIES: dict[str, Nonideality] = {
+    **VARIATIONS,
     "range variation, fine converter": Nonideality(
         "device", _RANGE, _finely_converted, 0.12),
     "range variation, one cell per weight": Nonideality(
         "device", _RANGE, _cell_per_weight, 0.06),
+    **OTHER_WINDOWS,
     "on/off ratio, sigma = 0.1 G": Nonideality(
         "device", "G_on / G_off, least", _window, 3.5, 0.75),
     "stuck cells": Nonideality(

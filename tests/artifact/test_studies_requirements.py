@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from artifact import claims
 from artifact.statistics import Estimate, sequential_p
 from artifact.studies import common, limits, requirements, sampling, trends
 from artifact.studies.limits import CONFIDENCE, Curve
-from artifact.studies.nonidealities import AXES, NONIDEALITIES
+from artifact.studies.nonidealities import AXES, NONIDEALITIES, ON_OFF, VARIATIONS
 
 KIND = NONIDEALITIES["range variation"]
 
@@ -176,6 +178,18 @@ def test_a_nonideality_of_no_size_loses_nothing(scheme):
     for name in AXES:
         point = POINT | {"scheme": scheme, "nonideality": name, "precision": "W4A3", "size": 0.0}
         assert requirements.losses_of(trials=1, **point) == {"losses": [0.0]}
+
+
+@pytest.mark.parametrize("ratio", [10, 50])
+@pytest.mark.parametrize("name", VARIATIONS)
+def test_a_variation_at_another_on_off_ratio_is_the_same_of_other_cells(name, ratio):
+    usual, other = NONIDEALITIES[name], NONIDEALITIES[f"{name}, on/off {ratio}"]
+    assert (other.unit, other.family, other.size(1)) == (usual.unit, "device", usual.size(1))
+    assert usual.counted
+    assert not other.counted  # C3 does not rest on it
+    before, after = (kind.hardware(0.1, None, "offset", "mnist") for kind in (usual, other))
+    assert before.devices.on_off_ratio == ON_OFF
+    assert after == replace(before, devices=replace(before.devices, on_off_ratio=ratio))
 
 
 def test_too_few_trials_for_an_interval_are_refused():
