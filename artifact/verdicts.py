@@ -20,7 +20,7 @@ from artifact.claims import (
     line,
     paper,
 )
-from artifact.studies import compromise, decomposition, one_hardware, schemes
+from artifact.studies import advantage, compromise, decomposition, one_hardware, schemes
 from artifact.studies.compromise import CONVERTER_LOSS
 from artifact.studies.readings import MIXED, PRECISIONS
 from artifact.studies.region import READING
@@ -110,6 +110,45 @@ def judge_compromise(chips: pd.DataFrame, certain: pd.DataFrame) -> list[dict[st
     note += f"{tolerances_sentence(compromise_by_tolerance(certain))} "
     note += compromise_sentence(compromise.rules(chips))
     return [line("C2", dataset, "; ".join(told), verdict, interval=interval, note=note)]
+
+
+def advantage_sentence(table: pd.DataFrame) -> str:
+    """How large the advantages are on ideal hardware, and what became of them, by scheme.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `artifact.studies.advantage.advantages`.
+    """
+    pairs = table.drop_duplicates(["precision", "over"])
+    told = [f"{row.precision} over {row.over} {advantage.told_ideal(row)}"
+            for row in pairs.itertuples()]  # fmt: skip
+    lines = [_sentence(f"on ideal hardware, in points of accuracy: {', '.join(told)}")]
+    for scheme, part in table.groupby("scheme", sort=False):
+        counts = [f"{(part['outcome'] == outcome).sum()} {outcome}"
+                  for outcome in advantage.OUTCOMES]  # fmt: skip
+        half = (part["advantage_upper"] - part["advantage_lower"]).median() / 2
+        decided = part["outcome"].isin((advantage.KEPT, advantage.GONE)).any()
+        lines.append(
+            f"With {SCHEMES[scheme]}, at the largest size that both precisions visited, of "
+            f"{len(part)} advantages: {', '.join(counts)}. Half of their intervals are wider than "
+            f"+- {half:.1f} points"
+            + ("." if decided else ": too few trials to tell whether any is kept or gone.")
+        )
+    return "\n".join(lines)
+
+
+def advantage_title(table: pd.DataFrame) -> str:
+    """What became of the advantages of the precisions that claims speak of, pairs of cells."""
+    mine = table[(table["scheme"] == "differential") & table["precision"].isin(PRECISIONS)]
+    told = []
+    for (high, low), part in mine.groupby(["precision", "over"], sort=False):
+        kinds = part.groupby("outcome", sort=False)["nonideality"].agg(" and ".join)
+        words = (f"{outcome} with {names}" for outcome, names in kinds.items())
+        told.append(
+            f"of {high} over {low}: " + ", ".join(kinds.index if len(kinds) == 1 else words)
+        )
+    return f"Advantage {'; '.join(told)}"
 
 
 def _by_share(share: float) -> str:

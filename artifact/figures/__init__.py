@@ -16,10 +16,10 @@ from artifact.figures.reality import real_devices
 from artifact.figures.schemes import schemes
 from artifact.figures.sparsity import guard_rows, planes, resolved_bits, zeros
 from artifact.figures.style import COLOURS, MAIN, note, save, supplement
-from artifact.figures.tolerance import each_bit, requirements, trend
+from artifact.figures.tolerance import advantage, each_bit, requirements, trend
 
 __all__ = [
-    "COLOURS", "MAIN", "adc_reduction", "beyond", "certainty", "compromise",
+    "COLOURS", "MAIN", "adc_reduction", "advantage", "beyond", "certainty", "compromise",
     "converters", "draws", "each_bit", "efficiency",
     "energy_breakdown", "guard_rows", "layer_costs", "measured_device", "note", "one_image",
     "parts", "pipeline", "planes", "precision_sweep", "real_devices", "region",

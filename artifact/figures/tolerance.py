@@ -10,7 +10,9 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from artifact.claims import RECIPES, SCHEMES
 from artifact.figures.style import (
     COLOURS,
+    COLUMN,
     INK,
+    MAIN,
     MARKERS,
     PAGE,
     interval,
@@ -20,10 +22,12 @@ from artifact.figures.style import (
     typeset,
 )
 
+TALLEST = 9.2  # inches: what is left of a page above a caption
+
 
 def requirements(
     losses: pd.DataFrame, limits: pd.DataFrame, delta: float, answer: str,
-    precisions: tuple[str, ...] = ("W8A8", "W4A3"),
+    precisions: tuple[str, ...] = MAIN,
 ) -> Figure:  # fmt: skip
     """Loss of accuracy against the size of each nonideality, and the limits that follow.
 
@@ -32,7 +36,7 @@ def requirements(
     losses, limits = _default(losses, precisions), _default(limits, precisions)
     kinds = list(dict.fromkeys(losses["nonideality"]))
     lines, few = -(-len(kinds) // 3), len(precisions) <= 2
-    size = PAGE, 1.95 * lines + 0.3
+    size = PAGE, min(1.95 * lines + 0.3, TALLEST)
     figure, panels = new_figure(*size, lines, 3, title=answer, squeeze=False)
     for axes in panels.ravel()[len(kinds) :]:
         axes.axis("off")
@@ -118,6 +122,50 @@ def trend(ratios: pd.DataFrame, answer: str) -> Figure:
         panels[0, 0].plot([], [], marker, color=INK, mfc="white", label=RECIPES[recipe])
     for order, colour in colours.items():
         panels[0, 0].plot([], [], "-", color=colour, label=order)
+    legend(figure, panels[0, 0], "below")
+    return figure
+
+
+def advantage(sizes: pd.DataFrame, answer: str) -> Figure:
+    """Advantage in points over the next lower precision, against the size of each nonideality.
+
+    Of differential pairs, at the precisions that claims speak of.
+
+    Parameters
+    ----------
+    sizes : DataFrame
+        From `artifact.studies.advantage.by_size`.
+    """
+    sizes = sizes[(sizes["scheme"] == "differential") & sizes["precision"].isin(MAIN)]
+    kinds = list(dict.fromkeys(sizes["nonideality"]))
+    width = PAGE if len(kinds) > 1 else COLUMN
+    figure, panels = new_figure(width, 2.5, 1, len(kinds), title=answer, sharey=True, squeeze=False)
+    for axes, kind in zip(panels[0], kinds, strict=True):
+        mine = sizes[sizes["nonideality"] == kind]
+        visited = mine.loc[mine["size"] > 0, "size"]
+        # Ideal hardware, whose size is 0, stands left of the smallest size on the logarithmic axis.
+        ideal = visited.min() ** 1.5 / visited.max() ** 0.5
+        for place, (name, curve) in enumerate(mine.groupby("precision", sort=False)):
+            colour, marker = COLOURS[name], MARKERS[name]
+            at = curve.sort_values("size")
+            first, rest = at.iloc[0], at.iloc[1:]
+            axes.plot(rest["size"], rest["advantage"], color=colour, marker=marker,
+                      label=f"{name} over {first['over']}")  # fmt: skip
+            axes.fill_between(
+                rest["size"], rest["lower"], rest["upper"], color=colour, alpha=0.15, lw=0
+            )
+            beside = ideal * (1 + 0.1 * place)
+            axes.plot([beside] * 2, [first["lower"], first["upper"]], color=colour)
+            axes.plot(beside, first["advantage"], marker, color=colour, mfc="white")
+        axes.axhline(0, ls=":", lw=0.8, color="black")
+        axes.set(title=typeset(kind), xlabel=typeset(mine["unit"].iloc[0]), xscale="log",
+                 yscale="symlog")  # fmt: skip
+        ticks = log_ticks(visited.min(), visited.max())
+        axes.set_xticks([ideal, *ticks], ["ideal", *(f"{tick:g}" for tick in ticks)])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_yticks([-10, -1, 0, 1, 10], ["-10", "-1", "0", "1", "10"])
+    panels[0, 0].set_ylabel("advantage (points)")
+    panels[0, 0].fill_between([], [], [], color=INK, alpha=0.15, lw=0, label="95 % interval")
     legend(figure, panels[0, 0], "below")
     return figure
 
