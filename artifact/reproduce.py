@@ -72,11 +72,12 @@ CATALOGUE = (
          "bits_images": (40, 100, 500), "cost_images": (2, 5, 10), "seeds": (1, 1, 5)},
     ),
     Notebook(
-        "02_variation_tolerance", "variation_tolerance, device_trend; claim C3a",
+        "02_variation_tolerance", "variation_tolerance, device_trend, device_advantage; claim C3a",
         (0.7, 2.2, 3.7), {"minutes": (0.1, 6.0, 10.0)},
     ),
     Notebook(
-        "03_converter_nonlinearity", "converter_nonlinearity, converter_trend; claims C3b, C4",
+        "03_converter_nonlinearity",
+        "converter_nonlinearity, converter_trend, converter_advantage; claims C3b, C4",
         (0.7, 1.6, 2.9),
         {"minutes": (0.1, 6.0, 10.0), "together_images": (40, 200, 500)},
     ),

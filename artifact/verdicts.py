@@ -144,10 +144,8 @@ def advantage_title(table: pd.DataFrame) -> str:
     told = []
     for (high, low), part in mine.groupby(["precision", "over"], sort=False):
         kinds = part.groupby("outcome", sort=False)["nonideality"].agg(" and ".join)
-        words = (f"{outcome} with {names}" for outcome, names in kinds.items())
-        told.append(
-            f"of {high} over {low}: " + ", ".join(kinds.index if len(kinds) == 1 else words)
-        )
+        words = [f"{outcome} with {names}" for outcome, names in kinds.items()]
+        told.append(f"of {high} over {low}: {', '.join(words if words[1:] else kinds.index)}")
     return f"Advantage {'; '.join(told)}"
 
 

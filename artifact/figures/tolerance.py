@@ -144,7 +144,8 @@ def advantage(sizes: pd.DataFrame, answer: str) -> Figure:
         mine = sizes[sizes["nonideality"] == kind]
         visited = mine.loc[mine["size"] > 0, "size"]
         # Ideal hardware, whose size is 0, stands left of the smallest size on the logarithmic axis.
-        ideal = visited.min() ** 1.5 / visited.max() ** 0.5
+        breadth = visited.max() / visited.min()
+        ideal = visited.min() / breadth**0.5
         for place, (name, curve) in enumerate(mine.groupby("precision", sort=False)):
             colour, marker = COLOURS[name], MARKERS[name]
             at = curve.sort_values("size")
@@ -154,16 +155,17 @@ def advantage(sizes: pd.DataFrame, answer: str) -> Figure:
             axes.fill_between(
                 rest["size"], rest["lower"], rest["upper"], color=colour, alpha=0.15, lw=0
             )
-            beside = ideal * (1 + 0.1 * place)
+            beside = ideal * breadth ** (0.1 * place)
             axes.plot([beside] * 2, [first["lower"], first["upper"]], color=colour)
             axes.plot(beside, first["advantage"], marker, color=colour, mfc="white")
         axes.axhline(0, ls=":", lw=0.8, color="black")
         axes.set(title=typeset(kind), xlabel=typeset(mine["unit"].iloc[0]), xscale="log",
                  yscale="symlog")  # fmt: skip
         ticks = log_ticks(visited.min(), visited.max())
+        ticks = ticks[:: -(-len(ticks) // 3)]
         axes.set_xticks([ideal, *ticks], ["ideal", *(f"{tick:g}" for tick in ticks)])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_yticks([-10, -1, 0, 1, 10], ["-10", "-1", "0", "1", "10"])
+        axes.set_yticks([-10, -1, 0, 1, 10], ["−10", "−1", "0", "1", "10"])
     panels[0, 0].set_ylabel("advantage (points)")
     panels[0, 0].fill_between([], [], [], color=INK, alpha=0.15, lw=0, label="95 % interval")
     legend(figure, panels[0, 0], "below")

@@ -136,10 +136,11 @@ def _pairs(
         for high, low in pairs:
             first, second = (part[part["precision"] == precision] for precision in (high, low))
             both = first.merge(second[[*shared, "loss"]], on=shared, suffixes=("", "_low"))
+            seeds = of_seeds[high, low]
+            both = both[both["training_seed"].isin(seeds.index)]
             if both["trial"].nunique() < 2:
                 continue
             lost = Curve.of(both.assign(loss=both["loss"] - both["loss_low"]))
-            seeds = of_seeds[high, low]
             yield (
                 {"scheme": scheme, "nonideality": name, "precision": high, "over": low,
                  "unit": lost.kind.unit},
