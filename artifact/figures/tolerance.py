@@ -22,8 +22,6 @@ from artifact.figures.style import (
     typeset,
 )
 
-TALLEST = 9.2  # inches: what is left of a page above a caption
-
 
 def requirements(
     losses: pd.DataFrame, limits: pd.DataFrame, delta: float, answer: str,
@@ -36,7 +34,7 @@ def requirements(
     losses, limits = _default(losses, precisions), _default(limits, precisions)
     kinds = list(dict.fromkeys(losses["nonideality"]))
     lines, few = -(-len(kinds) // 3), len(precisions) <= 2
-    size = PAGE, min(1.95 * lines + 0.3, TALLEST)
+    size = PAGE, 1.95 * lines + 0.3
     figure, panels = new_figure(*size, lines, 3, title=answer, squeeze=False)
     for axes in panels.ravel()[len(kinds) :]:
         axes.axis("off")
