@@ -165,7 +165,7 @@ def trained(
         with torch.random.fork_rng():
             torch.manual_seed(name.seed)
             model = MODELS[name.network]()
-        pixels = torch.from_numpy(images).float()
+        pixels = torch.from_numpy(images.astype(np.float32, copy=False))
         train(model, pixels, labels, recipe_of(name, digits), name.seed, fastest(), progress)
         return model.eval()
     # What the first layer of LeNet-5 meets ends at 1, whatever the images at hand reach.
@@ -249,6 +249,6 @@ def accuracy(kind: str, network: nn.Module | QuantizedNetwork, digits: Dataset) 
     if isinstance(network, QuantizedNetwork):
         classes = network.predict(images)
     else:
-        blocks = torch.from_numpy(images).float().split(1000)
+        blocks = torch.from_numpy(images.astype(np.float32, copy=False)).split(1000)
         classes = np.concatenate([network(block).argmax(1).numpy() for block in blocks])
     return float((classes == digits.test_labels).mean())
