@@ -23,8 +23,8 @@ from artifact.paths import CHECKPOINTS, ROOT
 _WITHOUT_NUMBERS = {
     f"artifact/{name}.py"
     for name in ("claims", "cluster", "compare", "drawings", "explorer", "explorer_grid",
-                 "notebook", "provenance", "publish", "record", "report", "reproduce", "story",
-                 "verdicts")
+                 "notebook", "processes", "provenance", "publish", "record", "report", "reproduce",
+                 "story", "verdicts")
 }  # fmt: skip
 #: Endings of the files that numbers depend on: modules, and what is shipped beside them.
 _SOURCES = {".py", ".yaml", ".csv", ".safetensors"}

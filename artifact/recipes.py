@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -22,6 +22,7 @@ from artifact import checkpoints, data, scales
 from artifact.checkpoints import CheckpointName
 from artifact.data import Dataset
 from artifact.models import MODELS
+from artifact.processes import in_processes
 from nvlib import (
     DeviceModel,
     Hardware,
@@ -218,7 +219,7 @@ def train_all(names: list[CheckpointName], folder: Path, jobs: int) -> None:
     with tqdm(total=len(names), desc="networks", unit="network") as bar:
         for wave in waves:
             tasks = (delayed(train_one)(name, folder) for name in wave)
-            for _ in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
+            for _ in in_processes(jobs, tasks, ordered=False):
                 bar.update()
     checkpoints.write_manifest(folder)
 
