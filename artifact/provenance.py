@@ -23,16 +23,21 @@ from artifact.paths import CHECKPOINTS, ROOT
 _WITHOUT_NUMBERS = {
     f"artifact/{name}.py"
     for name in ("claims", "cluster", "compare", "drawings", "explorer", "explorer_grid",
-                 "notebook", "provenance", "publish", "record", "report", "reproduce", "story",
-                 "verdicts")
+                 "notebook", "processes", "provenance", "publish", "record", "report", "reproduce",
+                 "story", "verdicts")
 }  # fmt: skip
+#: Endings of the files that numbers depend on: modules, and what is shipped beside them.
+_SOURCES = {".py", ".yaml", ".csv", ".safetensors"}
 #: What all tables of one run have in common.
 COMMON = ("code", "profile", "checkpoints", "data")
 
 
 @lru_cache(maxsize=1)
 def code_hash() -> str:
-    """SHA-256 of what the modules that numbers depend on do; see `meaning`.
+    """SHA-256 of what the modules that numbers depend on do, see `meaning`, and of their data.
+
+    Data are the energies, areas, devices and network that are shipped beside the modules. Files of
+    ``expected`` are not among them: they are set beside numbers, and enter none that is kept.
 
     Examples
     --------
@@ -41,7 +46,7 @@ def code_hash() -> str:
     """
     digest = hashlib.sha256()
     for folder in (ROOT / "nvlib", ROOT / "artifact"):
-        for path in sorted([*folder.rglob("*.py"), *folder.glob("*.yaml")]):
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in _SOURCES):
             name = path.relative_to(ROOT).as_posix()
             if name not in _WITHOUT_NUMBERS and path.parent.name != "figures":
                 digest.update(name.encode() + meaning(path.read_bytes(), path.suffix))

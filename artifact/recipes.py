@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -22,6 +22,7 @@ from artifact import checkpoints, data, scales
 from artifact.checkpoints import CheckpointName
 from artifact.data import Dataset
 from artifact.models import MODELS
+from artifact.processes import in_processes
 from nvlib import (
     DeviceModel,
     Hardware,
@@ -165,7 +166,7 @@ def trained(
         with torch.random.fork_rng():
             torch.manual_seed(name.seed)
             model = MODELS[name.network]()
-        pixels = torch.from_numpy(images).float()
+        pixels = torch.from_numpy(images.astype(np.float32, copy=False))
         train(model, pixels, labels, recipe_of(name, digits), name.seed, fastest(), progress)
         return model.eval()
     # What the first layer of LeNet-5 meets ends at 1, whatever the images at hand reach.
@@ -218,7 +219,7 @@ def train_all(names: list[CheckpointName], folder: Path, jobs: int) -> None:
     with tqdm(total=len(names), desc="networks", unit="network") as bar:
         for wave in waves:
             tasks = (delayed(train_one)(name, folder) for name in wave)
-            for _ in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
+            for _ in in_processes(jobs, tasks, ordered=False):
                 bar.update()
     checkpoints.write_manifest(folder)
 
@@ -249,6 +250,6 @@ def accuracy(kind: str, network: nn.Module | QuantizedNetwork, digits: Dataset) 
     if isinstance(network, QuantizedNetwork):
         classes = network.predict(images)
     else:
-        blocks = torch.from_numpy(images).float().split(1000)
+        blocks = torch.from_numpy(images.astype(np.float32, copy=False)).split(1000)
         classes = np.concatenate([network(block).argmax(1).numpy() for block in blocks])
     return float((classes == digits.test_labels).mean())

@@ -13,7 +13,6 @@ import json
 import os
 import random
 import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm import tqdm  # the plain bar: papermill passes it on to the terminal
 
 from artifact import cluster, data
 from artifact.paths import POINTS, PROGRESS
+from artifact.processes import in_processes
 from artifact.provenance import code_hash, inputs
 from nvlib.storage import write_text
 
@@ -108,25 +108,12 @@ def run(
         results = _on_cluster(address, function, points, folder / name, bar)
     else:
         tasks = (delayed(cached)(function, point, folder / name) for point in points)
-        work = Parallel(n_jobs=min(jobs, max(len(points), 1)), return_as="generator",
-                        initializer=_end_with, initargs=(os.getpid(),))  # fmt: skip
-        results = list(bar(work(tasks)))
+        results = list(bar(in_processes(min(jobs, max(len(points), 1)), tasks)))
     if one_line:
         seconds = time.monotonic() - begun
         print(f"{name}: {len(points)} points in {seconds:.0f} s", file=sys.stderr)
     rows = [point | result for point, result in zip(points, results, strict=True)]
     return pd.DataFrame(rows)
-
-
-def _end_with(parent: int) -> None:
-    """End this worker soon after `parent`, which has no time to do so where it is killed."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_cluster(

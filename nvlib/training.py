@@ -18,7 +18,7 @@ from nvlib.checks import (
     require_instance,
     require_integer,
     require_number,
-    settle,
+    settle_fields,
 )
 from nvlib.chip import Chip
 from nvlib.graph.steps import IMAGES, Step, Value
@@ -47,13 +47,11 @@ class Recipe:
     warm_up: float = 0.0  # share of the steps in which the learning rate rises to its highest
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("shift", 0)):
-            settle(self, **{name: require_integer(name, getattr(self, name), least, 2**31)})
-        rate = require_number("learning_rate", self.learning_rate, 1e-12, 1e3)
-        decay = require_number("weight_decay", self.weight_decay, 0, 1)
-        rise = require_number("warm_up", self.warm_up, 0, 1)
-        settle(self, learning_rate=rate, weight_decay=decay, warm_up=rise)
-        settle(self, flip=require_flag("flip", self.flip))
+        settle_fields(self, "epochs batch", require_integer, 1, 2**31)
+        settle_fields(self, "shift", require_integer, 0, 2**31)
+        settle_fields(self, "learning_rate", require_number, 1e-12, 1e3)
+        settle_fields(self, "weight_decay warm_up", require_number, 0, 1)
+        settle_fields(self, "flip", require_flag)
 
 
 #: Of `fine_tune`.

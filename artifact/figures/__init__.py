@@ -8,6 +8,7 @@ from artifact.figures.energy import (
     efficiency,
     energy_breakdown,
     parts,
+    published_savings,
     region,
     tornado,
 )
@@ -22,6 +23,6 @@ __all__ = [
     "COLOURS", "MAIN", "adc_reduction", "advantage", "beyond", "certainty", "compromise",
     "converters", "draws", "each_bit", "efficiency",
     "energy_breakdown", "guard_rows", "layer_costs", "measured_device", "note", "one_image",
-    "parts", "pipeline", "planes", "precision_sweep", "real_devices", "region",
+    "parts", "pipeline", "planes", "precision_sweep", "published_savings", "real_devices", "region",
     "requirements", "resolved_bits", "save", "schemes", "supplement", "tornado", "trend", "zeros",
 ]  # fmt: skip

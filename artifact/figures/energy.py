@@ -15,6 +15,7 @@ from artifact.figures.style import (
     COLOURS,
     COMPONENT_COLOURS,
     INK,
+    MAIN,
     MARKERS,
     PAGE,
     QUIET,
@@ -311,6 +312,26 @@ def parts(steps: pd.DataFrame, title: str) -> Figure:
         axes.grid(visible=False, axis="x")
     panels[0].set(ylabel="ADC energy saved (%)")
     legend(figure, panels[0])
+    return figure
+
+
+def published_savings(beside: pd.DataFrame, title: str) -> Figure:
+    """Savings that others state, as ranges, and those of the mechanism most like theirs here."""
+    figure, axes = new_figure(PAGE, 0.45 * len(beside) + 0.9, title=title)
+    names = []
+    for place, row in enumerate(beside.to_dict("records")):
+        axes.plot([100 * row["least"], 100 * row["most"]], [place] * 2, color=QUIET, lw=5,
+                  solid_capstyle="butt", marker="|", ms=8, mew=1.6,
+                  label="" if place else "stated by others")  # fmt: skip
+        for name in MAIN:
+            axes.plot(100 * row[name], place, MARKERS[name], color=COLOURS[name], ls="none",
+                      label="" if place else f"ours, {name}")  # fmt: skip
+        doubt = "" if row["checked"] == "abstract" else ", unchecked"
+        names.append(f"{row['work']}{doubt}: {row['mechanism']}\nours: {row['like']}")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="ADC energy or power saved (%)",
+             xlim=(0, 100), ylim=(len(names) - 0.5, -0.5))  # fmt: skip
+    legend(figure, axes)
     return figure
 
 

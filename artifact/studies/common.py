@@ -124,7 +124,7 @@ def classes(
     name = name_of(dataset, precision, seed, training)
     model = load_float(name, Path(ROOT / checkpoints))
     with torch.no_grad():
-        blocks = torch.from_numpy(np.array(pixels)).float().split(500)
+        blocks = torch.from_numpy(pixels.astype(np.float32)).split(500)
         return np.concatenate([model(block).argmax(1).numpy() for block in blocks])
 
 

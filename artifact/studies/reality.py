@@ -155,7 +155,7 @@ def tuned(
             module.weight.copy_(torch.from_numpy(layer.codes * layer.weight_scale))
             module.bias.copy_(torch.from_numpy(layer.bias))
     acting = [effect for effect in real_devices.EFFECTS if effect != "ageing"]
-    pixels = torch.from_numpy(np.array(digits.train_images[:train_images])).float()
+    pixels = torch.from_numpy(digits.train_images[:train_images].astype(np.float32))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # floats that are added by several of them round otherwise
     network = fine_tune(

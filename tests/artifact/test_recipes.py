@@ -10,7 +10,7 @@ import torch
 
 from artifact import checkpoints, recipes
 from artifact.checkpoints import CheckpointName
-from nvlib import Precision, QuantizedNetwork, quantize
+from nvlib import Precision, QuantizedNetwork, Recipe, quantize
 
 
 def test_training_learns_and_what_is_saved_is_what_was_trained(digits, tmp_path, monkeypatch):
@@ -67,3 +67,20 @@ def test_shipped_names_are_unique_and_their_starts_are_shipped():
         assert len({name.path for name in names}) == len(names)
         for name in names:
             assert replace(name, precision=None, recipe="qat") in names
+
+
+@pytest.mark.parametrize("network", ["lenet5", "residual"])
+@pytest.mark.filterwarnings("error")
+def test_images_that_cannot_be_written_are_trained_on_without_a_word(network, digits, monkeypatch):
+    """As a memory map of another process, or the bytes of a file, holds them."""
+    monkeypatch.setattr(recipes, "recipe_of", lambda *_: Recipe(epochs=1, batch=8))
+    few = {name: getattr(digits, name)[:16].copy() for name in vars(digits) if name != "name"}
+    for array in few.values():
+        array.flags.writeable = False
+    held = replace(digits, **few)
+    torch.set_warn_always(True)  # else torch warns once, whichever test is first
+    try:
+        model = recipes.trained(CheckpointName("embedded", network, None, 0), held, None)
+        assert 0 <= recipes.accuracy(network, model, held) <= 1
+    finally:
+        torch.set_warn_always(False)
