@@ -232,7 +232,7 @@ def told_ideal(row: Any) -> str:
     '+0.05 [+0.01, +0.08]'
     """
     if np.isnan(row.ideal_lower):
-        return f"{row.ideal:+.2f}, of one training seed"
+        return f"{row.ideal:+.2f} (one training seed)"
     return f"{row.ideal:+.2f} [{row.ideal_lower:+.2f}, {row.ideal_upper:+.2f}]"
 
 

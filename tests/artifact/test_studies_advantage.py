@@ -90,7 +90,7 @@ def test_one_training_seed_tells_nothing_of_ideal_hardware():
     row = only(trials(STEEP, FLAT).query("training_seed == 2"), ideal)
     assert row["outcome"] == advantage.UNDECIDED
     assert np.isnan(row["ideal_lower"])
-    assert advantage.told_ideal(pd.Series(row)) == "+0.25, of one training seed"
+    assert advantage.told_ideal(pd.Series(row)) == "+0.25 (one training seed)"
 
 
 def test_trials_that_stray_leave_it_undecided():
