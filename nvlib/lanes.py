@@ -26,7 +26,7 @@ if COMPILED:
 
         def _with(self, other: Any, whole: str, real: str = "") -> Lanes:
             if not isinstance(other, Lanes):
-                other = Lanes(self.builder, ir.Constant(self.value.type, [other] * LANES))
+                other = Lanes(self.builder, ir.Constant(self.value.type, [other] * self.value.type.count))
             name = whole if isinstance(self.value.type.element, ir.IntType) else real
             return Lanes(self.builder, getattr(self.builder, name)(self.value, other.value))
 
@@ -48,17 +48,16 @@ if COMPILED:
         def __rshift__(self, places: int) -> Lanes:
             return self._with(places, "lshr")
 
-        def astype(self, kind: type) -> Lanes:
-            """Signed integers are the same bits; floats are made of signed integers."""
-            if kind is not np.float32:
-                return self
-            real = ir.VectorType(ir.FloatType(), LANES)
-            return Lanes(self.builder, self.builder.sitofp(self.value, real))
+        def view(self, kind: type) -> Lanes:
+            """The same bits as floats."""
+            assert kind is np.float32
+            real = ir.VectorType(ir.FloatType(), self.value.type.count)
+            return Lanes(self.builder, self.builder.bitcast(self.value, real))
 
         def whole(self, rounding: str) -> Lanes:
             """Rounded by LLVM's function of that name."""
             kind = self.value.type
-            name = f"llvm.{rounding}.v{LANES}{kind.element.intrinsic_name}"
+            name = f"llvm.{rounding}.v{kind.count}{kind.element.intrinsic_name}"
             function = cgutils.get_or_insert_function(
                 self.builder.module, ir.FunctionType(kind, [kind]), name
             )
@@ -79,21 +78,32 @@ if COMPILED:
                 for i in (0, 3, 6)
             )
             _, start, columns, _, low, high, _ = arguments
-            low, high = (Lanes(builder, splat(builder, half)) for half in (low, high))
             index, kind = columns.type, currents.type.pointee
 
-            def load(array, place):
-                pointer = lanes_at(builder, array, place, array.type.pointee)
-                return Lanes(builder, builder.load(pointer, align=4))
+            def add(j, lanes):
+                """To the currents of so many columns from j on."""
 
-            with cgutils.for_range_slice(builder, index(0), columns, index(LANES)) as (j, _):
-                noise = (normal(low, high, load(numbers, j)) * load(spreads, j)).whole("rint")
+                def load(array, place):
+                    pointer = lanes_at(builder, array, place, array.type.pointee, lanes)
+                    return Lanes(builder, builder.load(pointer, align=4))
+
+                halves = (Lanes(builder, splat(builder, half, lanes)) for half in (low, high))
+                noise = (normal(*halves, load(numbers, j)) * load(spreads, j)).whole("rint")
                 place = builder.add(start, j)
                 if kind == ir.DoubleType():
-                    wide = ir.VectorType(kind, LANES)
+                    wide = ir.VectorType(kind, lanes)
                     noise = Lanes(builder, builder.fpext(noise.value, wide))
                 noisy = load(currents, place) + noise
-                builder.store(noisy.value, lanes_at(builder, currents, place, kind), align=4)
+                target = lanes_at(builder, currents, place, kind, lanes)
+                builder.store(noisy.value, target, align=4)
+
+            two = index(2 * LANES)  # chains of operations, side by side
+            rest = builder.urem(columns, two)
+            pairs = builder.sub(columns, rest)
+            with cgutils.for_range_slice(builder, index(0), pairs, two) as (j, _):
+                add(j, 2 * LANES)
+            with builder.if_then(builder.icmp_unsigned("!=", rest, index(0))):
+                add(pairs, LANES)
             return context.get_dummy_value()
 
         return signature, generate

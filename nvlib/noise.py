@@ -31,11 +31,12 @@ def hash64(key, counter):
     return z ^ (z >> np.uint64(31))
 
 
-def hash32(word):
-    """A 32-bit hash of a 32-bit word (Wellons 2018, "lowbias32"); arrays or lanes."""
+def sum_of_halves(word):
+    """Of a 32-bit hash of a 32-bit word (Wellons 2018, "lowbias32"); arrays or lanes."""
     word = (word ^ (word >> 16)) * 0x7FEB352D
     word = (word ^ (word >> 15)) * 0x846CA68B
-    return word ^ (word >> 16)
+    high = word >> 16  # the hash is word ^ high, of which this is the upper half too
+    return ((word ^ high) & 0xFFFF) + high
 
 
 def normal(low, high, column):
@@ -56,9 +57,9 @@ def normal(low, high, column):
     (np.True_, 1.0)
     """
     step = column * 0x9E3779B9
-    one, two = hash32(low + step), hash32(high ^ step)
-    total = (one & 0xFFFF) + (one >> 16) + (two & 0xFFFF) + (two >> 16)
-    x = (total.astype(np.int32) - 131070).astype(np.float32) * 2.0**-16
+    total = sum_of_halves(low + step) + sum_of_halves(high ^ step)
+    # The float of these bits is 128 + total / 2^16.
+    x = (total + 0x43000000).view(np.float32) - (128 + 131070 / 2**16)
     square = x * x
     return x * (square * (square * (square * (square * A9 + A7) + A5) + A3) + A1)
 
