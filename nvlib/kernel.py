@@ -87,7 +87,12 @@ class CompiledReader:
             inputs = np.empty(shape, kind)
             drives(padded, arrays.mapping.dac_bits, arrays.drive, inputs)
             squares = inputs.astype(np.float64) ** 2 if arrays.noisy else None
-        most = most_reads(columns, kind if variances is None else np.dtype(np.float64))
+        variance, widest = None, kind
+        if variances is not None:
+            widest = variances.dtype if variances.dtype == np.float32 else np.dtype(np.float64)
+            variance, widest = np.empty(8 * columns, widest), np.promote_types(kind, widest)
+            squares = None if squares is None else squares.astype(variance.dtype)
+        most = most_reads(columns, widest)
         if arrays.serial and layout.tables.shape[2] == 1:  # no line of zeros for an idle row
             most = 1
         currents = np.empty(most * columns, kind)
@@ -102,9 +107,11 @@ class CompiledReader:
             noise,
             variances,
             extra,
+            extra.limits,
             squares,
             most,
             currents,
+            variance,
             out,
         )
         if blocks == 1:  # what lies beyond the outputs harms none
@@ -163,7 +170,8 @@ def _choose(flat, place, sources, first, last, mask, chosen):
 
 @compiled
 def read_arrays(
-    inputs, keys, layout, converter, curves, noise, variances, extra, squares, most, currents, out
+    inputs, keys, layout, converter, curves, noise, variances, extra, limits, squares, most,
+    currents, variance, out,
 ):  # fmt: skip
     """Read every array for a block of images; see `nvlib.layout` for the tables.
 
@@ -188,12 +196,14 @@ def read_arrays(
     flat, products = inputs.reshape(-1), out.reshape(-1)
     terms = flat if squares is None else squares.reshape(-1)  # of the variance
     chosen, entries = np.empty(len(sources), np.uint64), np.empty(columns, np.uint32)
-    variance, spreads = np.empty(most * columns), np.empty(columns, np.float32)
-    sense, driven = extra.sense, extra.driven
-    sense_lsb, limits = extra.sense_lsb, extra.limits
+    spreads = np.empty(columns, np.float32)
+    sense, driven, sense_lsb = extra.sense, extra.driven, extra.sense_lsb
     if noise is not None:
         cell_variance, adc_variance = noise.cell**2, noise.adc**2
         sense_variance = noise.sense**2
+        own = np.full(columns, adc_variance)
+        if sense >= 0:
+            own[sense] = sense_variance
     totals = np.empty(most * columns + width, np.int32)  # sums of a slice look into what follows
     for block in range(blocks):
         table = layout.tables[block].reshape(-1)
@@ -228,7 +238,7 @@ def read_arrays(
                             number = last - first
                             for g in range(number):
                                 chosen[g] = first + g
-                        if curves is None and noise is None and sense < 0:
+                        if curves is None and noise is None and limits is None:
                             add_reads(
                                 table, chosen, number, sources, lines, flat, place, stride, count,
                                 columns, converter, shift, totals,
@@ -256,9 +266,8 @@ def read_arrays(
                                 low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
                                 if variances is not None:
                                     for j in range(columns):
-                                        own = sense_variance if j == sense else adc_variance
-                                        spread = np.sqrt(cell_variance * variance[start + j] + own)
-                                        spreads[j] = spread
+                                        squared = cell_variance * variance[start + j] + own[j]
+                                        spreads[j] = np.sqrt(squared)
                                 else:
                                     squared = 0.0
                                     if squares is None:
@@ -272,7 +281,7 @@ def read_arrays(
                                         spreads[sense] = np.sqrt(squared + sense_variance)
                                 add_noise(currents, start, columns, spreads, low, high, numbers)
                             top = converter.top
-                            if sense >= 0:
+                            if limits is not None:
                                 sensed = np.int64(currents[start + sense]) + sense_lsb // 2
                                 top = limits[min(max(sensed // sense_lsb, 0), len(limits) - 1)]
                             if curves is None:
