@@ -248,7 +248,9 @@ if COMPILED:
             shift = builder.trunc(shift, ir.IntType(32))
             end, step = builder.add(start, columns), columns.type(LANES)
             with cgutils.for_range_slice(builder, start, end, step) as (j, _):
-                current = builder.load(lanes_at(builder, currents, j, currents.type.pointee), align=4)
+                current = builder.load(
+                    lanes_at(builder, currents, j, currents.type.pointee), align=4
+                )
                 codes = _codes(builder, current, converter, top)
                 count_codes(builder, codes, shift, lanes_at(builder, totals, j, ir.IntType(32)))
             return context.get_dummy_value()

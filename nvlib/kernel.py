@@ -79,23 +79,22 @@ class CompiledReader:
         layout, converter, curves, noise, variances, extra, group = self.tables
         blocks, _, _, columns = layout.tables.shape
         shape, kind = (images, arrays.planes, length), converter.half.dtype
-        squares = None
+        squares, widest, summed = None, kind, np.dtype(np.float64)
+        if variances is not None:
+            summed = np.result_type(variances, np.float32)
+            widest = np.promote_types(kind, summed)
         if arrays.serial:
             inputs = np.empty(shape, np.uint8)
             pattern_bytes(padded, group, inputs)
         else:
             inputs = np.empty(shape, kind)
             drives(padded, arrays.mapping.dac_bits, arrays.drive, inputs)
-            squares = inputs.astype(np.float64) ** 2 if arrays.noisy else None
-        variance, widest = None, kind
-        if variances is not None:
-            widest = variances.dtype if variances.dtype == np.float32 else np.dtype(np.float64)
-            variance, widest = np.empty(8 * columns, widest), np.promote_types(kind, widest)
-            squares = None if squares is None else squares.astype(variance.dtype)
+            squares = inputs.astype(summed) ** 2 if arrays.noisy else None
         most = most_reads(columns, widest)
         if arrays.serial and layout.tables.shape[2] == 1:  # no line of zeros for an idle row
             most = 1
         currents = np.empty(most * columns, kind)
+        sums = None if variances is None else np.empty(most * columns, summed)
         filled = -(-layout.width // OUTPUT_LANES) * OUTPUT_LANES
         out = np.empty((images, len(layout.bases), blocks, filled), np.int32)
         read_arrays(
@@ -111,7 +110,7 @@ class CompiledReader:
             squares,
             most,
             currents,
-            variance,
+            sums,
             out,
         )
         if blocks == 1:  # what lies beyond the outputs harms none
@@ -171,7 +170,7 @@ def _choose(flat, place, sources, first, last, mask, chosen):
 @compiled
 def read_arrays(
     inputs, keys, layout, converter, curves, noise, variances, extra, limits, squares, most,
-    currents, variance, out,
+    currents, sums, out,
 ):  # fmt: skip
     """Read every array for a block of images; see `nvlib.layout` for the tables.
 
@@ -179,7 +178,7 @@ def read_arrays(
     products. Up to `most` reads that stand side by side in a row are taken together: neighbouring
     positions, or images where there is one position. What is None is compiled away: `curves` for
     ideal converters, `noise` for none, `variances` where cells fluctuate alike, `squares` of
-    drives (N, planes, F) where inputs enter bit by bit.
+    drives (N, planes, F) where inputs enter bit by bit, `limits` without a sense column.
     """
     _, _, blocks, width = out.shape
     images, planes, length = inputs.shape
@@ -199,11 +198,9 @@ def read_arrays(
     spreads = np.empty(columns, np.float32)
     sense, driven, sense_lsb = extra.sense, extra.driven, extra.sense_lsb
     if noise is not None:
-        cell_variance, adc_variance = noise.cell**2, noise.adc**2
-        sense_variance = noise.sense**2
-        own = np.full(columns, adc_variance)
+        cell, own = noise.cell**2, np.full(columns, noise.adc**2)  # variances
         if sense >= 0:
-            own[sense] = sense_variance
+            own[sense] = noise.sense**2
     totals = np.empty(most * columns + width, np.int32)  # sums of a slice look into what follows
     for block in range(blocks):
         table = layout.tables[block].reshape(-1)
@@ -251,48 +248,43 @@ def read_arrays(
                         if variances is not None:
                             add_reads(
                                 weights_of_variance, chosen, number, sources, lines, terms, place,
-                                stride, count, columns, None, shift, variance,
+                                stride, count, columns, None, shift, sums,
                             )  # type: ignore[call-arg]  # fmt: skip
                         for i in range(count):
                             if silent and (active >> np.uint64(8 * i)) & np.uint64(255) == 0:
                                 continue  # no current flows, and all codes are 0
-                            start = i * columns
+                            start, top = i * columns, converter.top
                             if noise is not None:
-                                n, position = image, read % positions + i
+                                n, position = image, read - image * positions + i
                                 if positions == 1:
                                     n, position = image + i, 0
                                 counter = (position * planes + plane) * tiles + tile
                                 bits = hash64(keys[n], np.uint64(counter))
                                 low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
-                                if variances is not None:
-                                    for j in range(columns):
-                                        squared = cell_variance * variance[start + j] + own[j]
-                                        spreads[j] = np.sqrt(squared)
-                                else:
+                                if variances is None:
                                     squared = 0.0
                                     if squares is None:
                                         squared = np.float64(currents[start + driven])
                                     else:
                                         for g in range(first, last):
                                             squared += terms[place + i * stride + sources[g]]
-                                    squared = cell_variance * squared
-                                    spreads[:] = np.sqrt(squared + adc_variance)
+                                    spreads[:] = np.sqrt(cell * squared + own[0])
                                     if sense >= 0:
-                                        spreads[sense] = np.sqrt(squared + sense_variance)
-                                add_noise(currents, start, columns, spreads, low, high, numbers)
-                            top = converter.top
+                                        spreads[sense] = np.sqrt(cell * squared + own[sense])
+                                add_noise(
+                                    currents, start, columns, spreads, sums, cell, own, low, high,
+                                    numbers,
+                                )  # type: ignore[call-arg]  # fmt: skip
                             if limits is not None:
                                 sensed = np.int64(currents[start + sense]) + sense_lsb // 2
                                 top = limits[min(max(sensed // sense_lsb, 0), len(limits) - 1)]
                             if curves is None:
-                                convert(
-                                    currents, start, columns, converter, top, shift, totals
-                                )
-                            else:
-                                look_up(
-                                    currents, start, columns, curves, codes, starts, entries,
-                                    shift, totals,
-                                )
+                                convert(currents, start, columns, converter, top, shift, totals)  # type: ignore[call-arg]
+                                continue
+                            look_up(
+                                currents, start, columns, curves, codes, starts, entries, shift,
+                                totals,
+                            )  # type: ignore[call-arg]  # fmt: skip
                     add_slices(
                         totals, count, columns, slices, coefficients, reference, beside, products,
                         (read * blocks + block) * width, blocks * width, width, tile > 0,

@@ -25,9 +25,10 @@ if COMPILED:
             self.builder, self.value = builder, value
 
         def _with(self, other: Any, whole: str, real: str = "") -> Lanes:
+            kind = self.value.type
             if not isinstance(other, Lanes):
-                other = Lanes(self.builder, ir.Constant(self.value.type, [other] * self.value.type.count))
-            name = whole if isinstance(self.value.type.element, ir.IntType) else real
+                other = Lanes(self.builder, ir.Constant(kind, [other] * kind.count))
+            name = whole if isinstance(kind.element, ir.IntType) else real
             return Lanes(self.builder, getattr(self.builder, name)(self.value, other.value))
 
         def __add__(self, other: Any) -> Lanes:
@@ -54,56 +55,73 @@ if COMPILED:
             real = ir.VectorType(ir.FloatType(), self.value.type.count)
             return Lanes(self.builder, self.builder.bitcast(self.value, real))
 
-        def whole(self, rounding: str) -> Lanes:
-            """Rounded by LLVM's function of that name."""
+        def real(self, element: Any) -> Lanes:
+            """Floats as those of another type."""
+            kind = ir.VectorType(element, self.value.type.count)
+            if kind == self.value.type:
+                return self
+            change = self.builder.fpext if element == ir.DoubleType() else self.builder.fptrunc
+            return Lanes(self.builder, change(self.value, kind))
+
+        def through(self, function: str) -> Lanes:
+            """What LLVM's function of that name makes of floats."""
             kind = self.value.type
-            name = f"llvm.{rounding}.v{kind.count}{kind.element.intrinsic_name}"
-            function = cgutils.get_or_insert_function(
-                self.builder.module, ir.FunctionType(kind, [kind]), name
-            )
-            return Lanes(self.builder, self.builder.call(function, [self.value]))
+            name = f"llvm.{function}.v{kind.count}{kind.element.intrinsic_name}"
+            module, type_ = self.builder.module, ir.FunctionType(kind, [kind])
+            called = cgutils.get_or_insert_function(module, type_, name)
+            return Lanes(self.builder, self.builder.call(called, [self.value]))
+
+    def _load(builder: Any, array: Any, place: Any, lanes: int = LANES) -> Lanes:
+        pointer = lanes_at(builder, array, place, array.type.pointee, lanes)
+        return Lanes(builder, builder.load(pointer, align=4))
 
     @intrinsic  # type: ignore[misc]
-    def add_noise(_context, currents, start, columns, spreads, low, high, numbers):
+    def add_noise(
+        _context, currents, start, columns, spreads, sums, cell, own, low, high, numbers
+    ):  # fmt: skip
         """Add whole steps of normal noise to currents[start : start + columns].
 
-        Column j has standard deviation spreads[j] and number numbers[j]; `low` and `high` are of
-        the read.
+        `low` and `high` are the halves of a read's hash, numbers[j] is that of column j in its
+        layer. Its standard deviation is spreads[j]; or, where there are `sums` of the weights of
+        its cells' variances, the square root of cell x sums[start + j] + own[j], as float32.
         """
-        signature = types.void(currents, start, columns, spreads, low, high, numbers)
+        signature = types.void(
+            currents, start, columns, spreads, sums, cell, own, low, high, numbers
+        )
+        fluctuating = isinstance(sums, types.Array)
 
         def generate(context, builder, signature, arguments):
-            currents, spreads, numbers = (
-                make_array(signature.args[i])(context, builder, arguments[i]).data
-                for i in (0, 3, 6)
-            )
-            _, start, columns, _, low, high, _ = arguments
+            def data(i):
+                return make_array(signature.args[i])(context, builder, arguments[i]).data
+
+            currents, spreads, own, numbers = map(data, (0, 3, 6, 9))
+            _, start, columns, _, _, cell, _, low, high, _ = arguments
             index, kind = columns.type, currents.type.pointee
 
             def add(j, lanes):
                 """To the currents of so many columns from j on."""
-
-                def load(array, place):
-                    pointer = lanes_at(builder, array, place, array.type.pointee, lanes)
-                    return Lanes(builder, builder.load(pointer, align=4))
-
-                halves = (Lanes(builder, splat(builder, half, lanes)) for half in (low, high))
-                noise = (normal(*halves, load(numbers, j)) * load(spreads, j)).whole("rint")
                 place = builder.add(start, j)
-                if kind == ir.DoubleType():
-                    wide = ir.VectorType(kind, lanes)
-                    noise = Lanes(builder, builder.fpext(noise.value, wide))
-                noisy = load(currents, place) + noise
+                if fluctuating:
+                    variance = _load(builder, data(4), place, lanes).real(ir.DoubleType())
+                    variance *= Lanes(builder, splat(builder, cell, lanes))
+                    variance += _load(builder, own, j, lanes)
+                    spread = variance.through("sqrt").real(ir.FloatType())
+                else:
+                    spread = _load(builder, spreads, j, lanes)
+                halves = (Lanes(builder, splat(builder, half, lanes)) for half in (low, high))
+                draw = normal(*halves, _load(builder, numbers, j, lanes))  # type: ignore[call-arg]
+                noisy = _load(builder, currents, place, lanes)
+                noisy += (draw * spread).through("rint").real(kind)
                 target = lanes_at(builder, currents, place, kind, lanes)
                 builder.store(noisy.value, target, align=4)
 
-            two = index(2 * LANES)  # chains of operations, side by side
+            two = index(2 * LANES)  # side by side: one operation waits for the other in each
             rest = builder.urem(columns, two)
-            pairs = builder.sub(columns, rest)
-            with cgutils.for_range_slice(builder, index(0), pairs, two) as (j, _):
+            whole = builder.sub(columns, rest)
+            with cgutils.for_range_slice(builder, index(0), whole, two) as (j, _):
                 add(j, 2 * LANES)
             with builder.if_then(builder.icmp_unsigned("!=", rest, index(0))):
-                add(pairs, LANES)
+                add(whole, LANES)
             return context.get_dummy_value()
 
         return signature, generate
@@ -112,33 +130,35 @@ if COMPILED:
     def look_up(
         _context, currents, start, columns, curves, codes, starts, entries, shift, totals
     ):  # fmt: skip
-        """Add codes x 2^shift of nonlinear converters to totals[start : start + columns]."""
+        """Add codes x 2^shift of nonlinear converters to totals[start : start + columns].
+
+        `codes` are those of a row tile, `starts` of a block; `entries` (columns,) is overwritten.
+        """
         signature = types.void(
             currents, start, columns, curves, codes, starts, entries, shift, totals
         )
 
         def generate(context, builder, signature, arguments):
-            currents, codes, starts, entries, totals = (
-                make_array(signature.args[i])(context, builder, arguments[i]).data
-                for i in (0, 4, 5, 6, 8)
-            )
+            def data(i):
+                return make_array(signature.args[i])(context, builder, arguments[i]).data
+
+            currents, codes, starts, entries, totals = map(data, (0, 4, 5, 6, 8))
             _, start, columns, curves, _, _, _, shift, _ = arguments
             shift, index = builder.trunc(shift, ir.IntType(32)), columns.type
             scale, origin, highest = (
                 Lanes(builder, splat(builder, builder.extract_value(curves, i))) for i in (2, 3, 4)
             )
-            whole, kind = ir.VectorType(ir.IntType(32), LANES), currents.type.pointee
-            zero = ir.Constant(ir.VectorType(kind, LANES), [0] * LANES)
+            whole = ir.VectorType(ir.IntType(32), LANES)
+            zero = ir.Constant(highest.value.type, [0] * LANES)
             with cgutils.for_range_slice(builder, index(0), columns, index(LANES)) as (j, _):
-                current = builder.load(lanes_at(builder, currents, builder.add(start, j), kind), align=4)
-                entry = ((Lanes(builder, current) * scale).whole("floor") - origin).value
+                current = _load(builder, currents, builder.add(start, j))
+                entry = ((current * scale).through("floor") - origin).value
                 entry = builder.select(builder.fcmp_ordered(">", entry, zero), entry, zero)
-                low = builder.fcmp_ordered("<", entry, highest.value)
-                entry = builder.fptosi(builder.select(low, entry, highest.value), whole)
-                first = builder.load(lanes_at(builder, starts, j, whole.element), align=4)
-                target = lanes_at(builder, entries, j, whole.element)
-                builder.store(builder.add(entry, first), target, align=4)
-            # Through memory, for to take lanes out of a vector takes longer.
+                below = builder.fcmp_ordered("<", entry, highest.value)
+                entry = builder.fptosi(builder.select(below, entry, highest.value), whole)
+                entry = builder.add(entry, _load(builder, starts, j).value)
+                builder.store(entry, lanes_at(builder, entries, j, whole.element), align=4)
+            # Through memory: to take lanes out of a vector takes longer.
             with cgutils.for_range_slice(builder, index(0), columns, index(LANES)) as (j, _):
                 found = ir.Constant(ir.VectorType(codes.type.pointee, LANES), ir.Undefined)
                 for lane in range(LANES):
@@ -153,14 +173,16 @@ if COMPILED:
 
 else:
 
-    def add_noise(currents, start, columns, spreads, low, high, numbers):  # type: ignore[misc]
+    def add_noise(currents, start, columns, spreads, sums, cell, own, low, high, numbers):  # type: ignore[misc]
         """Add whole steps of normal noise to currents[start : start + columns]."""
-        draws = normal(low, high, numbers[:columns])
-        currents[start : start + columns] += np.rint(spreads[:columns] * draws)
+        place = slice(start, start + columns)
+        if sums is not None:
+            spreads = np.sqrt(cell * sums[place].astype(np.float64) + own).astype(np.float32)
+        currents[place] += np.rint(spreads * normal(low, high, numbers))
 
     def look_up(currents, start, columns, curves, codes, starts, entries, shift, totals):  # type: ignore[misc]
         """Add codes x 2^shift of nonlinear converters to totals[start : start + columns]."""
-        own = slice(start, start + columns)
-        places = np.floor(currents[own] * curves.scale) - curves.origin
-        places = places.clip(0, curves.highest).astype(np.int32) + starts
-        totals[own] += codes[places].astype(np.int32) << shift
+        place = slice(start, start + columns)
+        found = np.floor(currents[place] * curves.scale) - curves.origin
+        entries[:] = found.clip(0, curves.highest).astype(np.int32) + starts
+        totals[place] += codes[entries].astype(np.int32) << shift
