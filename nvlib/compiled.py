@@ -84,31 +84,31 @@ if COMPILED:
 
         return signature, generate
 
-    def splat(builder, value, lanes=LANES):
+    def _splat(builder, value, lanes=LANES):
         """A vector of one value."""
         empty = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
         first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
         vector = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
         return builder.shuffle_vector(vector, empty, first)
 
-    def lanes_at(builder, start, place, element, lanes=LANES):
+    def _at(builder, start, place, element, lanes=LANES):
         """Pointer to the vector that begins so many elements behind `start`."""
         vector = ir.VectorType(element, lanes)
         return builder.bitcast(builder.gep(start, [place]), vector.as_pointer())
 
     def _codes(builder, current, converter, top):
         """Codes, int32, of a vector of currents: floor((current + half) x reciprocal), clipped."""
-        half, reciprocal = (splat(builder, builder.extract_value(converter, i)) for i in (0, 1))
+        half, reciprocal = (_splat(builder, builder.extract_value(converter, i)) for i in (0, 1))
         code = builder.fmul(builder.fadd(current, half), reciprocal)
         zero = ir.Constant(code.type, [0] * LANES)
         code = builder.select(builder.fcmp_ordered(">", code, zero), code, zero)
-        top = splat(builder, top)
+        top = _splat(builder, top)
         code = builder.select(builder.fcmp_ordered("<", code, top), code, top)
         return builder.fptosi(code, ir.VectorType(ir.IntType(32), LANES))
 
-    def count_codes(builder, codes, shift, target):
+    def _count_codes(builder, codes, shift, target):
         """Add codes x 2^shift to the totals at a pointer."""
-        codes = builder.shl(codes, splat(builder, shift))
+        codes = builder.shl(codes, _splat(builder, shift))
         builder.store(builder.add(builder.load(target, align=4), codes), target, align=4)
 
     @intrinsic  # type: ignore[misc]
@@ -153,7 +153,7 @@ if COMPILED:
             shift = builder.trunc(shift, ir.IntType(32))
 
             def load(start, v):
-                place = lanes_at(builder, start, index(v * LANES), element)
+                place = _at(builder, start, index(v * LANES), element)
                 part = builder.load(place, align=kind.bitwidth // 8)
                 return builder.sext(part, vector) if kind.bitwidth < held.bitwidth else part
 
@@ -177,7 +177,7 @@ if COMPILED:
                     for one in sums:
                         value = builder.load(source)
                         if scaled:
-                            factor = splat(builder, value)
+                            factor = _splat(builder, value)
                         else:
                             value = builder.mul(builder.zext(value, index), columns)
                             pattern = builder.gep(line, [value])
@@ -192,7 +192,7 @@ if COMPILED:
                 for i, one in enumerate(sums):
                     behind = builder.gep(out, [builder.add(builder.mul(columns, index(i)), j)])
                     for v, total in enumerate(one):
-                        target = lanes_at(builder, behind, index(v * LANES), behind.type.pointee)
+                        target = _at(builder, behind, index(v * LANES), behind.type.pointee)
                         current = builder.load(total)
                         if not floating:
                             real = builder.extract_value(converter, 0) if converting else out
@@ -201,7 +201,7 @@ if COMPILED:
                         if converting:
                             top = builder.extract_value(converter, 2)
                             codes = _codes(builder, current, converter, top)
-                            count_codes(builder, codes, shift, target)
+                            _count_codes(builder, codes, shift, target)
                         else:
                             builder.store(current, target, align=4)
 
@@ -248,11 +248,9 @@ if COMPILED:
             shift = builder.trunc(shift, ir.IntType(32))
             end, step = builder.add(start, columns), columns.type(LANES)
             with cgutils.for_range_slice(builder, start, end, step) as (j, _):
-                current = builder.load(
-                    lanes_at(builder, currents, j, currents.type.pointee), align=4
-                )
+                current = builder.load(_at(builder, currents, j, currents.type.pointee), align=4)
                 codes = _codes(builder, current, converter, top)
-                count_codes(builder, codes, shift, lanes_at(builder, totals, j, ir.IntType(32)))
+                _count_codes(builder, codes, shift, _at(builder, totals, j, ir.IntType(32)))
             return context.get_dummy_value()
 
         return signature, generate
@@ -293,17 +291,17 @@ if COMPILED:
                 builder.store(zero, first)
                 with builder.if_then(builder.icmp_signed(">=", reference, index(0))):
                     value = builder.load(builder.gep(own, [reference]))
-                    builder.store(splat(builder, builder.mul(value, beside), lanes), first)
+                    builder.store(_splat(builder, builder.mul(value, beside), lanes), first)
                 with cgutils.for_range_slice(builder, index(0), width, index(lanes)) as (m, _):
-                    at = lanes_at(builder, target, m, whole, lanes)
+                    at = _at(builder, target, m, whole, lanes)
                     total = cgutils.alloca_once(builder, zero.type)
                     builder.store(builder.load(first), total)
                     with cgutils.for_range(builder, number, intp=index) as loop:
                         place_of = builder.load(builder.gep(slices, [loop.index]))
-                        part = lanes_at(builder, own, builder.add(place_of, m), whole, lanes)
+                        part = _at(builder, own, builder.add(place_of, m), whole, lanes)
                         factor = builder.load(builder.gep(coefficients, [loop.index]))
                         part = builder.mul(
-                            builder.load(part, align=4), splat(builder, factor, lanes)
+                            builder.load(part, align=4), _splat(builder, factor, lanes)
                         )
                         builder.store(builder.add(builder.load(total), part), total)
                     with builder.if_then(more):

@@ -15,9 +15,8 @@ from nvlib.compiled import (
     pasted,
     word_at,
 )
-from nvlib.lanes import add_noise, look_up
 from nvlib.layout import lay_out
-from nvlib.noise import hash64
+from nvlib.noise import hash64, normal
 
 
 class CompiledReader:
@@ -195,7 +194,10 @@ def read_arrays(
     flat, products = inputs.reshape(-1), out.reshape(-1)
     terms = flat if squares is None else squares.reshape(-1)  # of the variance
     chosen, entries = np.empty(len(sources), np.uint64), np.empty(columns, np.uint32)
-    spreads = np.empty(columns, np.float32)
+    spreads, used = np.empty(columns, np.float32), np.uint64(columns)
+    zero = np.float32(0)
+    if curves is not None:
+        scale, origin, highest = curves.scale, curves.origin, curves.highest
     sense, driven, sense_lsb = extra.sense, extra.driven, extra.sense_lsb
     if noise is not None:
         cell, own = noise.cell**2, np.full(columns, noise.adc**2)  # variances
@@ -225,6 +227,7 @@ def read_arrays(
                     for plane in range(planes):
                         place = (image * planes + plane) * length + bases[read % positions]
                         shift, active = plane * dac_bits, ~np.uint64(0)
+                        weight = np.int32(1 << shift)
                         if side_by_side:
                             number, active = _choose(
                                 flat, place, sources, first, last, mask, chosen
@@ -253,7 +256,7 @@ def read_arrays(
                         for i in range(count):
                             if silent and (active >> np.uint64(8 * i)) & np.uint64(255) == 0:
                                 continue  # no current flows, and all codes are 0
-                            start, top = i * columns, converter.top
+                            start, top = np.uint64(i * columns), converter.top
                             if noise is not None:
                                 n, position = image, read - image * positions + i
                                 if positions == 1:
@@ -264,27 +267,33 @@ def read_arrays(
                                 if variances is None:
                                     squared = 0.0
                                     if squares is None:
-                                        squared = np.float64(currents[start + driven])
+                                        squared = np.float64(currents[start + np.uint64(driven)])
                                     else:
                                         for g in range(first, last):
                                             squared += terms[place + i * stride + sources[g]]
                                     spreads[:] = np.sqrt(cell * squared + own[0])
                                     if sense >= 0:
                                         spreads[sense] = np.sqrt(cell * squared + own[sense])
-                                add_noise(
-                                    currents, start, columns, spreads, sums, cell, own, low, high,
-                                    numbers,
-                                )  # type: ignore[call-arg]  # fmt: skip
+                                else:
+                                    for j in range(used):
+                                        squared = cell * sums[start + j] + own[j]
+                                        spreads[j] = np.sqrt(squared)
+                                for j in range(used):
+                                    draw = normal(low, high, numbers[j])
+                                    currents[start + j] += np.rint(spreads[j] * draw)
                             if limits is not None:
-                                sensed = np.int64(currents[start + sense]) + sense_lsb // 2
+                                sensed = np.int64(currents[start + np.uint64(sense)]) + sense_lsb // 2
                                 top = limits[min(max(sensed // sense_lsb, 0), len(limits) - 1)]
                             if curves is None:
-                                convert(currents, start, columns, converter, top, shift, totals)  # type: ignore[call-arg]
+                                convert(currents, i * columns, columns, converter, top, shift, totals)  # type: ignore[call-arg]
                                 continue
-                            look_up(
-                                currents, start, columns, curves, codes, starts, entries, shift,
-                                totals,
-                            )  # type: ignore[call-arg]  # fmt: skip
+                            for j in range(used):
+                                entry = np.floor(currents[start + j] * scale) - origin
+                                entry = entry if entry > zero else zero
+                                entry = entry if entry < highest else highest
+                                entries[j] = np.int32(entry) + starts[j]
+                            for j in range(used):
+                                totals[start + j] += np.int32(codes[entries[j]]) * weight
                     add_slices(
                         totals, count, columns, slices, coefficients, reference, beside, products,
                         (read * blocks + block) * width, blocks * width, width, tile > 0,

@@ -12,7 +12,7 @@ from nvlib.compiled import shared
 
 #: Odd coefficients of the polynomial in `normal`: least squares over the distribution of the sum,
 #: of unit variance.
-A1, A3, A5, A7, A9 = 1.666835, 0.04817, 0.027934, -0.016923, 0.005338
+A1, A3, A5, A7, A9 = (np.float32(a) for a in (1.666835, 0.04817, 0.027934, -0.016923, 0.005338))
 
 
 @shared
@@ -31,18 +31,17 @@ def hash64(key, counter):
     return z ^ (z >> np.uint64(31))
 
 
-def sum_of_halves(word):
-    """Of a 32-bit hash of a 32-bit word (Wellons 2018, "lowbias32"); arrays or lanes."""
-    word = (word ^ (word >> 16)) * 0x7FEB352D
-    word = (word ^ (word >> 15)) * 0x846CA68B
-    high = word >> 16  # the hash is word ^ high, of which this is the upper half too
-    return ((word ^ high) & 0xFFFF) + high
+@shared
+def hash32(word):
+    """A 32-bit hash of a 32-bit word (Wellons 2018, "lowbias32"); scalars or arrays."""
+    word = np.uint32((word ^ (word >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    word = np.uint32((word ^ (word >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return word ^ (word >> np.uint32(16))
 
 
+@shared
 def normal(low, high, column):
     """A normal value, float32, for a read (two halves of its hash) and a column, all uint32.
-
-    Arrays of NumPy's, or lanes of a program that is being built (`nvlib.lanes`).
 
     Four uniform numbers of 16 bits are added up, and the sum is stretched by an odd polynomial
     from its own distribution to the normal one: no value of the distribution function is further
@@ -56,12 +55,14 @@ def normal(low, high, column):
     >>> abs(draws.mean()) < 0.01, round(float(draws.std()), 2)
     (np.True_, 1.0)
     """
-    step = column * 0x9E3779B9
-    total = sum_of_halves(low + step) + sum_of_halves(high ^ step)
-    # The float of these bits is 128 + total / 2^16.
-    x = (total + 0x43000000).view(np.float32) - (128 + 131070 / 2**16)
+    step = np.uint32(np.uint32(column) * np.uint32(0x9E3779B9))
+    one, two = hash32(np.uint32(low + step)), hash32(np.uint32(high ^ step))
+    half = np.uint32(0xFFFF)
+    total = (one & half) + (one >> np.uint32(16)) + (two & half) + (two >> np.uint32(16))
+    x = np.float32(np.int32(total) - np.int32(131070)) * np.float32(2.0**-16)
     square = x * x
-    return x * (square * (square * (square * (square * A9 + A7) + A5) + A3) + A1)
+    stretch = A1 + square * (A3 + square * (A5 + square * (A7 + square * A9)))
+    return x * stretch
 
 
 def image_keys(images: np.ndarray) -> np.ndarray:
