@@ -11,6 +11,7 @@ from nvlib.compiled import (
     add_slices,
     compiled,
     convert,
+    look_up,
     most_reads,
     pasted,
     word_at,
@@ -227,7 +228,6 @@ def read_arrays(
                     for plane in range(planes):
                         place = (image * planes + plane) * length + bases[read % positions]
                         shift, active = plane * dac_bits, ~np.uint64(0)
-                        weight = np.int32(1 << shift)
                         if side_by_side:
                             number, active = _choose(
                                 flat, place, sources, first, last, mask, chosen
@@ -282,18 +282,21 @@ def read_arrays(
                                     draw = normal(low, high, numbers[j])
                                     currents[start + j] += np.rint(spreads[j] * draw)
                             if limits is not None:
-                                sensed = np.int64(currents[start + np.uint64(sense)]) + sense_lsb // 2
+                                sensed = (
+                                    np.int64(currents[start + np.uint64(sense)]) + sense_lsb // 2
+                                )
                                 top = limits[min(max(sensed // sense_lsb, 0), len(limits) - 1)]
                             if curves is None:
-                                convert(currents, i * columns, columns, converter, top, shift, totals)  # type: ignore[call-arg]
+                                convert(
+                                    currents, i * columns, columns, converter, top, shift, totals
+                                )  # type: ignore[call-arg]
                                 continue
                             for j in range(used):
                                 entry = np.floor(currents[start + j] * scale) - origin
                                 entry = entry if entry > zero else zero
                                 entry = entry if entry < highest else highest
                                 entries[j] = np.int32(entry) + starts[j]
-                            for j in range(used):
-                                totals[start + j] += np.int32(codes[entries[j]]) * weight
+                            look_up(codes, entries, columns, shift, totals, i * columns)  # type: ignore[call-arg]
                     add_slices(
                         totals, count, columns, slices, coefficients, reference, beside, products,
                         (read * blocks + block) * width, blocks * width, width, tile > 0,
