@@ -194,8 +194,8 @@ def read_arrays(
     parts = -(-breadth // most)
     flat, products = inputs.reshape(-1), out.reshape(-1)
     terms = flat if squares is None else squares.reshape(-1)  # of the variance
-    chosen, entries = np.empty(len(sources), np.uint64), np.empty(columns, np.uint32)
-    spreads, used = np.empty(columns, np.float32), np.uint64(columns)
+    chosen, entries = np.empty(len(sources), np.uint64), np.zeros(columns, np.uint32)
+    spreads, used = np.empty(columns, np.float32), np.uint64(extra.used)
     zero = np.float32(0)
     if curves is not None:
         scale, origin, highest = curves.scale, curves.origin, curves.highest

@@ -96,6 +96,7 @@ class Extra(NamedTuple):
     driven: int
     sense_lsb: int  # steps of one active row at full drive
     limits: np.ndarray | None  # float: highest code by count of the sense column
+    used: int  # columns up to the last that is one, and what fills up vectors of eight
     silent: np.ndarray  # bool (row tiles,): whether a read without active row gives codes 0
 
 
@@ -210,7 +211,7 @@ def lay_out(arrays: LayerArrays) -> Tables:
     at = [place.get(name, -1) for name in possible]
     beside = Extra(
         at[0], np.int32(-arrays.mapped.offset), at[1], at[2], arrays.sense_lsb_steps,
-        limits, silent,
+        limits, -(-(behind + len(extra)) // 8) * 8, silent,
     )  # fmt: skip
     converter = Converter(float_type(half), float_type(reciprocal), float_type(arrays.code_max))
     return Tables(layout, converter, curves, noise, variances, beside, group)
