@@ -256,6 +256,35 @@ if COMPILED:
         return signature, generate
 
     @intrinsic  # type: ignore[misc]
+    def look_up(_context, codes, entries, columns, shift, totals, start):
+        """Add codes[entries[j]] x 2^shift to totals[start + j], j below `columns`.
+
+        Codes are gathered into vectors: a plain loop loads and stores each total by itself.
+        """
+        signature = numba.void(codes, entries, columns, shift, totals, start)
+
+        def generate(context, builder, signature, arguments):
+            codes, entries, totals = (
+                make_array(signature.args[i])(context, builder, arguments[i]).data
+                for i in (0, 1, 4)
+            )
+            _, _, columns, shift, _, start = arguments
+            shift, index = builder.trunc(shift, ir.IntType(32)), columns.type
+            none = ir.Constant(ir.VectorType(codes.type.pointee, LANES), ir.Undefined)
+            whole = ir.VectorType(ir.IntType(32), LANES)
+            with cgutils.for_range_slice(builder, index(0), columns, index(LANES)) as (j, _):
+                found = none
+                for lane in range(LANES):
+                    entry = builder.load(builder.gep(entries, [builder.add(j, index(lane))]))
+                    code = builder.load(builder.gep(codes, [builder.zext(entry, index)]))
+                    found = builder.insert_element(found, code, ir.Constant(whole.element, lane))
+                target = _at(builder, totals, builder.add(start, j), whole.element)
+                _count_codes(builder, builder.zext(found, whole), shift, target)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    @intrinsic  # type: ignore[misc]
     def add_slices(
         _context, totals, count, columns, slices, coefficients, reference, beside, out, place,
         step, width, more,
@@ -348,6 +377,10 @@ else:
         own = slice(start, start + columns)
         codes = (currents[own] + converter.half) * converter.reciprocal
         totals[own] += codes.clip(0, top).astype(np.int32) << shift
+
+    def look_up(codes, entries, columns, shift, totals, start):  # type: ignore[misc]
+        """Add codes[entries[j]] x 2^shift to totals[start + j], j below `columns`."""
+        totals[start : start + columns] += codes[entries].astype(np.int32) << shift
 
     def add_slices(  # type: ignore[misc]
         totals, count, columns, slices, coefficients, reference, beside, out, place, step, width,

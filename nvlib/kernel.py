@@ -11,6 +11,7 @@ from nvlib.compiled import (
     add_slices,
     compiled,
     convert,
+    look_up,
     most_reads,
     pasted,
     word_at,
@@ -78,18 +79,22 @@ class CompiledReader:
         layout, converter, curves, noise, variances, extra, group = self.tables
         blocks, _, _, columns = layout.tables.shape
         shape, kind = (images, arrays.planes, length), converter.half.dtype
-        squares = None
+        squares, widest, summed = None, kind, np.dtype(np.float64)
+        if variances is not None:
+            summed = np.result_type(variances, np.float32)
+            widest = np.promote_types(kind, summed)
         if arrays.serial:
             inputs = np.empty(shape, np.uint8)
             pattern_bytes(padded, group, inputs)
         else:
             inputs = np.empty(shape, kind)
             drives(padded, arrays.mapping.dac_bits, arrays.drive, inputs)
-            squares = inputs.astype(np.float64) ** 2 if arrays.noisy else None
-        most = most_reads(columns, kind if variances is None else np.dtype(np.float64))
+            squares = inputs.astype(summed) ** 2 if arrays.noisy else None
+        most = most_reads(columns, widest)
         if arrays.serial and layout.tables.shape[2] == 1:  # no line of zeros for an idle row
             most = 1
         currents = np.empty(most * columns, kind)
+        sums = None if variances is None else np.empty(most * columns, summed)
         filled = -(-layout.width // OUTPUT_LANES) * OUTPUT_LANES
         out = np.empty((images, len(layout.bases), blocks, filled), np.int32)
         read_arrays(
@@ -101,9 +106,11 @@ class CompiledReader:
             noise,
             variances,
             extra,
+            extra.limits,
             squares,
             most,
             currents,
+            sums,
             out,
         )
         if blocks == 1:  # what lies beyond the outputs harms none
@@ -161,72 +168,9 @@ def _choose(flat, place, sources, first, last, mask, chosen):
 
 
 @compiled
-def _count_imperfect(
-    currents, spreads, squared, variances, keys, read, count, active, block, tile, tiles, plane,
-    planes, positions, shift, converter, curves, noise, extra, entries, totals,
-):  # fmt: skip
-    """Add codes of `count` reads from `read` on, with all that is not ideal, to totals.
-
-    Called for many reads, not pasted: within the loops around it, its variables would not stay in
-    registers. `active` has a byte for each read, zero where no current flows and all codes are 0.
-    """
-    columns, used = len(entries), np.uint64(extra.used)  # unsigned: no check for negative places
-    zero, weight = np.float32(0), np.int32(1 << shift)
-    # Members of tuples are taken out of the loops: each look at one counts its references.
-    sense, driven = extra.sense, extra.driven
-    sense_lsb, limits = extra.sense_lsb, extra.limits
-    if noise is not None:
-        numbers = noise.columns[block]
-        cell_variance, adc_variance = noise.cell**2, noise.adc**2
-        sense_variance = noise.sense**2
-    if curves is not None:
-        codes, starts = curves.codes[tile], curves.starts[block]
-        scale, origin, highest = curves.scale, curves.origin, curves.highest
-    sense_place = np.uint64(sense)  # none is beyond all columns
-    for i in range(count):
-        if (active >> np.uint64(8 * i)) & np.uint64(255) == 0:
-            continue
-        start = np.uint64(i * columns)
-        if noise is not None:
-            n, position = (read + i) // positions, (read + i) % positions
-            bits = hash64(keys[n], np.uint64((position * planes + plane) * tiles + tile))
-            low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
-        if variances is not None:
-            for j in range(used):
-                own = sense_variance if j == sense_place else adc_variance
-                spread = np.float32(np.sqrt(cell_variance * spreads[start + j] + own))
-                currents[start + j] += np.rint(spread * normal(low, high, numbers[j]))
-        elif noise is not None:
-            squares = np.float64(currents[start + np.uint64(driven)]) if driven >= 0 else squared[i]
-            variance = cell_variance * squares
-            if sense >= 0:
-                sensed = currents[start + np.uint64(sense)]
-                spread = np.float32(np.sqrt(variance + sense_variance))
-                sensed += np.rint(spread * normal(low, high, numbers[sense]))
-            spread = np.float32(np.sqrt(variance + adc_variance))
-            for j in range(used):
-                currents[start + j] += np.rint(spread * normal(low, high, numbers[j]))
-            if sense >= 0:
-                currents[start + np.uint64(sense)] = sensed
-        top = converter.top
-        if sense >= 0:
-            counted = (np.int64(currents[start + np.uint64(sense)]) + sense_lsb // 2) // sense_lsb
-            top = limits[min(max(counted, 0), len(limits) - 1)]
-        if curves is None:
-            convert(currents, i * columns, columns, converter, top, shift, totals)  # type: ignore[call-arg]
-            continue
-        for j in range(used):
-            entry = np.floor(currents[start + j] * scale) - origin
-            entry = entry if entry > zero else zero
-            entry = entry if entry < highest else highest
-            entries[j] = np.int32(entry) + starts[j]
-        for j in range(used):
-            totals[start + j] += np.int32(codes[entries[j]]) * weight
-
-
-@compiled
 def read_arrays(
-    inputs, keys, layout, converter, curves, noise, variances, extra, squares, most, currents, out
+    inputs, keys, layout, converter, curves, noise, variances, extra, limits, squares, most,
+    currents, sums, out,
 ):  # fmt: skip
     """Read every array for a block of images; see `nvlib.layout` for the tables.
 
@@ -234,7 +178,7 @@ def read_arrays(
     products. Up to `most` reads that stand side by side in a row are taken together: neighbouring
     positions, or images where there is one position. What is None is compiled away: `curves` for
     ideal converters, `noise` for none, `variances` where cells fluctuate alike, `squares` of
-    drives (N, planes, F) where inputs enter bit by bit.
+    drives (N, planes, F) where inputs enter bit by bit, `limits` without a sense column.
     """
     _, _, blocks, width = out.shape
     images, planes, length = inputs.shape
@@ -250,16 +194,30 @@ def read_arrays(
     parts = -(-breadth // most)
     flat, products = inputs.reshape(-1), out.reshape(-1)
     terms = flat if squares is None else squares.reshape(-1)  # of the variance
-    chosen, entries = np.empty(len(sources), np.uint64), np.empty(columns, np.uint32)
+    chosen, entries = np.empty(len(sources), np.uint64), np.zeros(columns, np.uint32)
+    spreads, used = np.empty(columns, np.float32), np.uint64(extra.used)
+    zero = np.float32(0)
+    if curves is not None:
+        scale, origin, highest = curves.scale, curves.origin, curves.highest
+    sense, driven, sense_lsb = extra.sense, extra.driven, extra.sense_lsb
+    if noise is not None:
+        cell, own = noise.cell**2, np.full(columns, noise.adc**2)  # variances
+        if sense >= 0:
+            own[sense] = noise.sense**2
     totals = np.empty(most * columns + width, np.int32)  # sums of a slice look into what follows
-    spreads, squared = np.empty(most * columns), np.empty(most)
     for block in range(blocks):
         table = layout.tables[block].reshape(-1)
         if variances is not None:
             weights_of_variance = variances[block].reshape(-1)
+        if noise is not None:
+            numbers = noise.columns[block]
+        if curves is not None:
+            starts = curves.starts[block]
         for tile in range(tiles):
             first, last = layout.tile_starts[tile], layout.tile_starts[tile + 1]
             silent = extra.silent[tile]
+            if curves is not None:
+                codes = curves.codes[tile]
             for row in range(0, images * positions, breadth):
                 for part in range(parts):  # of nearly one size
                     read, end = row + breadth * part // parts, row + breadth * (part + 1) // parts
@@ -280,7 +238,7 @@ def read_arrays(
                             number = last - first
                             for g in range(number):
                                 chosen[g] = first + g
-                        if curves is None and noise is None and extra.sense < 0:
+                        if curves is None and noise is None and limits is None:
                             add_reads(
                                 table, chosen, number, sources, lines, flat, place, stride, count,
                                 columns, converter, shift, totals,
@@ -293,18 +251,52 @@ def read_arrays(
                         if variances is not None:
                             add_reads(
                                 weights_of_variance, chosen, number, sources, lines, terms, place,
-                                stride, count, columns, None, shift, spreads,
+                                stride, count, columns, None, shift, sums,
                             )  # type: ignore[call-arg]  # fmt: skip
-                        if squares is not None:
-                            for i in range(count):
-                                squared[i] = 0
-                                for g in range(first, last):
-                                    squared[i] += terms[place + i * stride + sources[g]]
-                        _count_imperfect(
-                            currents, spreads, squared, variances, keys, read, count,
-                            active if silent else ~np.uint64(0), block, tile, tiles, plane, planes,
-                            positions, shift, converter, curves, noise, extra, entries, totals,
-                        )  # fmt: skip
+                        for i in range(count):
+                            if silent and (active >> np.uint64(8 * i)) & np.uint64(255) == 0:
+                                continue  # no current flows, and all codes are 0
+                            start, top = np.uint64(i * columns), converter.top
+                            if noise is not None:
+                                n, position = image, read - image * positions + i
+                                if positions == 1:
+                                    n, position = image + i, 0
+                                counter = (position * planes + plane) * tiles + tile
+                                bits = hash64(keys[n], np.uint64(counter))
+                                low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
+                                if variances is None:
+                                    squared = 0.0
+                                    if squares is None:
+                                        squared = np.float64(currents[start + np.uint64(driven)])
+                                    else:
+                                        for g in range(first, last):
+                                            squared += terms[place + i * stride + sources[g]]
+                                    spreads[:] = np.sqrt(cell * squared + own[0])
+                                    if sense >= 0:
+                                        spreads[sense] = np.sqrt(cell * squared + own[sense])
+                                else:
+                                    for j in range(used):
+                                        squared = cell * sums[start + j] + own[j]
+                                        spreads[j] = np.sqrt(squared)
+                                for j in range(used):
+                                    draw = normal(low, high, numbers[j])
+                                    currents[start + j] += np.rint(spreads[j] * draw)
+                            if limits is not None:
+                                sensed = (
+                                    np.int64(currents[start + np.uint64(sense)]) + sense_lsb // 2
+                                )
+                                top = limits[min(max(sensed // sense_lsb, 0), len(limits) - 1)]
+                            if curves is None:
+                                convert(
+                                    currents, i * columns, columns, converter, top, shift, totals
+                                )  # type: ignore[call-arg]
+                                continue
+                            for j in range(used):
+                                entry = np.floor(currents[start + j] * scale) - origin
+                                entry = entry if entry > zero else zero
+                                entry = entry if entry < highest else highest
+                                entries[j] = np.int32(entry) + starts[j]
+                            look_up(codes, entries, columns, shift, totals, i * columns)  # type: ignore[call-arg]
                     add_slices(
                         totals, count, columns, slices, coefficients, reference, beside, products,
                         (read * blocks + block) * width, blocks * width, width, tile > 0,

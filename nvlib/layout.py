@@ -95,7 +95,7 @@ class Extra(NamedTuple):
     sense: int
     driven: int
     sense_lsb: int  # steps of one active row at full drive
-    limits: np.ndarray  # float: highest code by count of the sense column
+    limits: np.ndarray | None  # float: highest code by count of the sense column
     used: int  # columns up to the last that is one, and what fills up vectors of eight
     silent: np.ndarray  # bool (row tiles,): whether a read without active row gives codes 0
 
@@ -202,14 +202,16 @@ def lay_out(arrays: LayerArrays) -> Tables:
         within = arrays.noise_weights[:, :last].reshape(arrays.conductance.shape)
         weights = _in_blocks(within, width, columns, np.int32)
         weights[..., behind : behind + len(extra)] = arrays.noise_weights[:, last:]
-        variances = tabled(weights, np.float64)
+        drive, ends = int(arrays.drive.max()), arrays.mapping.tiles(rows)
+        largest = max(int(weights[:, tile].sum(axis=1).max()) for tile in ends) * drive**2
+        variances = tabled(weights, np.float32 if largest < EXACT_FLOAT32 else np.float64)
     # Half a step more keeps exact ties exact.
     half, reciprocal = arrays.lsb_steps // 2 + 0.5, 1.0 / arrays.lsb_steps
-    limits = np.zeros(0) if arrays.limits is None else arrays.limits
+    limits = None if arrays.limits is None else arrays.limits.astype(float_type)
     at = [place.get(name, -1) for name in possible]
     beside = Extra(
         at[0], np.int32(-arrays.mapped.offset), at[1], at[2], arrays.sense_lsb_steps,
-        limits.astype(float_type), -(-(behind + len(extra)) // 8) * 8, silent,
+        limits, -(-(behind + len(extra)) // 8) * 8, silent,
     )  # fmt: skip
     converter = Converter(float_type(half), float_type(reciprocal), float_type(arrays.code_max))
     return Tables(layout, converter, curves, noise, variances, beside, group)
