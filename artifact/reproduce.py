@@ -88,9 +88,9 @@ CATALOGUE = (
     Notebook(
         "05_adc_reduction",
         "adc_reduction, parts, draws, schemes, efficiency, region, one hardware; claims C5, C6",
-        (1.0, 1.4, 20.0),
+        (1.0, 1.4, 15.0),
         {"images": (50, 1000, 10_000), "part_images": (20, 500, 10_000),
-         "scheme_images": (20, 100, 1000), "region_images": (4, 40, 10_000),
+         "scheme_images": (20, 100, 1000), "region_images": (4, 40, 2000),
          "search_images": (20, 60, 200), "whole_images": (100, 500, 10_000),
          "bits_images": (40, 100, 500), "chips": (2, 2, 3), "seeds": (1, 1, 2)},
     ),
