@@ -51,8 +51,8 @@ def test_training_gives_back_what_low_precision_and_devices_take(digits):
     aware = fine_tune(model, images, labels, "W2A2", hardware=varied, recipe=recipe, progress=False)
     assert accuracy(tuned) > accuracy(plain) + 0.01
     assert accuracy(aware, varied, 4) > accuracy(tuned, varied, 4) + 0.02
-    coarse = Hardware(ArrayMapping(cell_bits=1), adc=Adc(bits=2, full_scale=24.0))
-    short = Recipe(epochs=6, learning_rate=2e-3)  # each step reads arrays
+    coarse = Hardware(ArrayMapping(cell_bits=1), adc=Adc(bits=2, full_scale=16.0))
+    short = Recipe(epochs=6, learning_rate=5e-3)  # each step reads arrays
     met = fine_tune(model, images, labels, "W2A2", hardware=coarse, recipe=short, progress=False)
     assert accuracy(met, coarse) > accuracy(tuned, coarse) + 0.02
 
