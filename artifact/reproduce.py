@@ -339,7 +339,8 @@ def minutes_left(expected: list[float], taken: list[float], pace: float) -> floa
     """Time that the notebooks after those `taken` will need.
 
     `pace` is believed as much as one expected minute of work, so a first short notebook, which is
-    mostly start-up, does not upset the estimate.
+    mostly start-up, does not upset the estimate. One that took less than a quarter of what `pace`
+    says went on from an earlier run, and tells nothing.
 
     Examples
     --------
@@ -347,9 +348,14 @@ def minutes_left(expected: list[float], taken: list[float], pace: float) -> floa
     18.0
     >>> minutes_left([1.0, 3.0, 5.0], [0.5, 1.5], pace=2.0)  # 4 minutes took 2, and 1 takes 2
     4.0
+    >>> minutes_left([1.0, 3.0, 5.0], [0.1, 0.2], pace=2.0)  # both were there already
+    10.0
     """
-    known = expected[: len(taken)]
-    return (pace + sum(taken)) / (1 + sum(known)) * sum(expected[len(known) :])
+    known = took = 0.0
+    for minutes, spent in zip(expected, taken, strict=False):
+        if spent >= pace * minutes / 4:
+            known, took = known + minutes, took + spent
+    return (pace + took) / (1 + known) * sum(expected[len(taken) :])
 
 
 def measured_pace(jobs: int) -> float:
