@@ -35,7 +35,10 @@ CALIBRATION_IMAGES = 512
 class Recipe:
     """How a network is trained; Adam with a cosine schedule.
 
-    With weights that decay it is AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101).
+    With weights that decay it is AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with
+    momentum it is stochastic gradient descent with Nesterov's. Images of a step move together,
+    but where windows are cropped, every image moves on its own: the first `crop_epochs` see square
+    windows of side `crop`, later ones windows as large as the images, which costs less time.
     """
 
     epochs: int
@@ -45,12 +48,17 @@ class Recipe:
     flip: bool = False  # mirror a random half of the images, left to right
     weight_decay: float = 0.0  # share of each weight lost per step, over the learning rate
     warm_up: float = 0.0  # share of the steps in which the learning rate rises to its highest
+    momentum: float = 0.0  # of stochastic gradient descent; 0 is Adam
+    crop: int = 0  # side of the windows that images are cut to at first, in pixels; 0 is none
+    crop_epochs: int = 0  # that see these windows
 
     def __post_init__(self) -> None:
         settle_fields(self, "epochs batch", require_integer, 1, 2**31)
-        settle_fields(self, "shift", require_integer, 0, 2**31)
+        settle_fields(self, "shift crop", require_integer, 0, 2**31)
+        settle_fields(self, "crop_epochs", require_integer, 0, self.epochs)
         settle_fields(self, "learning_rate", require_number, 1e-12, 1e3)
         settle_fields(self, "weight_decay warm_up", require_number, 0, 1)
+        settle_fields(self, "momentum", require_number, 0, 0.999)
         settle_fields(self, "flip", require_flag)
 
 
@@ -93,6 +101,9 @@ def train(
     fits = not recipe.shift or (len(sides) == 2 and recipe.shift < min(sides))
     wanted, mend = f"less than the sides of images {tuple(sides)}", "write Recipe(..., shift=0)"
     require(fits, "shift", wanted, recipe.shift, mend)
+    fits = not recipe.crop or (len(sides) == 2 and recipe.crop <= min(sides))
+    wanted, mend = f"at most the sides of images {tuple(sides)}", "write Recipe(..., crop=0)"
+    require(fits, "crop", wanted, recipe.crop, mend)
     mend = "write Recipe(..., flip=False)"
     require(not recipe.flip or len(sides) == 2, "flip", "images of two sides", tuple(sides), mend)
     network.to(device)
@@ -102,11 +113,12 @@ def train(
     steps = recipe.epochs * (len(images) // recipe.batch)
     optimizer, schedule = _scheduled(trained, recipe, steps)
     bar = tqdm(total=steps, desc=name, disable=not progress)
-    for _ in range(recipe.epochs):
+    for epoch in range(recipe.epochs):
+        window = (recipe.crop,) * 2 if epoch < recipe.crop_epochs else tuple(sides)
         order = torch.randperm(len(images), generator=generator)
         for step in range(len(images) // recipe.batch):
             batch = order[step * recipe.batch : (step + 1) * recipe.batch]
-            inputs = _augmented(images[batch], recipe, generator)
+            inputs = _augmented(images[batch], recipe, window, generator)
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(network(inputs), labels[batch]).backward()
             optimizer.step()
@@ -230,9 +242,12 @@ def _scheduled(
     trained: list[nn.Parameter], recipe: Recipe, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """The optimizer of a recipe, and its learning rate over the steps."""
-    optimizer = torch.optim.AdamW(
-        trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
+    optimizer: torch.optim.Optimizer
+    rates = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    if recipe.momentum:
+        optimizer = torch.optim.SGD(trained, momentum=recipe.momentum, nesterov=True, **rates)
+    else:
+        optimizer = torch.optim.AdamW(trained, **rates)
     rising = round(recipe.warm_up * steps)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps - rising, 1))
     if not rising:
@@ -242,13 +257,31 @@ def _scheduled(
     return optimizer, torch.optim.lr_scheduler.SequentialLR(optimizer, schedules, [rising])
 
 
-def _augmented(images: torch.Tensor, recipe: Recipe, generator: torch.Generator) -> torch.Tensor:
-    """Images of a step: translated together, and each mirrored or not."""
-    images = _shifted(images, recipe.shift, generator)
+def _augmented(
+    images: torch.Tensor, recipe: Recipe, window: tuple[int, ...], generator: torch.Generator
+) -> torch.Tensor:
+    """Images of a step: translated together or cut out one by one, and each mirrored or not."""
+    if recipe.crop:
+        images = _cropped(images, recipe.shift, window, generator)
+    else:
+        images = _shifted(images, recipe.shift, generator)
     if recipe.flip:
         mirrored = torch.rand(len(images), generator=generator) < 0.5
         images[mirrored] = images[mirrored].flip(-1)
     return images
+
+
+def _cropped(
+    images: torch.Tensor, margin: int, window: tuple[int, ...], generator: torch.Generator
+) -> torch.Tensor:
+    """A window (height, breadth) of each image with `margin` zeros around it, each elsewhere."""
+    padded = F.pad(images, [margin] * 4)
+    height, breadth = window
+    windows = padded.unfold(-2, height, 1).unfold(-2, breadth, 1)  # (N, ..., down, right, *window)
+    count, (most_down, most_right) = len(images), windows.shape[-4:-2]
+    down = torch.randint(0, most_down, (count,), generator=generator)
+    right = torch.randint(0, most_right, (count,), generator=generator)
+    return windows[torch.arange(count), ..., down, right, :, :]
 
 
 def _shifted(images: torch.Tensor, most: int, generator: torch.Generator) -> torch.Tensor:

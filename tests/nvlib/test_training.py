@@ -26,7 +26,7 @@ from nvlib import (
     train,
 )
 from nvlib.programming import held_codes
-from nvlib.training import WriteErrors, _augmented, _scheduled, _shifted, meet
+from nvlib.training import WriteErrors, _augmented, _cropped, _scheduled, _shifted, meet
 from tests.conftest import model_of
 
 
@@ -116,15 +116,67 @@ def test_weights_decay_by_their_share_of_the_learning_rate():
     torch.testing.assert_close(weight.detach(), torch.full((3,), 2.0 * (1 - 0.1 * 0.5)))
 
 
+def test_with_momentum_it_is_nesterovs_gradient_descent():
+    images, labels = torch.rand(64, 4), torch.arange(64) % 2
+    torch.manual_seed(3)
+    mine = nn.Linear(4, 2)
+    weight = mine.weight.detach().clone().requires_grad_()
+    bias = mine.bias.detach().clone().requires_grad_()
+    rate, momentum, decay = 0.1, 0.9, 0.01
+    recipe = Recipe(2, 32, rate, momentum=momentum, weight_decay=decay)
+    train(mine, images, labels, recipe, seed=5, progress=False)
+    generator, moved, step = torch.Generator().manual_seed(5), [0.0, 0.0], 0
+    for _ in range(2):
+        for batch in torch.randperm(64, generator=generator).split(32):
+            logits = images[batch] @ weight.T + bias
+            nn.functional.cross_entropy(logits, labels[batch]).backward()
+            now = rate * (1 + np.cos(np.pi * step / 4)) / 2
+            with torch.no_grad():
+                for k, one in enumerate((weight, bias)):
+                    gradient = one.grad + decay * one
+                    moved[k] = momentum * moved[k] + gradient
+                    one -= now * (gradient + momentum * moved[k])  # a step ahead (Nesterov)
+                    one.grad = None
+            step += 1
+    torch.testing.assert_close(mine.weight, weight)
+    torch.testing.assert_close(mine.bias, bias)
+
+
+def test_windows_are_cut_from_every_image_on_its_own_and_reach_its_margin():
+    images = 1 + torch.arange(20.0).reshape(1, 1, 4, 5).repeat(400, 1, 1, 1)
+    padded = nn.functional.pad(images[0, 0], [1] * 4)
+    seen = _cropped(images, 1, (3, 2), torch.Generator().manual_seed(0))
+    assert seen.shape == (400, 1, 3, 2)
+    known = {padded[y : y + 3, x : x + 2].flatten() for y in range(4) for x in range(6)}
+    known = {tuple(window.tolist()) for window in known}
+    assert {tuple(image.flatten().tolist()) for image in seen} == known  # all of them, no other
+    recipe, sides = Recipe(3, 8, crop=2, crop_epochs=1), []
+
+    class Seen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2))
+
+        def forward(self, x):
+            sides.append(tuple(x.shape[-2:]))
+            return x.mean(dim=(1, 2, 3))[:, None] * self.weight
+
+    train(Seen(), images[:16], torch.zeros(16), recipe, 0, progress=False)
+    assert sides == [(2, 2)] * 2 + [(4, 5)] * 4
+    with pytest.raises(ValueError, match=r"crop: expected at most the sides of images \(4, 5\)"):
+        train(Seen(), images, torch.zeros(400), Recipe(1, 8, crop=5), 0, progress=False)
+
+
 def test_a_random_half_of_the_images_is_mirrored_each_on_its_own():
     images = torch.arange(12.0).reshape(1, 1, 3, 4).repeat(200, 1, 1, 1)
-    seen = _augmented(images.clone(), Recipe(1, flip=True), torch.Generator().manual_seed(0))
+    sides, generator = (3, 4), torch.Generator().manual_seed(0)
+    seen = _augmented(images.clone(), Recipe(1, flip=True), sides, generator)
     mirrored = (seen == images.flip(-1)).all(dim=(1, 2, 3))
     same = (seen == images).all(dim=(1, 2, 3))
     assert (mirrored ^ same).all()
     assert 70 < int(mirrored.sum()) < 130
     both = Recipe(1, shift=1, flip=True)
-    seen = _augmented(images.clone(), both, torch.Generator().manual_seed(0))
+    seen = _augmented(images.clone(), both, sides, generator)
     assert len({tuple(image.flatten().tolist()) for image in seen}) == 2  # shifted together
     with pytest.raises(ValueError, match="expected images of two sides"):
         train(nn.Linear(4, 2), torch.rand(8, 4), torch.zeros(8), Recipe(1, 8, flip=True), 0)
@@ -219,7 +271,8 @@ def test_bad_arguments_are_refused():
         fine_tune(model, images, np.zeros(40), "W4A3", progress=False)
     for wrong in ({"epochs": 0}, {"epochs": 2.5}, {"epochs": "3"}, {"batch": 0}, {"shift": -1},
                   {"learning_rate": 0}, {"learning_rate": np.nan}, {"flip": 1},
-                  {"weight_decay": -1}, {"warm_up": 1.5}):  # fmt: skip
+                  {"weight_decay": -1}, {"warm_up": 1.5}, {"momentum": 1}, {"crop": -1},
+                  {"crop_epochs": 2}):  # fmt: skip
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected .*; choose one"):
             Recipe(**{"epochs": 1} | wrong)
     assert Recipe(np.int64(3), np.int32(8)) == Recipe(3, 8)
