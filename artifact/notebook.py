@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Session:
     Attributes
     ----------
     dataset : str
-        ``"mnist"`` or ``"embedded"``.
+        ``"mnist"`` or ``"embedded"``; of a session `on` another task, its data set.
     recorded : bool
         Show the recorded tables and recompute a sample of them; else compute everything and
         write it to ``build``, where the notebooks that follow find it.
@@ -59,6 +59,19 @@ class Session:
     checkpoints: str
     cluster: str = ""
 
+    def on(self, dataset: str, checkpoints: str, at_hand: bool) -> Session:
+        """The same run on another task's data set, whose tables are a record of their own.
+
+        Where its data are not at hand, the recorded tables are shown.
+        """
+        recorded = self.recorded or not at_hand
+        return replace(self, dataset=dataset, checkpoints=checkpoints, recorded=recorded)
+
+    @property
+    def shown(self) -> record.Record:
+        """What is shown where `recorded`: of digits MNIST's, whichever are at hand."""
+        return record.committed("mnist" if self.dataset in data.DIGITS else self.dataset)
+
     def table(
         self,
         name: str,
@@ -71,7 +84,7 @@ class Session:
         What was recorded of another CSV than the points name is computed.
         """
         if self.recorded:
-            table = record.committed().read_table(name)
+            table = self.shown.read_table(name)
             asked = {point["csv"] for point in points if "csv" in point}
             if asked <= set(table.get("csv", asked)):
                 return table
@@ -83,7 +96,7 @@ class Session:
     def recorded_table(self, name: str) -> pd.DataFrame:
         """Another notebook's table: of this run, else as recorded of the same data and networks."""
         if self.recorded:
-            return record.committed().read_table(name)
+            return self.shown.read_table(name)
         mine, known = record.of_run(self.dataset), record.committed(self.dataset)
         if name in mine.tables() and mine.is_of(self.provenance(), f"{name}.csv"):
             return mine.read_table(name)
@@ -123,8 +136,11 @@ class Session:
 
         Without MNIST at hand, the recorded table of the embedded digits is sampled.
         """
-        place = record.committed if self.recorded else record.of_run
-        table = place(data.load("auto").name if self.recorded else self.dataset).read_table(name)
+        if self.recorded and self.dataset in data.DIGITS:
+            place = record.committed(data.load("auto").name)
+        else:
+            place = self.shown if self.recorded else record.of_run(self.dataset)
+        table = place.read_table(name)
         sample = sweep.recompute_sample(function, table, parameters, count, seed=2022)
         wrong = [(point, before, now) for point, before, now in sample if not _same(before, now)]
         if wrong:

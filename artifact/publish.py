@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from artifact import claims
+from artifact.data import OTHER_TASK
 from artifact.figures.style import typeset, typeset_page
 from artifact.paths import ROOT
 from artifact.provenance import COMMON
@@ -67,7 +68,9 @@ def one_origin(place: Record) -> dict[str, str]:
     >>> sorted(one_origin(committed("embedded")))
     ['checkpoints', 'code', 'data', 'profile']
     """
-    names = [*(f"{name}.csv" for name in place.tables()), claims.CLAIMS_FILE]
+    names = [f"{name}.csv" for name in place.tables()]
+    if _dataset(place) != OTHER_TASK:  # claims are about digits
+        names.append(claims.CLAIMS_FILE)
     for name in names:
         try:
             place.read(name)
@@ -105,7 +108,7 @@ def promote(run: Record, record: Record) -> None:
     stale = [record.results / name for name in record.origins() if name not in origins]
     for name in origins:
         _copy(run.results / name, record.results / name)
-    if origins[claims.CLAIMS_FILE]["dataset"] == "mnist":
+    if _dataset(run) != "embedded":
         kept = {path.name for path in run.pictures()}
         stale += [path for path in record.pictures() if path.name not in kept]
         for path in run.pictures():
@@ -113,6 +116,11 @@ def promote(run: Record, record: Record) -> None:
     for path in stale:
         path.unlink(missing_ok=True)
     _copy(run.results / PROVENANCE, record.results / PROVENANCE)
+
+
+def _dataset(place: Record) -> str | None:
+    """What the tables are about; None where there are none."""
+    return next((origin["dataset"] for origin in place.origins().values()), None)
 
 
 def _copy(source: Path, target: Path) -> None:

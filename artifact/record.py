@@ -1,8 +1,8 @@
 """Tables, claims and figures: those that were recorded, and those that a run makes.
 
 The record is what is committed: ``results/``, ``figures/``. A run writes to ``build/`` and leaves
-the record as it is; `artifact.publish.promote` alone makes a record of a run. Of the embedded
-digits there is a folder of their own on both sides. Beside the tables, ``provenance.json`` holds
+the record as it is; `artifact.publish.promote` alone makes a record of a run. The embedded digits
+and CIFAR-10 have folders of their own on both sides. Beside the tables, ``provenance.json`` holds
 the hash and the origin of each file, and no file is read that it does not vouch for.
 """
 

@@ -28,9 +28,10 @@ from pygments.formatters import HtmlFormatter
 
 import nvlib
 from artifact import claims, compare, drawings, explorer, figures, publish, story
+from artifact.data import OTHER_TASK
 from artifact.figures.style import supplement, typeset
 from artifact.paths import NOTEBOOKS, REPORT
-from artifact.record import AlteredError, Record, committed
+from artifact.record import AlteredError, Record, committed, of_run
 from nvlib.storage import write_text
 
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?(?:\n[^$\n]+?)?)\$(?!\d)", re.DOTALL)
@@ -59,8 +60,8 @@ def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Pat
     beside : DataFrame
         From `artifact.compare.beside`.
     """
-    recorded = {path.name: path for path in committed().pictures()}
-    pictures = recorded | {path.name: path for path in run.pictures()}
+    recorded = _pictures(committed(), committed(OTHER_TASK))
+    pictures = recorded | _pictures(run, of_run(OTHER_TASK))
     folder = REPORT / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -98,6 +99,10 @@ def write(environment: dict[str, str], run: Record, beside: pd.DataFrame) -> Pat
     index = [entry for name, body in bodies.items() for entry in _sections(name, body)]
     write_text(REPORT / "index.js", f"const INDEX = {json.dumps(index)};\n")
     return REPORT / "index.html"
+
+
+def _pictures(*places: Record) -> dict[str, Path]:
+    return {path.name: path for place in places for path in place.pictures()}
 
 
 def _page(name: str, body: str, questions: dict[str, str]) -> None:
@@ -266,7 +271,7 @@ def _figures(run: Record, shown: dict[str, bool], questions: dict[str, str]) -> 
     tables.mkdir(parents=True)
     known = [origin for origin in story.origins() if origin.name in shown]
     for name in {origin.table for origin in known if origin.table}:
-        for place in (run, committed()):
+        for place in (run, of_run(OTHER_TASK), committed(), committed(OTHER_TASK)):
             try:
                 content = place.read(f"{name}.csv")
             except (AlteredError, FileNotFoundError):

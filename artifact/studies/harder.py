@@ -1,0 +1,379 @@
+"""Whether the claims carry over to a harder task: ResNet-20 on CIFAR-10, beside LeNet-5 on MNIST.
+
+Hardware, nonidealities and rules are those of the claims, and so is the code that applies them:
+`requirements` searches the limits, `decomposition` counts the saving, `compromise` picks a
+precision. What LeNet-5 says is what the notebooks of the claims recorded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from artifact import claims, data, recipes
+from artifact.statistics import mean_interval, redrawn
+from artifact.studies import common, compromise, decomposition, limits, trends
+from artifact.sweep import Point
+from nvlib import Adc, Chip, Hardware
+from nvlib.energy import AdcLaw, EnergyTable, inference_energy
+from nvlib.sparsity import ALL_POLICIES
+
+DATASET = data.OTHER_TASK
+#: Where its networks lie, relative to the artifact: a manifest of their own vouches for them.
+CHECKPOINTS = f"{common.SHIPPED}/harder"
+TRAININGS = ("ptq", "qat")
+PRECISIONS = tuple(map(str, recipes.HARDER))
+#: Nonidealities whose limits are sought: of the cells as written, broken cells, and converters.
+NONIDEALITIES = ("range variation", "stuck cells", "ADC INL")
+#: Bits of converters that are read; 8 lose nothing.
+READ_BITS = (4, 5, 6, 7)
+#: Spreads of the cells that noise-aware training is tried on.
+SIGMAS = (0.0, 0.025, 0.05, 0.1, 0.15)
+#: Points that W4A3 may lose, and within which C2 chooses.
+WITHIN = 1.0
+NETWORKS = ("LeNet-5, MNIST", "ResNet-20, CIFAR-10 (JPEG copy)")
+YES, NO, OPEN = "yes", "no", "undecided"
+
+
+def at_hand(dataset: str) -> bool:
+    """Whether CIFAR-10 is there, and MNIST as the notebook's data set; says so if not."""
+    try:
+        if dataset != "mnist":
+            raise data.DataUnavailableError("LeNet-5 beside needs MNIST, which is not at hand")
+        data.load(DATASET)
+    except data.DataUnavailableError as error:
+        print(f"{error}. Nothing is computed here: the recorded tables are shown")
+        return False
+    return True
+
+
+def chip_points(
+    images: int, read_images: int, bits_images: int, cost_images: int,
+    checkpoints: str = CHECKPOINTS,
+) -> list[Point]:  # fmt: skip
+    """The float network, and every precision under every recipe.
+
+    Parameters
+    ----------
+    images : int
+        Test images of the networks alone.
+    read_images, bits_images : int
+        Test and training images that each chip reads.
+    cost_images : int
+        Test images that energies are averaged over.
+    """
+    return [
+        {"dataset": DATASET, "training": training, "precision": precision, "seed": 0,
+         "images": images, "read_images": read_images, "bits_images": bits_images,
+         "cost_images": cost_images, "checkpoints": checkpoints}
+        for training in TRAININGS
+        for precision in ("float", *PRECISIONS)
+    ]  # fmt: skip
+
+
+def chip_point(
+    dataset: str, training: str, precision: str, seed: int, images: int, read_images: int,
+    bits_images: int, cost_images: int, checkpoints: str,
+) -> Point:  # fmt: skip
+    """Accuracy and energy of chips by their converters' resolution, as `compromise.point` has them.
+
+    The accuracy of a chip is that of the network on all images, plus what the chip gains on those
+    that it reads.
+    """
+    pixels, labels = common.test_images(dataset, images)
+    right = common.classes(dataset, precision, seed, training, checkpoints, pixels) == labels
+    if precision == "float":
+        return {"results": [{"scheme": "none", "bits": 0, **_named(compromise.by_block(right))}]}
+    net, digits = (
+        common.network(dataset, precision, seed, checkpoints, training),
+        data.load(dataset),
+    )
+    seen, answers = digits.train_images[-bits_images:], digits.train_labels[-bits_images:]
+    results = []
+    for bits in (*READ_BITS, compromise.LOSSLESS_BITS):
+        chip = Chip(net, common.calibrated(net, Hardware(adc=Adc(bits=bits)), dataset))
+        accuracies = compromise.by_block(right)
+        if bits == compromise.LOSSLESS_BITS:  # says what the network says, to the last bit
+            trained = net.predict(seen)
+        else:
+            trained = chip.predict(seen, threads=1)
+            read = chip.predict(pixels[:read_images], threads=1) == labels[:read_images]
+            accuracies += 100 * (read.mean() - right[:read_images].mean())
+        events = chip.events(pixels[:cost_images])
+        plain, sparse = (
+            sum(inference_energy(events, spared, bits, AdcLaw(), EnergyTable.load()).values())
+            for spared in ((), ALL_POLICIES)
+        )
+        results.append(
+            {"scheme": "differential", "bits": bits, "train_right": int((trained == answers).sum()),
+             "energy_nj": plain / 1000, "sparse_nj": sparse / 1000, **_named(accuracies)}
+        )  # fmt: skip
+    return {"results": results}
+
+
+def _named(accuracies: np.ndarray) -> Point:
+    return dict(zip(compromise.ACCURACIES, accuracies.round(4).tolist(), strict=True))
+
+
+def search_points(trials: int, images: int, checkpoints: str = CHECKPOINTS) -> list[Point]:
+    """Of `requirements.search_point`: limits of both precisions of the claims."""
+    return [
+        {"dataset": DATASET, "precisions": " ".join(trends.PAIR), "nonideality": name,
+         "scheme": "differential", "training": "qat", "seed": 0, "trials": trials,
+         "images": images, "checkpoints": checkpoints}
+        for name in NONIDEALITIES
+    ]  # fmt: skip
+
+
+def varied_points(images: int, chips: int, checkpoints: str = CHECKPOINTS) -> list[Point]:
+    """Chips whose cells vary, of W4A3 trained with and without such cells."""
+    return [
+        {"dataset": DATASET, "training": training, "sigma": sigma, "seed": seed, "images": images,
+         "checkpoints": checkpoints}
+        for training in ("qat", "noise-aware")
+        for sigma in SIGMAS
+        for seed in range(chips)
+    ]  # fmt: skip
+
+
+def varied_point(
+    dataset: str, training: str, sigma: float, seed: int, images: int, checkpoints: str
+) -> Point:
+    """Right answers of one chip at W4A3, on images of its own."""
+    generator = np.random.default_rng(seed)
+    chosen = generator.choice(len(data.load(dataset).test_labels), images, replace=False)
+    digits, net = data.load(dataset), common.network(dataset, "W4A3", 0, checkpoints, training)
+    chip = Chip(net, recipes.varied_hardware(sigma), seed)
+    return {"correct": common.correct(chip, digits.test_images[chosen], digits.test_labels[chosen])}
+
+
+def conclusions(
+    chips: tuple[pd.DataFrame, pd.DataFrame], trials: tuple[pd.DataFrame, pd.DataFrame],
+    parts: tuple[pd.DataFrame, pd.DataFrame],
+) -> pd.DataFrame:  # fmt: skip
+    """Every statement for both networks: columns statement, one for each network, carries over.
+
+    Parameters
+    ----------
+    chips, trials, parts : (DataFrame, DataFrame)
+        Of LeNet-5 and of ResNet-20, as `compromise`, `requirements` and `decomposition` give them.
+    """
+    known = tuple(_sought(table) for table in trials)
+    rows = [_accuracy(chips, training) for training in TRAININGS]
+    rows += [_compromise(chips), *_trends(known), *_requirements(known), _converters(chips)]
+    for claim, what in (("C5", "saving"), ("C6", "gain")):
+        rows += [_sparsity(parts, claim, what, precision) for precision in trends.PAIR]
+    return pd.DataFrame(rows, columns=["statement", *NETWORKS, "carries over"])
+
+
+def _sought(trials: pd.DataFrame) -> pd.DataFrame:
+    """Trials of what both networks were asked, on the default scheme."""
+    default = (trials["scheme"] == "differential") & (trials["training"] == "qat")
+    pair = trials["precision"].isin(trends.PAIR) & trials["nonideality"].isin(NONIDEALITIES)
+    return trials[default & pair]
+
+
+def _blocks(chips: pd.DataFrame, training: str, precision: str) -> np.ndarray:
+    """Accuracy (%) on each block of test images, mean over training seeds, without hardware."""
+    mine = chips[(chips["training"] == training) & (chips["precision"] == precision)]
+    if precision != "float":
+        lossless = mine["bits"] == compromise.LOSSLESS_BITS
+        mine = mine[lossless & (mine["scheme"] == "differential")]
+    return mine[compromise.ACCURACIES].to_numpy().mean(axis=0)
+
+
+def lost(chips: pd.DataFrame, training: str, precision: str) -> tuple[float, float, float]:
+    """Points that a precision loses to floating point, with the 95 % interval over test images."""
+    less = _blocks(chips, training, "float") - _blocks(chips, training, precision)
+    return float(less.mean()), *mean_interval(less)
+
+
+Row = tuple[str, ...]
+
+
+def _accuracy(chips: tuple[pd.DataFrame, ...], training: str) -> Row:
+    """C1: whether W4A3 is within `WITHIN` points of floating point."""
+    found = [lost(table, training, "W4A3") for table in chips]
+    words = [YES if high <= WITHIN else NO if low > WITHIN else OPEN for _, low, high in found]
+    told = (f"{value:.1f} [{low:.1f}, {high:.1f}] points lost" for value, low, high in found)
+    how = {"ptq": "quantized after training", "qat": "trained on"}[training]
+    return f"C1: W4A3 within {WITHIN:g} point of float, {how}", *told, _same(*words)
+
+
+def _same(one: str, other: str) -> str:
+    return OPEN if OPEN in (one, other) else YES if one == other else NO
+
+
+def picked(chips: pd.DataFrame, samples: int = 2000) -> pd.Series:
+    """Share of bootstrap samples over blocks of images that pick each precision by C2's rule.
+
+    Of `PRECISIONS`, the least energy within `WITHIN` points of floating point, with the converters
+    that each needs.
+    """
+    fine = compromise.least_bits(chips)
+    fine = fine[(fine["training"] == "qat") & (fine["scheme"] == "differential")]
+    means = fine.groupby("precision")[["energy_nj", *compromise.ACCURACIES]].mean()
+    means = means.loc[list(PRECISIONS)].sort_values("energy_nj")
+    shares, floats = means[compromise.ACCURACIES].to_numpy(), _blocks(chips, "qat", "float")
+    position = np.random.default_rng(0).random((samples, len(floats)))
+    drawn = redrawn(position, len(floats))  # (samples, blocks)
+    good = shares[:, drawn].mean(axis=-1) >= floats[drawn].mean(axis=-1) - WITHIN
+    names = np.where(good.any(axis=0), means.index.to_numpy()[good.argmax(axis=0)], "none")
+    return pd.Series(names).value_counts() / samples
+
+
+def _compromise(chips: tuple[pd.DataFrame, ...]) -> Row:
+    found = [picked(table) for table in chips]
+    told = (f"{best.index[0]} ({100 * best.iloc[0]:.0f} % of the bootstrap)" for best in found)
+    sure = all(best.iloc[0] >= 0.95 for best in found)
+    word = _same(*(best.index[0] for best in found)) if sure else OPEN
+    return f"C2: least energy within {WITHIN:g} point of float", *told, word
+
+
+def _trends(trials: tuple[pd.DataFrame, ...]) -> list[Row]:
+    found = [trends.verdicts(trends.ratios(table)).set_index("family") for table in trials]
+    rows = []
+    for claim, what, family in (
+        ("C3a", "device variation", "device"), ("C3b", "converter nonlinearity", "nonlinearity")
+    ):  # fmt: skip
+        mine = [table.loc[family] for table in found]
+        told = (f"{row['verdict']} ({row['pooled']:.2f} [{row['lower']:.2g}, {row['upper']:.2g}])"
+                for row in mine)  # fmt: skip
+        word = _same(*(OPEN if row["verdict"] == trends.UNDECIDED else row["verdict"]
+                       for row in mine))  # fmt: skip
+        rows.append((f"{claim}: W8A8 against W4A3, {what}", *told, word))
+    return rows
+
+
+def both_limits(trials: tuple[pd.DataFrame, ...]) -> list[pd.DataFrame]:
+    """Limits of both networks, by nonideality and precision."""
+    keys = ["nonideality", "precision"]
+    return [limits.limits(_sought(table)).set_index(keys) for table in trials]
+
+
+def _requirements(trials: tuple[pd.DataFrame, ...]) -> list[Row]:
+    """C4: whether hardware that is good enough for LeNet-5 is so for ResNet-20 too."""
+    small, large = both_limits(trials)
+    rows = []
+    for name in NONIDEALITIES:
+        told = [
+            ", ".join(f"{limits.told(table.loc[name, p])} ({p})" for p in trends.PAIR)
+            for table in (small, large)
+        ]
+        enough = [large.loc[(name, p), "lower"] >= small.loc[(name, p), "limit"]
+                  for p in trends.PAIR]  # fmt: skip
+        short = [large.loc[(name, p), "upper"] < small.loc[(name, p), "limit"]
+                 for p in trends.PAIR]  # fmt: skip
+        word = YES if all(enough) else NO if any(short) else OPEN
+        unit = large.loc[(name, trends.PAIR[0]), "unit"]
+        rows.append((f"C4: LeNet-5's limit is enough, {name} ({unit})", *told, word))
+    return rows
+
+
+def losses(chips: tuple[pd.DataFrame, ...]) -> pd.DataFrame:
+    """What `lost` says of both networks, every recipe and precision."""
+    return pd.DataFrame(
+        [(name.split(",")[0], training, precision, *lost(table, training, precision))
+         for training in TRAININGS for precision in PRECISIONS
+         for name, table in zip(NETWORKS, chips, strict=True)],
+        columns=["network", "training", "precision", "lost", "lower", "upper"],
+    )  # fmt: skip
+
+
+def ratios(trials: tuple[pd.DataFrame, ...]) -> pd.DataFrame:
+    """Limit of ResNet-20 over that of LeNet-5, with its 95 % interval: the two are independent."""
+    small, large = (limits.curves(_sought(table)) for table in trials)
+    rows = []
+    for key, curve in large.items():
+        ours, theirs = curve.estimate(limits.DELTA), small[key].estimate(limits.DELTA)
+        error = np.hypot(ours.error()[0], theirs.error()[0])
+        freedom = min(ours.error()[1], theirs.error()[1])
+        half = float(stats.t.ppf(0.975, freedom) * error)
+        value = ours.value - theirs.value
+        ends = np.exp([value, value - half, value + half])
+        rows.append((key[0], key[3], *ends))
+    return pd.DataFrame(rows, columns=["nonideality", "precision", "ratio", "lower", "upper"])
+
+
+def savings(parts: tuple[pd.DataFrame, ...]) -> pd.DataFrame:
+    """Saving of each mechanism with those before it, of both networks."""
+    tables = [
+        decomposition.steps(table).assign(network=name.split(",")[0])
+        for name, table in zip(NETWORKS, parts, strict=True)
+    ]
+    found = pd.concat(tables, ignore_index=True)
+    return found[found["against"] == "nothing"]
+
+
+def title(lost: pd.DataFrame, ratios: pd.DataFrame, steps: pd.DataFrame) -> str:
+    """How far the two networks are apart, in accuracy, limits and savings."""
+    small, large = (
+        lost[(lost["training"] == "qat") & (lost["precision"] == "W4A3")].set_index("network")[
+            "lost"
+        ][name.split(",")[0]]
+        for name in NETWORKS
+    )
+    whole = steps.groupby(["precision", "network"], sort=False)["saving"].last().unstack()
+    apart = 100 * float((whole.iloc[:, 0] - whole.iloc[:, 1]).abs().max())
+    low, high = ratios["ratio"].min(), ratios["ratio"].max()
+    return (
+        f"W4A3 costs ResNet-20 {large:.1f} points, LeNet-5 {small:.1f}; ResNet-20 tolerates "
+        f"{low:.2g} to {high:.2g} times the imperfection; ADC savings lie within {apart:.0f} points"
+    )
+
+
+def accuracies(chips: pd.DataFrame) -> pd.DataFrame:
+    """ResNet-20 by recipe and precision: accuracy (%), the converters it needs, and its energy."""
+    fine = compromise.least_bits(chips).set_index(["training", "precision"])
+    rows = []
+    for training in TRAININGS:
+        for precision in ("float", *PRECISIONS):
+            blocks = _blocks(chips, training, precision)
+            row = {"training": training, "precision": precision, "accuracy": blocks.mean()}
+            row |= dict(zip(("lower", "upper"), mean_interval(blocks), strict=True))
+            if precision != "float":
+                chip = fine.loc[(training, precision)]
+                row |= {"converter bits": chip["bits"],
+                        "on chip": chip[compromise.ACCURACIES].mean(),
+                        "energy_nj": chip["energy_nj"],
+                        "sparse_nj": chip["sparse_nj"]}  # fmt: skip
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def bits_needed(chips: pd.DataFrame) -> pd.Series:
+    """Fewest bits of converters that lose at most 0.1 points, largest over training seeds."""
+    fine = compromise.least_bits(chips)
+    fine = fine[(fine["training"] == "qat") & (fine["scheme"] == "differential")]
+    return fine.groupby("precision")["bits"].max()
+
+
+def _converters(chips: tuple[pd.DataFrame, ...]) -> Row:
+    found = [bits_needed(table) for table in chips]
+    told = (", ".join(f"{bits[p]:.0f} bits ({p})" for p in trends.PAIR) for bits in found)
+    enough = all(found[1][p] <= found[0][p] for p in trends.PAIR)
+    return "C4: LeNet-5's converters are enough", *told, YES if enough else NO
+
+
+def _sparsity(parts: tuple[pd.DataFrame, ...], claim: str, what: str, precision: str) -> Row:
+    """Carries over if it differs by no more than the claim's tolerance."""
+    key = f"{claim}_{precision}"
+    found = [decomposition.intervals(table, precision)[what] for table in parts]
+    told = (
+        f"{claims.show(value, key)} [{claims.show(low, key)}, {claims.show(high, key)}]"
+        for value, low, high in found
+    )
+    near = abs(found[0][0] - found[1][0]) <= claims.expected()[key]["tolerance"]
+    names = {"saving": "ADC energy saved", "gain": "efficiency gained"}
+    return f"{claim}: {names[what]} at {precision}", *told, YES if near else NO
+
+
+def sentence(found: pd.DataFrame) -> str:
+    """How many statements carry over, and which do not."""
+    parts = []
+    for word, verb in ((YES, "carry over"), (NO, "do not"), (OPEN, "are undecided")):
+        names = found.loc[found["carries over"] == word, "statement"].str.split(":").str[0]
+        if len(names):
+            parts.append(f"{len(names)} {verb} ({', '.join(dict.fromkeys(names))})")
+    return f"Of {len(found)} statements {', '.join(parts)}."

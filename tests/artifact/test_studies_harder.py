@@ -1,0 +1,144 @@
+"""The harder task: what carries over is decided by the tables, and chips are the claims' own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from artifact import data, figures, record
+from artifact.data import Dataset
+from artifact.studies import common, compromise, harder, residual
+
+
+@pytest.fixture(scope="module")
+def lenet():
+    """What the notebooks of the claims recorded."""
+    known = record.committed()
+    needed = ("device_requirements", "converter_requirements")
+    trials = pd.concat([known.read_table(name) for name in needed], ignore_index=True)
+    return known.read_table("compromise"), trials, known.read_table("parts")
+
+
+def words(first, second):
+    found = harder.conclusions(*zip(first, second, strict=True))
+    assert len(found) == 13
+    return found.set_index("statement")["carries over"]
+
+
+def test_a_network_beside_itself_differs_nowhere(lenet):
+    found = words(lenet, lenet)
+    assert harder.NO not in set(found)
+    assert set(found[found.index.str.startswith(("C5", "C6"))]) == {harder.YES}
+    limits = found[found.index.str.startswith("C4: LeNet-5's limit")]
+    assert set(limits) == {harder.OPEN}  # an interval reaches to both sides of its own value
+    ratios = harder.ratios((lenet[1], lenet[1]))
+    np.testing.assert_allclose(ratios["ratio"], 1.0)
+    assert (ratios["lower"] < 1).all()
+    assert (ratios["upper"] > 1).all()
+
+
+def test_each_statement_sees_what_it_speaks_of(lenet):
+    chips, trials, parts = (table.copy() for table in lenet)
+    below = (chips["precision"] == "W4A3") & (chips["training"] == "qat")
+    chips.loc[below, compromise.ACCURACIES] -= 3.0
+    trials["loss"] *= 20
+    parts.loc[parts["mechanism"] == "all, sensed", "adc_pj"] *= 1.6
+    found = words(lenet, (chips, trials, parts))
+    changed = found[found == harder.NO].index
+    assert {statement.split(":")[0] for statement in changed} >= {"C1", "C4", "C5"}
+    assert found["C1: W4A3 within 1 point of float, trained on"] == harder.NO
+    assert (harder.ratios((lenet[1], trials))["ratio"] < 1).all()
+    untouched = "C1: W4A3 within 1 point of float, quantized after training"
+    assert found[untouched] == words(lenet, lenet)[untouched]
+
+
+def test_the_sentence_counts_and_names():
+    found = pd.DataFrame({"statement": ["C1: a", "C1: b", "C3: c", "C5: d"],
+                          "carries over": ["yes", "yes", "no", "undecided"]})  # fmt: skip
+    told = "Of 4 statements 2 carry over (C1), 1 do not (C3), 1 are undecided (C5)."
+    assert harder.sentence(found) == told
+
+
+def test_points_lost_have_the_interval_of_their_blocks():
+    blocks = np.arange(10.0)
+    rows = [("float", 0, "none", 90 + blocks), ("W4A3", 8, "differential", 88 + blocks)]
+    chips = pd.DataFrame(
+        [{"training": "qat", "precision": p, "bits": bits, "scheme": scheme}
+         | dict(zip(compromise.ACCURACIES, values, strict=True))
+         for p, bits, scheme, values in rows]
+    )  # fmt: skip
+    value, low, high = harder.lost(chips, "qat", "W4A3")
+    assert (value, low, high) == pytest.approx((2, 2, 2))  # the same images: their spread drops out
+
+
+def test_without_data_it_says_so(monkeypatch, capsys):
+    assert not harder.at_hand("embedded")
+    assert "needs MNIST" in capsys.readouterr().out
+
+    def load(_):
+        raise data.DataUnavailableError("could not fetch it")
+
+    monkeypatch.setattr(data, "load", load)
+    assert not harder.at_hand("mnist")
+    assert "could not fetch it. Nothing is computed here" in capsys.readouterr().out
+
+
+@pytest.fixture
+def noise(monkeypatch):
+    """Random images in place of CIFAR-10."""
+    generator = np.random.default_rng(0)
+    images = generator.random((40, 3, 32, 32), np.float32)
+    labels = generator.integers(0, 10, 40).astype(np.uint8)
+    found = Dataset("cifar10", images, labels, images[:20], labels[:20])
+    monkeypatch.setattr(data, "load", lambda _: found)
+    common.calibrated.cache_clear()
+    yield found
+    common.calibrated.cache_clear()
+
+
+def test_a_chip_of_lossless_converters_says_what_its_network_says(noise, monkeypatch):
+    monkeypatch.setattr(harder, "READ_BITS", (4,))
+    point = {"dataset": "cifar10", "training": "qat", "precision": "W4A3", "seed": 0, "images": 20,
+             "read_images": 4, "bits_images": 4, "cost_images": 1,
+             "checkpoints": harder.CHECKPOINTS}  # fmt: skip
+    coarse, whole = harder.chip_point(**point)["results"]
+    net = common.network("cifar10", "W4A3", 0, harder.CHECKPOINTS)
+    right = net.predict(noise.test_images) == noise.test_labels
+    assert [whole[name] for name in compromise.ACCURACIES] == [
+        100 * right[block::10].mean() for block in range(10)
+    ]
+    assert coarse["energy_nj"] < whole["energy_nj"]
+    assert whole["sparse_nj"] < whole["energy_nj"]
+    (floating,) = harder.chip_point(**point | {"precision": "float"})["results"]
+    assert (floating["scheme"], floating["bits"]) == ("none", 0)
+
+
+def test_chips_with_ideal_cells_read_their_own_images_as_the_network_does(noise):
+    asked = {"dataset": "cifar10", "training": "noise-aware", "images": 6,
+             "checkpoints": harder.CHECKPOINTS}  # fmt: skip
+    found = harder.varied_point(sigma=0.0, seed=1, **asked)["correct"]
+    chosen = np.random.default_rng(1).choice(20, 6, replace=False)
+    net = common.network("cifar10", "W4A3", 0, harder.CHECKPOINTS, "noise-aware")
+    assert found == (net.predict(noise.test_images[chosen]) == noise.test_labels[chosen]).sum()
+
+
+def test_figures_say_what_their_tables_say(lenet):
+    chips, trials, parts = ((table, table) for table in lenet)
+    lost, ratios, steps = harder.losses(chips), harder.ratios(trials), harder.savings(parts)
+    told = harder.title(lost, ratios, steps)
+    assert "tolerates 1 to 1 times the imperfection; ADC savings lie within 0 points" in told
+    figure = figures.harder(lost, ratios, steps, told)
+    assert told == " ".join(figure.get_suptitle().split())
+    plt.close(figure)
+    varied = pd.DataFrame(
+        [{"training": training, "sigma": sigma, "images": 10, "correct": right}
+         for training, sigma, right in (("qat", 0.0, 9), ("qat", 0.0, 8), ("qat", 0.1, 4),
+                                        ("qat", 0.1, 5), ("noise-aware", 0.0, 8),
+                                        ("noise-aware", 0.0, 9), ("noise-aware", 0.1, 7),
+                                        ("noise-aware", 0.1, 8))]
+    )  # fmt: skip
+    figure = figures.aware(residual.chip_summary(varied, "sigma"), 0.1)
+    assert "45 %, and 75 % where training met such cells" in " ".join(figure.get_suptitle().split())
+    plt.close(figure)
