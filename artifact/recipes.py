@@ -63,9 +63,16 @@ RECIPES = {
     "fine-tuned": Recipe(epochs=4, learning_rate=1e-3, shift=2),
     "noise-aware": Recipe(epochs=4, learning_rate=1e-3, shift=2),
     "resnet20 float": Recipe(
-        epochs=22, learning_rate=0.2, momentum=0.9, weight_decay=5e-4, warm_up=0.2,
-        shift=4, flip=True, crop=24, crop_epochs=15,
-    ),  # fmt: skip
+        epochs=22,
+        learning_rate=0.2,
+        momentum=0.9,
+        weight_decay=5e-4,
+        warm_up=0.2,
+        shift=4,
+        flip=True,
+        crop=24,
+        crop_epochs=15,
+    ),
     "resnet20 qat": Recipe(epochs=1, learning_rate=1e-3, shift=4, flip=True),
     "resnet20 noise-aware": Recipe(epochs=1, learning_rate=1e-3, shift=4, flip=True),
 }

@@ -13,7 +13,7 @@ import pytest
 from artifact import checkpoints, recipes
 from artifact.checkpoints import CheckpointError, CheckpointName
 from artifact.paths import CHECKPOINTS, ROOT
-from artifact.studies import common
+from artifact.studies import common, harder
 from nvlib import Precision
 from tests.fuzzing import fuzz
 
@@ -45,7 +45,7 @@ def test_every_shipped_checkpoint_is_there_small_and_as_accurate_as_it_says():
     names = [name for name in recipes.shipped("embedded") + recipes.shipped("mnist")]
     for name in names:
         assert name.path.as_posix() in manifest
-    assert sum(path.stat().st_size for path in CHECKPOINTS.rglob("*.safetensors")) <= 10e6
+    assert sum(path.stat().st_size for path in CHECKPOINTS.glob("*/*.safetensors")) <= 10e6
     accuracy = {
         entry["precision"]: float(entry["test_accuracy"])
         for key, entry in manifest.items()
@@ -55,6 +55,17 @@ def test_every_shipped_checkpoint_is_there_small_and_as_accurate_as_it_says():
     assert len(accuracy) == 65
     assert accuracy["W4A3"] >= 0.99
     assert min(accuracy.values()) > 0.9, "a collapsed cell"
+
+
+def test_the_networks_of_the_harder_task_are_there_and_small():
+    folder = ROOT / harder.CHECKPOINTS
+    manifest = checkpoints.read_manifest(folder)
+    assert set(manifest) == {name.path.as_posix() for name in recipes.shipped("cifar10")}
+    assert sum((folder / key).stat().st_size for key in manifest) <= 3e6
+    accuracy = {key: float(entry["test_accuracy"]) for key, entry in manifest.items()}
+    floating = accuracy["cifar10/resnet20-float-seed0.safetensors"]
+    assert floating > 0.85
+    assert accuracy["cifar10/resnet20-W8A8-seed0.safetensors"] > floating - 0.01
 
 
 @pytest.mark.parametrize(

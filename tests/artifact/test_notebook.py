@@ -14,7 +14,7 @@ from artifact.notebook import CheckError, Session, readable
 from artifact.paths import NOTEBOOKS
 from artifact.record import Record
 from artifact.studies import precision
-from tests.artifact.runs import GRID, made
+from tests.artifact.runs import FULL, GRID, made
 
 
 def notebooks():
@@ -69,6 +69,40 @@ def test_a_changed_table_is_noticed(monkeypatch):
     table["correct"] -= 1
     with pytest.raises(CheckError, match="the engine or the checkpoints changed"):
         session.check_sample("precision_chips", precision.chip_point, parameters)
+
+
+def test_another_task_has_tables_of_its_own_and_shows_them_where_its_data_are_not(
+    tmp_path, monkeypatch, capsys
+):
+    places = {}
+
+    def place(kind):
+        def of(dataset="mnist"):
+            folder = tmp_path / kind / dataset
+            return places.setdefault(
+                (kind, dataset), Record(folder / "results", folder / "figures", folder / "books")
+            )
+
+        return of
+
+    monkeypatch.setattr(record, "of_run", place("run"))
+    monkeypatch.setattr(record, "committed", place("known"))
+    monkeypatch.setattr(Session, "provenance", lambda session: FULL | {"dataset": session.dataset})
+    session = Session("mnist", False, "quick", 1, "checkpoints")
+    other = session.on("cifar10", "checkpoints/harder", at_hand=True)
+    assert (other.dataset, other.checkpoints, other.recorded) == (
+        "cifar10", "checkpoints/harder", False
+    )  # fmt: skip
+    other.record("grid", GRID)
+    session.record("digits", GRID)
+    assert record.of_run("cifar10").tables() == ["grid"]
+    assert record.of_run("mnist").tables() == ["digits"]
+    shown = session.on("cifar10", "checkpoints/harder", at_hand=False)
+    record.committed("cifar10").write_table("grid", GRID[:1], FULL)
+    assert len(shown.table("grid", dict, [])) == 1
+    embedded = dataclasses.replace(session, dataset="embedded", recorded=True)
+    record.committed("mnist").write_table("digits", GRID, FULL)
+    assert len(embedded.recorded_table("digits")) == 2  # MNIST's are shown
 
 
 def test_a_notebook_run_alone_takes_the_others_tables_from_the_record(

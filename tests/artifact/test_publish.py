@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from artifact import claims, publish
+from artifact import claims, publish, record
 from artifact.paths import FIGURES, RESULTS, ROOT
 from artifact.publish import PromotionError
 from artifact.record import Record
@@ -69,6 +69,19 @@ def test_of_the_embedded_digits_tables_alone_are_promoted(tmp_path):
     publish.promote(run, known)
     assert known.tables() == ["grid"]
     assert not known.figures.exists()
+
+
+def test_of_another_task_there_are_tables_and_figures_but_no_claims(tmp_path):
+    run, known = made(tmp_path / "run", FULL | {"dataset": "cifar10"}), tmp_path / "known"
+    (run.results / "claims.json").unlink()
+    origins = run.origins()
+    del origins["claims.json"]
+    (run.results / record.PROVENANCE).write_text(json.dumps(origins))
+    known = Record(known / "results", known / "figures", known / "notebooks")
+    publish.promote(run, known)
+    assert known.tables() == ["grid"]
+    assert [path.name for path in known.pictures()] == ["grid.png"]
+    assert publish.one_origin(known) == {key: FULL[key] for key in publish.COMMON}
 
 
 @pytest.mark.parametrize("fact", publish.COMMON)

@@ -302,6 +302,7 @@ def test_a_run_leaves_the_tree_clean_and_the_tests_of_the_record_pass_after_it(
         ("mnist", ["--profile", "quick"], "expected the full profile, received quick"),
         ("mnist", ["--profile", "full", "--only", "00_overview"], "received --only"),
         ("mnist", ["--profile", "full", "--retrain"], "expected the shipped networks"),
+        ("mnist", ["--only", "10_harder_task"], "expected the full profile, received standard"),
         ("embedded", ["--only", "00_overview"], "received --only; leave it out"),
     ],
 )
@@ -314,6 +315,24 @@ def test_what_cannot_become_the_record_is_refused_before_any_work(
         monkeypatch.setattr(reproduce, work, lambda *_: pytest.fail("begins to work"))
     assert reproduce.main(["--record", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_another_task_is_recorded_alone_and_only_if_the_run_made_it(tmp_path, monkeypatch, capsys):
+    places = {name: made(tmp_path / name, FULL | {"dataset": name}) for name in ("mnist", "old")}
+    monkeypatch.setattr(record, "of_run", lambda name: places.get(name, empty))
+    monkeypatch.setattr(record, "committed", lambda name: places["old"])
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    monkeypatch.setattr("artifact.publish.update", lambda: pytest.fail("documents are of digits"))
+    empty = Record(*[tmp_path / "none" / name for name in ("results", "figures", "notebooks")])
+    assert reproduce._record(["cifar10"]) == []
+    assert "cifar10: this run made nothing of it, its record stays" in capsys.readouterr().out
+    places["cifar10"] = made(tmp_path / "cifar10", FULL | {"dataset": "cifar10"})
+    places["cifar10"].write_table("harder_chips", GRID, FULL | {"dataset": "cifar10"})
+    assert reproduce._record(["cifar10"]) == []
+    assert places["old"].tables() == ["grid", "harder_chips"]
+    places["cifar10"].write_table("stray", GRID, FULL | {"code": "other"})
+    (failure,) = reproduce._record(["cifar10"])
+    assert failure.startswith("--record: ")
 
 
 @pytest.mark.parametrize(("failure", "code"), [(None, 0), ("00_overview, cell 2: it broke", 1)])
