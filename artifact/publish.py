@@ -16,7 +16,7 @@ from artifact.figures.style import typeset, typeset_page
 from artifact.paths import ROOT
 from artifact.provenance import COMMON
 from artifact.record import PROVENANCE, AlteredError, Record, committed
-from artifact.studies import limits
+from artifact.studies import harder, limits
 from artifact.studies.region import READING
 from nvlib.storage import write_text, write_whole
 
@@ -260,6 +260,12 @@ def region_markdown() -> str:
     )
 
 
+def harder_markdown() -> str:
+    """Whether the claims carry over to a deeper network and a harder data set."""
+    told = harder.sentence(committed(OTHER_TASK).read_table("harder_claims"))
+    return f"{harder.NETWORKS[1]} beside {harder.NETWORKS[0]}: {told} Notebook 10 has them all."
+
+
 def appendix_markdown() -> str:
     """Claims with their figure, command, expected value and allowed variation in Markdown."""
     rows = []
@@ -289,7 +295,7 @@ def update() -> None:
     """Rewrite what stands between the marks."""
     _rewrite("README.md", {"answer": answer_markdown, "claims": claims_markdown,
                            "requirements": requirements_markdown,
-                           "region": region_markdown})  # fmt: skip
+                           "region": region_markdown, "harder": harder_markdown})  # fmt: skip
     _rewrite("ARTIFACT.md", {"expected": appendix_markdown})
 
 

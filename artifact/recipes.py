@@ -192,16 +192,16 @@ def trained(
     )  # fmt: skip
 
 
-def train_one(name: CheckpointName, folder: Path, progress: bool = False) -> None:
+def train_one(name: CheckpointName, folder: Path, progress: bool = False, threads: int = 1) -> None:
     """Train and save one network, unless it is there already."""
     if (folder / name.path).is_file():
         return
-    torch.set_num_threads(1)  # networks are trained side by side, one thread each
+    torch.set_num_threads(threads)
     digits, start = data.load(name.dataset), None
     if name.precision is not None or name.recipe == "ptq":
         kind = "plain" if name.recipe == "plain" else "qat"
         floating = replace(name, precision=None, recipe=kind)
-        train_one(floating, folder, progress)
+        train_one(floating, folder, progress, threads)
         start = checkpoints.with_state(floating, (folder / floating.path).read_bytes())
     network = trained(name, digits, start, progress)
     metadata = {
@@ -226,7 +226,8 @@ def train_all(names: list[CheckpointName], folder: Path, jobs: int) -> None:
     )
     with tqdm(total=len(names), desc="networks", unit="network") as bar:
         for wave in waves:
-            tasks = (delayed(train_one)(name, folder) for name in wave)
+            threads = max(jobs // max(len(wave), 1), 1)  # one ResNet-20 has all of them
+            tasks = (delayed(train_one)(name, folder, threads=threads) for name in wave)
             for _ in in_processes(jobs, tasks, ordered=False):
                 bar.update()
     checkpoints.write_manifest(folder)

@@ -367,7 +367,7 @@ def _record(datasets: list[str]) -> list[str]:
             publish.promote(mine, recorded)
         except publish.PromotionError as error:
             return [f"--record: {error}"]
-        if dataset == "mnist":
+        if dataset != "embedded":
             publish.update()
         print(f"recorded: {_short(recorded.results)}")
     return []
