@@ -42,6 +42,7 @@ class Layout(NamedTuple):
     """Where inputs and cells are."""
 
     serial: bool  # whether inputs are bit patterns
+    group: int  # rows that a pattern tells of
     bases: np.ndarray  # int64 (positions,): flat padded-input offset of each output position
     breadth: int  # positions in a row, and the distance of two
     stride: int
@@ -95,7 +96,6 @@ class Extra(NamedTuple):
     sense: int
     driven: int
     sense_lsb: int  # steps of one active row at full drive
-    limits: np.ndarray | None  # float: highest code by count of the sense column
     used: int  # columns up to the last that is one, and what fills up vectors of eight
     silent: np.ndarray  # bool (row tiles,): whether a read without active row gives codes 0
 
@@ -110,7 +110,7 @@ class Tables(NamedTuple):
     #: float64, like the layout's tables: sums of the weights of variances, where cells differ
     variances: np.ndarray | None
     extra: Extra
-    group: int
+    limits: np.ndarray | None  # float: highest code by count of the sense column
 
 
 def lay_out(arrays: LayerArrays) -> Tables:
@@ -176,6 +176,7 @@ def lay_out(arrays: LayerArrays) -> Tables:
     tables = tabled(steps, float_type)
     layout = Layout(
         serial=arrays.serial,
+        group=group,
         bases=bases,
         breadth=breadth,
         stride=stride,
@@ -211,10 +212,10 @@ def lay_out(arrays: LayerArrays) -> Tables:
     at = [place.get(name, -1) for name in possible]
     beside = Extra(
         at[0], np.int32(-arrays.mapped.offset), at[1], at[2], arrays.sense_lsb_steps,
-        limits, -(-(behind + len(extra)) // 8) * 8, silent,
+        -(-(behind + len(extra)) // 8) * 8, silent,
     )  # fmt: skip
     converter = Converter(float_type(half), float_type(reciprocal), float_type(arrays.code_max))
-    return Tables(layout, converter, curves, noise, variances, beside, group)
+    return Tables(layout, converter, curves, noise, variances, beside, limits)
 
 
 def _float_type(arrays: LayerArrays) -> type[np.floating]:
