@@ -17,18 +17,20 @@ from torch import nn
 
 from nvlib import converters, devices, hardware, mapping, storage, wires
 from nvlib.arrays import LayerArrays, parts_of, write_layer
-from nvlib.chain import fuse
 from nvlib.checks import require, require_flag, require_instance, require_integer
 from nvlib.compiled import COMPILED
 from nvlib.events import LayerEvents, count
 from nvlib.graph.steps import IMAGES, values_of
 from nvlib.hardware import Hardware
-from nvlib.kernel import CompiledReader
 from nvlib.network import QuantizedLayer, QuantizedNetwork, rectified
 from nvlib.noise import ReadKeys, image_keys
 from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
 from nvlib.reference import ReferenceReader
+
+if COMPILED:
+    from nvlib.chain import fuse
+    from nvlib.kernel import CompiledReader
 
 IMAGE_BLOCK = 256  # images that pass through the layers together, on one thread
 EVENT_BLOCK = 100  # images that are counted together

@@ -344,52 +344,6 @@ if COMPILED:
 
 else:
 
-    def compiled(function):
+    def shared(function):  # type: ignore[misc]
         """Leave `function` as it is."""
         return function
-
-    pasted = shared = compiled  # type: ignore[assignment]
-
-    def word_at(array, place):  # type: ignore[misc]
-        """Eight bytes from any place of an array of bytes, as one number."""
-        return np.uint64(int.from_bytes(array[int(place) : int(place) + 8].tobytes(), "little"))
-
-    def add_reads(  # type: ignore[misc]
-        table, chosen, number, sources, lines, inputs, place, stride, count, columns,
-        converter, shift, out,
-    ):  # fmt: skip
-        """Currents of `count` reads, side by side in `out`, or their codes, added to `out`."""
-        for i in range(count):
-            current = np.zeros(columns, table.dtype)
-            for g in chosen[:number].astype(int):
-                value = inputs[place + i * stride + int(sources[g])]
-                drive = inputs.dtype.kind == "f"
-                line = lines[g] if drive else lines[g] + int(value) * columns
-                current += table[line : line + columns] * (value if drive else 1)
-            if converter is None:
-                out[i * columns : (i + 1) * columns] = current
-            else:
-                own = out[i * columns : (i + 1) * columns]
-                convert(current, 0, columns, converter, converter.top, shift, own)  # type: ignore[call-arg]
-
-    def convert(currents, start, columns, converter, top, shift, totals):  # type: ignore[misc]
-        """Add codes x 2^shift of currents[start : start + columns] to totals from there on."""
-        own = slice(start, start + columns)
-        codes = (currents[own] + converter.half) * converter.reciprocal
-        totals[own] += codes.clip(0, top).astype(np.int32) << shift
-
-    def look_up(codes, entries, columns, shift, totals, start):  # type: ignore[misc]
-        """Add codes[entries[j]] x 2^shift to totals[start + j], j below `columns`."""
-        totals[start : start + columns] += codes[entries].astype(np.int32) << shift
-
-    def add_slices(  # type: ignore[misc]
-        totals, count, columns, slices, coefficients, reference, beside, out, place, step, width,
-        more,
-    ):  # fmt: skip
-        """Outputs of `count` reads, out[place + i step :][:width], from their columns' totals."""
-        for i in range(count):
-            own = totals[i * columns :]
-            found = sum(own[b : b + width] * c for b, c in zip(slices, coefficients, strict=True))
-            found += own[reference] * beside if reference >= 0 else 0
-            target = out[place + i * step :][:width]
-            target[:] = target * more + found
