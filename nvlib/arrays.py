@@ -196,21 +196,21 @@ def write_layer(
     grid = count_arrays(
         rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
     )
-    columns = mapped.levels.shape[1] * mapped.levels.shape[2]
-    per_array = -(-columns // grid.column_tiles)
     slow_seed = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, 4, access))
     slow = np.random.default_rng(slow_seed)
     drive, drive_bits = _drive(hardware, precision, drivers)
     asked = float(mapped.levels.sum() + pedestal * mapped.levels.size)
-    written = program_layer(
-        mapped, per_array, hardware, scales, grid_bits, int(drive.max()), (cells, extra, slow)
-    )
-    correction = asked / written.total if hardware.compensated and written.total else 1.0
+    written, total = program_layer(
+        mapped, grid.column_tiles, hardware, scales, grid_bits, int(drive.max()),
+        (cells, extra, slow),
+    )  # fmt: skip
+    correction = asked / total if hardware.compensated and total else 1.0
 
-    lsb_steps = max(round(own.min() * 2.0 ** (grid_bits + drive_bits)), 2)
+    step = 2.0 ** (grid_bits + drive_bits)
+    lsb_steps = max(round(own.min() * step), 2)
     code_max = 2 ** adc.resolution(mapping.largest_sum) - 1
     # Physical columns run output by output, so a pair shares an array.
-    order = np.arange(columns).reshape(layer.spec.outputs, -1).T // per_array
+    order = np.arange(mapped.columns).reshape(layer.spec.outputs, -1).T
     curves, shift = None, 0
     if not adc.linear:
         shift = max((lsb_steps // TABLE_STEPS_PER_LSB).bit_length() - 1, 0)
@@ -219,14 +219,11 @@ def write_layer(
             for _ in range(grid.row_tiles)
         ]
         curves = np.rint(np.array(drawn) * lsb_steps / 2.0**shift).astype(np.int64) << shift
-    step = 2.0 ** (grid_bits + drive_bits)
     return LayerArrays(
+        **written._asdict(),
         layer=layer,
         mapping=mapping,
         mapped=mapped,
-        conductance=written.conductance,
-        reference=written.reference,
-        sense=written.sense,
         drive=drive,
         grid_bits=grid_bits,
         drive_bits=drive_bits,
@@ -236,13 +233,9 @@ def write_layer(
         code_max=code_max,
         curves=curves,
         curve_shift=shift,
-        column_tile=order,
-        cell_noise_steps=written.cell_noise * 2.0**grid_bits,
+        column_tile=order // mapped.per_array(grid.column_tiles),
         adc_noise_steps=adc.noise_lsb * lsb_steps,
-        noise_weights=written.noise_weights,
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
-        # Every array across has a reference column.
-        on_conductance=written.of_rows + grid.column_tiles * written.of_reference,
         pedestal=pedestal,
         correction=correction,
     )

@@ -37,7 +37,7 @@ class CompiledReader:
         self.padded_shape = (channels, *(s + 2 * p for s, p in zip(sides, self.padding)))
         #: Codes of one image, in whole 64-bit words, with slack that patterns may look into.
         self.padded_size = (int(np.prod(self.padded_shape)) // 8 + 2) * 8
-        self.output_sides = spec.output_sides(*sides) if spec.kernel else ()
+        self.output_sides = spec.output_sides(*sides)
         self.products_per_image = spec.outputs * int(np.prod(self.output_sides))
 
     def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -123,6 +123,15 @@ class MappedLayer:
     coefficients: np.ndarray  # int64 (B,): signed weight of such a level in the output
     offset: int  # what every stored weight is too large by; 0 for differential pairs
 
+    @property
+    def columns(self) -> int:
+        """Columns of the layer, which run output by output."""
+        return self.levels[0].size
+
+    def per_array(self, column_tiles: int) -> int:
+        """Columns on each of so many arrays side by side."""
+        return -(-self.columns // column_tiles)
+
 
 def columns_per_output(precision: Precision, mapping: ArrayMapping) -> int:
     """Columns B that one output is spread over: slices x polarities.

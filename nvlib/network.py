@@ -72,17 +72,13 @@ class LayerSpec:
         """Shape of the weight tensor."""
         return (self.outputs, self.inputs // self.groups, *self.kernel)
 
-    def output_sides(self, height: int, breadth: int) -> tuple[int, int]:
-        """Height and width that a convolution gives; 1 x 1 for a linear layer."""
-        if not self.kernel:
-            return 1, 1
-        down, across = (
+    def output_sides(self, *sides: int) -> tuple[int, ...]:
+        """Height and width that a convolution makes of its input's; none of a linear layer's."""
+        windows = zip(sides, self.padding, self.dilation, self.kernel, self.stride)
+        return tuple(
             (side + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
-            for side, pad, dilation, kernel, stride in zip(
-                (height, breadth), self.padding, self.dilation, self.kernel, self.stride
-            )
+            for side, pad, dilation, kernel, stride in windows
         )
-        return down, across
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,7 @@ class ReferenceReader:
         """Products (N, outputs[, H, W]) of codes (N, inputs[, H, W]), in LSB."""
         products = read_layer(self.arrays, codes, keys, self.device).transpose(0, 2, 1)
         spec, (_, *sides) = self.arrays.layer.spec, self.arrays.layer.input_shape
-        shape = spec.output_sides(*sides) if spec.kernel else ()
-        return products.reshape(len(codes), spec.outputs, *shape)
+        return products.reshape(len(codes), spec.outputs, *spec.output_sides(*sides))
 
 
 def read_layer(
