@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -55,15 +55,11 @@ class Reader(Protocol):
         """Products (N, outputs[, H, W]) in LSB of input codes (N, inputs[, H, W])."""
 
 
-class ArrayLayer:
-    """One layer of a network on its arrays: real inputs to real outputs.
+class ArrayLayer(NamedTuple):
+    """One layer of a network on its arrays: real inputs to real outputs."""
 
-    `parts` holds what each group of arrays has: its input channels, number on the chip, reader.
-    """
-
-    def __init__(self, layer: QuantizedLayer, parts: Sequence[tuple[slice, int, Reader]]) -> None:
-        self.layer = layer
-        self.parts = tuple(parts)
+    layer: QuantizedLayer
+    parts: list[tuple[slice, int, Reader]]  # of each group: channels, number, what reads
 
     def read(
         self, values: torch.Tensor, keys: ReadKeys, observe: Observer | None = None

@@ -72,14 +72,18 @@ if COMPILED:
     #: Compiled with its callers, of numbers; from Python it runs as it stands, on NumPy's arrays.
     shared = register_jitable
 
+    def _starts(places, context, builder, signature, arguments):
+        """Pointers to the first elements of the arrays among the arguments at those places."""
+        return [make_array(signature.args[i])(context, builder, arguments[i]).data for i in places]
+
     @intrinsic  # type: ignore[misc]
     def word_at(_context, array, place):
         """Eight bytes from any place of an array of bytes, as one number."""
         signature = numba.uint64(array, place)
 
         def generate(context, builder, signature, arguments):
-            source = make_array(signature.args[0])(context, builder, arguments[0])
-            start = builder.gep(source.data, [arguments[1]])
+            (source,) = _starts((0,), context, builder, signature, arguments)
+            start = builder.gep(source, [arguments[1]])
             return builder.load(builder.bitcast(start, ir.IntType(64).as_pointer()), align=1)
 
         return signature, generate
@@ -139,10 +143,9 @@ if COMPILED:
         size = held.bitwidth // 8
 
         def generate(context, builder, signature, arguments):
-            def start(i):
-                return make_array(signature.args[i])(context, builder, arguments[i]).data
-
-            table, chosen, sources, lines, inputs, out = map(start, (0, 1, 3, 4, 5, 12))
+            table, chosen, sources, lines, inputs, out = _starts(
+                (0, 1, 3, 4, 5, 12), context, builder, signature, arguments
+            )
             number, place, stride, count, columns, converter, shift = (
                 arguments[i] for i in (2, 6, 7, 8, 9, 10, 11)
             )
@@ -241,9 +244,7 @@ if COMPILED:
         signature = numba.void(currents, start, columns, converter, top, shift, totals)
 
         def generate(context, builder, signature, arguments):
-            currents, totals = (
-                make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 6)
-            )
+            currents, totals = _starts((0, 6), context, builder, signature, arguments)
             _, start, columns, converter, top, shift, _ = arguments
             shift = builder.trunc(shift, ir.IntType(32))
             end, step = builder.add(start, columns), columns.type(LANES)
@@ -264,10 +265,7 @@ if COMPILED:
         signature = numba.void(codes, entries, columns, shift, totals, start)
 
         def generate(context, builder, signature, arguments):
-            codes, entries, totals = (
-                make_array(signature.args[i])(context, builder, arguments[i]).data
-                for i in (0, 1, 4)
-            )
+            codes, entries, totals = _starts((0, 1, 4), context, builder, signature, arguments)
             _, _, columns, shift, _, start = arguments
             shift, index = builder.trunc(shift, ir.IntType(32)), columns.type
             none = ir.Constant(ir.VectorType(codes.type.pointee, LANES), ir.Undefined)
@@ -301,10 +299,9 @@ if COMPILED:
         )  # fmt: skip
 
         def generate(context, builder, signature, arguments):
-            def start(i):
-                return make_array(signature.args[i])(context, builder, arguments[i]).data
-
-            totals, slices, coefficients, out = map(start, (0, 3, 4, 7))
+            totals, slices, coefficients, out = _starts(
+                (0, 3, 4, 7), context, builder, signature, arguments
+            )
             number = cgutils.unpack_tuple(
                 builder, make_array(signature.args[3])(context, builder, arguments[3]).shape, 1
             )[0]
