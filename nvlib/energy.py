@@ -295,7 +295,8 @@ def inference_energy(
         total["adc"] += law.current_pj(event, counts, table)
         # A cell at G_on holds G_off and its levels.
         on_steps = mapping.level_max + event.arrays.pedestal
-        total["array"] += event.squared_read / on_steps * unit
+        squares = float(event.squared_digits @ event.arrays.on_conductance)  # digit^2 x level steps
+        total["array"] += squares / on_steps * unit
         # A driver of d bits is as many unit drivers as its largest digit.
         total["row drivers"] += driven * arrays * table.row_driver * mapping.digit_max
         total["sample, shift, add"] += columns * table.sample_hold

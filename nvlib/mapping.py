@@ -133,18 +133,6 @@ class MappedLayer:
         return -(-self.columns // column_tiles)
 
 
-def columns_per_output(precision: Precision, mapping: ArrayMapping) -> int:
-    """Columns B that one output is spread over: slices x polarities.
-
-    Examples
-    --------
-    >>> columns_per_output(Precision(4, 3), ArrayMapping(cell_bits=2))  # 3 magnitude bits, 2 signs
-    4
-    """
-    slices = len(_slices(precision, mapping)[0])
-    return 2 * slices if mapping.paired else slices + (mapping.scheme == "twos-complement")
-
-
 def _slices(precision: Precision, mapping: ArrayMapping) -> tuple[np.ndarray, np.ndarray]:
     """Lowest bit of each slice of the stored number, without its sign, and its highest level."""
     signed = mapping.scheme in ("differential", "twos-complement")
@@ -253,5 +241,6 @@ def count_arrays(
     room = mapping.columns - sense_columns - offset
     wanted = "room for one weight column beside the reserved ones"
     require(room >= 1, "columns", wanted, mapping.columns, "widen the array")
-    columns = outputs * columns_per_output(precision, mapping)
+    slices = len(_slices(precision, mapping)[0]) + (mapping.scheme == "twos-complement")
+    columns = outputs * slices * (1 + mapping.paired)
     return ArrayCount(len(mapping.tiles(inputs)), -(-columns // room), inputs * columns)
