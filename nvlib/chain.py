@@ -36,11 +36,10 @@ class Link(NamedTuple):
     pool: int
 
 
-class Chain:
+class Chain(NamedTuple):
     """Layers that are read one after the other, in place of each `ArrayLayer` alone."""
 
-    def __init__(self, links: list[Link]) -> None:
-        self.links = links
+    links: list[Link]
 
     def read(
         self, values: torch.Tensor, keys: ReadKeys, observe: Observer | None = None

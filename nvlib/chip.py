@@ -20,7 +20,7 @@ from nvlib.arrays import LayerArrays, parts_of, write_layer
 from nvlib.checks import require, require_flag, require_instance, require_integer
 from nvlib.compiled import COMPILED
 from nvlib.events import LayerEvents, count
-from nvlib.graph.steps import IMAGES, values_of
+from nvlib.graph.steps import IMAGES
 from nvlib.hardware import Hardware
 from nvlib.network import QuantizedLayer, QuantizedNetwork, rectified
 from nvlib.noise import ReadKeys, image_keys
@@ -189,11 +189,10 @@ class Chip:
     @cached_property
     def _program(self) -> tuple:
         """Steps, and layers on their arrays by name; chains of layers fused where compiled."""
-        parts: dict[str, list[tuple[slice, int, Reader]]] = {}
-        for number, (name, channels, *_) in enumerate(self._parts):
-            parts.setdefault(name, []).append((channels, number, self.readers[number]))
         steps, layers = self.network.steps, self.network.layers
-        on_arrays = {layer.spec.name: ArrayLayer(layer, parts[layer.spec.name]) for layer in layers}
+        on_arrays = {layer.spec.name: ArrayLayer(layer, []) for layer in layers}
+        for number, (name, channels, _) in enumerate(self._parts):
+            on_arrays[name].parts.append((channels, number, self.readers[number]))
         return fuse(steps, on_arrays) if self._compiled else (steps, on_arrays)
 
     def _forward(
@@ -204,15 +203,11 @@ class Chip:
         names = image_keys(images) if noisy else np.zeros(len(images), np.uint64)
         keys = ReadKeys(names, self.seed, access)
         steps, layers = self._program
+        reads = {k: partial(layer.read, keys=keys, observe=observe) for k, layer in layers.items()}
         values = {IMAGES: torch.from_numpy(images).double()}
         with torch.no_grad():
             for step in steps:
-                if step.kind == "layer":
-                    (x,) = values_of(step.args)
-                    values[step.name] = layers[step.target].read(values[x], keys, observe)
-                    step.drop(values)
-                else:
-                    step.run(values, {})
+                step.run(values, reads)
         return values[steps[-1].name].numpy()
 
     def logits(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:

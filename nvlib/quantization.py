@@ -8,6 +8,7 @@ it that arrays and files hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,9 @@ class FakeQuantizedLayer(nn.Module):
         self.read: Callable | None = None
 
     @torch.no_grad()
-    def calibrate(self, path: str, x: torch.Tensor, method: str) -> None:
-        """Choose the scale of the inputs from those that calibration images cause."""
-        rank = self.module.weight.ndim
+    def calibrate(self, path: str, method: str, _: nn.Module, inputs: tuple) -> None:
+        """Choose the scale of the inputs from those that calibration images cause: a hook."""
+        (x,), rank = inputs, self.module.weight.ndim
         mend = "flatten the images before a Linear, and give a Conv2d (N, C, H, W)"
         require(x.ndim == rank, f"input of '{path}'", f"{rank} dimensions", tuple(x.shape), mend)
         self.input_shape = tuple(x.shape[1:])
@@ -174,22 +175,16 @@ class FakeQuantized(nn.Module):
         chosen = dict.fromkeys(paths, precision) | dict(overrides)
         self.image_shape = tuple(images.shape[1:])
         self.image_range = float(images.min()), float(images.max())
-        self.layers = {}
+        self.layers, hooks = {}, []
         for path in paths:
             module: Any = traced.get_submodule(path)
-            bits = Precision.parse(chosen[path])
-            self.layers[path] = FakeQuantizedLayer(module, bits, per_channel)
-        hooks = [
-            layer.module.register_forward_pre_hook(
-                lambda _, args, path=path, layer=layer: layer.calibrate(path, args[0], method)
-            )
-            for path, layer in self.layers.items()
-        ]
+            layer = FakeQuantizedLayer(module, Precision.parse(chosen[path]), per_channel)
+            hooks.append(module.register_forward_pre_hook(partial(layer.calibrate, path, method)))
+            self.layers[path] = layer
         with torch.no_grad():
             traced(images)
-        for hook in hooks:
+        for hook, (path, layer) in zip(hooks, self.layers.items()):
             hook.remove()
-        for path, layer in self.layers.items():
             traced.set_submodule(path, layer)
         self.traced = traced
         if input_max is not None:

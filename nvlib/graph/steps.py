@@ -146,10 +146,6 @@ class Step:
             values[self.name] = self.target.clone()
         else:
             values[self.name] = self.target(*args, **kwargs)
-        self.drop(values)
-
-    def drop(self, values: dict[str, Any]) -> None:
-        """Drop what no later step takes."""
         for name in self.forget:
             del values[name]
 
