@@ -193,9 +193,7 @@ def write_layer(
     coarser = np.ceil(np.log2(own / own.min())).astype(np.int64)
     scales = multiples << coarser
 
-    grid = count_arrays(
-        rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
-    )
+    grid = count_arrays(rows, layer.spec.outputs, precision, mapping, hardware.sense is not None)
     slow_seed = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, 4, access))
     slow = np.random.default_rng(slow_seed)
     drive, drive_bits = _drive(hardware, precision, drivers)
@@ -214,11 +212,9 @@ def write_layer(
     curves, shift = None, 0
     if not adc.linear:
         shift = max((lsb_steps // TABLE_STEPS_PER_LSB).bit_length() - 1, 0)
-        drawn = [
-            [adc.curve(mapping.largest_sum, converters) for _ in range(grid.column_tiles)]
-            for _ in range(grid.row_tiles)
-        ]
-        curves = np.rint(np.array(drawn) * lsb_steps / 2.0**shift).astype(np.int64) << shift
+        drawn = np.array([adc.curve(mapping.largest_sum, converters) for _ in range(grid.arrays)])
+        curves = np.rint(drawn * lsb_steps / 2.0**shift).astype(np.int64) << shift
+        curves = curves.reshape(grid.row_tiles, grid.column_tiles, -1)
     return LayerArrays(
         **written._asdict(),
         layer=layer,

@@ -317,11 +317,11 @@ class DeviceModel:
         mend = "list effects in the order in which they act, (RangeVariation(0.1),)"
         effects = require_tuple("effects", self.effects, mend)
         settle(self, on_off_ratio=ratio, effects=effects)
-        named = [(f"effects[{place}]", effect) for place, effect in enumerate(effects)]
-        for name, effect in [*named, ("slow_noise", self.slow_noise)]:
+        named: list[tuple[str, object]] = [(f"effects[{k}]", one) for k, one in enumerate(effects)]
+        named += [("slow_noise", self.slow_noise)] * (self.slow_noise is not None)
+        for name, effect in named:
             acts = isinstance(effect, Effect) and not isinstance(effect, type)
-            absent = effect is None and name == "slow_noise"
-            require(acts or absent, name, "an effect, with apply()", effect, mend)
+            require(acts, name, "an effect, with apply()", effect, mend)
         require_instance("read_noise", self.read_noise, ReadNoise, "write ReadNoise(0.1)")
         settle_fields(self, "on_conductance_s", require_number, *PLAUSIBLE_S)
 

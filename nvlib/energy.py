@@ -241,9 +241,8 @@ class AdcLaw:
         0.544
         """
         resolved = np.arange(1, len(counts), dtype=float)
-        return float(
-            self.full_pj(bits, table) * (counts[1:] @ PARTIAL_LAWS[self.partial](resolved, bits))
-        )
+        shares = PARTIAL_LAWS[self.partial](resolved, bits)
+        return float(self.full_pj(bits, table) * (counts[1:] @ shares))
 
     def current_pj(self, event: LayerEvents, counts: np.ndarray, table: EnergyTable) -> float:
         """What the currents of the columns take in those conversions; see `column_current`."""

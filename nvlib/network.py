@@ -289,17 +289,12 @@ class QuantizedNetwork:
 
 def rectified(network: QuantizedNetwork) -> frozenset[str]:
     """Names of the layers behind which a ReLU stands, and nothing else."""
-    takers: dict[str, list[Step]] = {}
+    taken: dict[bool, set[str]] = {True: set(), False: set()}  # by a ReLU, by something else
     for step in network.steps:
-        for name in values_of((step.args, step.kwargs)):
-            takers.setdefault(name, []).append(step)
-    return frozenset(
-        str(step.target)
-        for step in network.steps
-        if step.kind == "layer"
-        and takers.get(step.name)
-        and all(is_relu(taker) for taker in takers[step.name])
-    )
+        taken[is_relu(step)].update(values_of((step.args, step.kwargs)))
+    alone = taken[True] - taken[False]
+    layers = [step for step in network.steps if step.kind == "layer"]
+    return frozenset(str(step.target) for step in layers if step.name in alone)
 
 
 def _numbers(name: str, values: Any, mend: str) -> torch.Tensor:

@@ -100,7 +100,7 @@ def held_codes(
     mapping, devices = hardware.mapping, hardware.devices
     mapped = map_weights(codes, precision, mapping)
     rows, outputs = codes.shape
-    grid = count_arrays(rows, outputs, precision, mapping, int(hardware.sense is not None))
+    grid = count_arrays(rows, outputs, precision, mapping, hardware.sense is not None)
     pedestal = devices.pedestal(mapping.level_max)
     cells, beside = _program(mapped, grid.column_tiles, hardware, (generator,) * 3)
     weights = mapped.coefficients / mapped.multiples

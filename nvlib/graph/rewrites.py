@@ -91,9 +91,8 @@ class Attention(nn.Module):
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, T, C / heads)
             for layer, x in zip(layers, given)
         )
-        scores = torch.matmul(q, k.transpose(-2, -1)) * (
-            (self.query.out_features // self.heads) ** -0.5
-        )
+        scale = (self.query.out_features // self.heads) ** -0.5
+        scores = torch.matmul(q, k.transpose(-2, -1)) * scale
         if attn_mask is not None:
             masked = attn_mask.dtype == torch.bool
             scores = scores.masked_fill(attn_mask, -torch.inf) if masked else scores + attn_mask

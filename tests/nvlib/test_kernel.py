@@ -140,7 +140,7 @@ def test_ideal_arrays_give_the_integer_product(case):
     keys = np.zeros(len(codes), np.uint64)
     kernel, reference, _ = products(Hardware(mapping), layer, codes, keys)
     side = kernel.shape[1]
-    breadth = layer.spec.output_sides(8, 7)[1]
+    breadth = layer.spec.output_sides(8, 7)[1] if layer.spec.kernel else 1
     for n in range(len(codes)):
         for position in {0, side // 2, side - 1}:
             inputs = oracle.patch(codes[n], layer.spec, *divmod(position, breadth))
