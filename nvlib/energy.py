@@ -19,16 +19,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import yaml
 
-from nvlib.checks import (
-    refusing,
-    require,
-    require_choice,
-    require_flag,
-    require_number,
-    require_path,
-    settle_fields,
-    shown,
-)
+from nvlib import checks
+from nvlib.checks import refusing, require, require_choice, require_number, settle_fields
 from nvlib.events import LayerEvents
 from nvlib.sparsity import Policy, SignSkip, conversions
 
@@ -60,7 +52,7 @@ class _TableLoader(yaml.BaseLoader):
         names = [str(key.value) for key, _ in node.value]
         for i, (key, _) in enumerate(node.value):
             if names[i] in names[:i]:
-                problem = f"{shown(names[i])} twice; remove one"
+                problem = f"{checks.shown(names[i])} twice; remove one"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
         return super().construct_mapping(node, deep=True)
 
@@ -88,7 +80,7 @@ class SourcedTable:
         shipped = _shipped(cls.FILE)
         given = {}
         if override is not None:
-            given = _entries(require_path("override", override), str(override))
+            given = _entries(checks.require_path("override", override), str(override))
             for name in given:
                 require_choice("table", name, shipped)
         return cls(**{name: _value(name, given.get(name, entry), entry["unit"])
@@ -222,7 +214,7 @@ class AdcLaw:
         if not callable(self.design):
             settle_fields(self, "design", require_choice, DESIGN_LAWS)
         settle_fields(self, "partial", require_choice, PARTIAL_LAWS)
-        settle_fields(self, "column_current", require_flag)
+        settle_fields(self, "column_current", checks.require_flag)
 
     def full_pj(self, bits: int, table: EnergyTable) -> float:
         """Energy of a full conversion."""

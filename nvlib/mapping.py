@@ -22,14 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nvlib.checks import (
-    require,
-    require_choice,
-    require_integer,
-    require_tuple,
-    settle,
-    settle_fields,
-)
+from nvlib import checks
+from nvlib.checks import require, require_integer, require_tuple, settle_fields
 from nvlib.quantizers import MAX_BITS, Precision
 
 SCHEMES = ("differential", "signed-digit", "offset", "twos-complement")
@@ -68,8 +62,8 @@ class ArrayMapping:
         fit = bool(widths) and all((2 ** max(widths) - 1) % (2**bits - 1) == 0 for bits in widths)
         wanted = "widths whose levels are among those of the widest, such as (1, 1, 2, 4)"
         require(fit, "cell_bits", wanted, given, "use 1, or divisors of the widest")
-        settle(self, cell_bits=widths if several else widths[0])
-        settle_fields(self, "scheme", require_choice, SCHEMES)
+        checks.settle(self, cell_bits=widths if several else widths[0])
+        settle_fields(self, "scheme", checks.require_choice, SCHEMES)
 
     @property
     def paired(self) -> bool:

@@ -20,15 +20,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nvlib import storage
-from nvlib.checks import (
-    require,
-    require_instance,
-    require_integer,
-    require_numbers,
-    require_tuple,
-    settle,
-)
+from nvlib import checks, storage
+from nvlib.checks import require, require_instance, require_tuple, settle
 from nvlib.graph import steps
 from nvlib.graph.steps import IMAGES, Step, is_relu, values_of
 from nvlib.quantizers import Precision, to_codes
@@ -185,10 +178,10 @@ class QuantizedNetwork:
             require(len(items) > 0, name, "at least one", 0, mend)
             settle(self, **{name: tuple(require_instance(name, i, kind, mend) for i in items)})
         sides = require_tuple("image_shape", self.image_shape, mend)
-        sides = tuple(require_integer("image_shape", side, 1, 2**31) for side in sides)
+        sides = tuple(checks.require_integer("image_shape", side, 1, 2**31) for side in sides)
         settle(self, image_shape=sides)
         if self.image_range is not None:
-            ends = require_numbers("image_range", self.image_range, -np.inf)
+            ends = checks.require_numbers("image_range", self.image_range, -np.inf)
             ordered = len(ends) == 2 and ends[0] <= ends[1]
             require(ordered, "image_range", "(smallest, largest)", ends, "order them")
             settle(self, image_range=ends)

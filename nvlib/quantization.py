@@ -16,14 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nvlib.checks import (
-    require,
-    require_choice,
-    require_flag,
-    require_number,
-    require_tuple,
-    shown,
-)
+from nvlib import checks
+from nvlib.checks import require
 from nvlib.graph.tracing import array_paths, steps_of, trace
 from nvlib.network import LayerSpec, QuantizedLayer, QuantizedNetwork, as_images
 from nvlib.quantizers import (
@@ -152,12 +146,12 @@ class FakeQuantized(nn.Module):
         digital: Sequence[str] = (), input_max: float | None = None, per_channel: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        require_choice("method", method, METHODS)
-        require_flag("per_channel", per_channel)
+        checks.require_choice("method", method, METHODS)
+        checks.require_flag("per_channel", per_channel)
         overrides = {} if overrides is None else overrides
         by_path, mend = isinstance(overrides, Mapping), "write {path: 'W8A8'}"
         require(by_path, "overrides", "precisions by path", overrides, mend)
-        digital = require_tuple("digital", digital, "write digital=('fc',)")
+        digital = checks.require_tuple("digital", digital, "write digital=('fc',)")
         mend = "use Chip(model.freeze(), hardware)"
         quantized = isinstance(model, (FakeQuantized, QuantizedNetwork))
         require(not quantized, "model", "a float network", "one that is quantized already", mend)
@@ -169,7 +163,7 @@ class FakeQuantized(nn.Module):
         paths = array_paths(traced, digital)
         wanted, mend = "a Conv2d or Linear to put onto arrays", "leave fewer modules digital"
         require(bool(paths), type(model).__name__, wanted, "none", mend)
-        known, mend = f"paths among {shown(paths)}", "name a layer that goes onto arrays"
+        known, mend = f"paths among {checks.shown(paths)}", "name a layer that goes onto arrays"
         for path in overrides:
             require(path in paths, "overrides", known, path, mend)
         chosen = dict.fromkeys(paths, precision) | dict(overrides)
@@ -188,7 +182,7 @@ class FakeQuantized(nn.Module):
             traced.set_submodule(path, layer)
         self.traced = traced
         if input_max is not None:
-            input_max = require_number("input_max", input_max, 1e-30, 1e30)
+            input_max = checks.require_number("input_max", input_max, 1e-30, 1e30)
             first = self.layers[paths[0]]
             first.log_input_scale.requires_grad_(False)
             first.log_input_scale.fill_(input_max / first.precision.activation_max).log_()

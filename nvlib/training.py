@@ -11,15 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from nvlib import checks
 from nvlib.arrays import parts_of
-from nvlib.checks import (
-    require,
-    require_flag,
-    require_instance,
-    require_integer,
-    require_number,
-    settle_fields,
-)
+from nvlib.checks import require, require_instance, require_integer, require_number, settle_fields
 from nvlib.chip import Chip
 from nvlib.graph.steps import IMAGES, Step, Value
 from nvlib.hardware import Hardware
@@ -59,7 +53,7 @@ class Recipe:
         settle_fields(self, "learning_rate", require_number, 1e-12, 1e3)
         settle_fields(self, "weight_decay warm_up", require_number, 0, 1)
         settle_fields(self, "momentum", require_number, 0, 0.999)
-        settle_fields(self, "flip", require_flag)
+        settle_fields(self, "flip", checks.require_flag)
 
 
 #: Of `fine_tune`.
