@@ -45,10 +45,9 @@ __all__ = [
     "Precision", "ProportionalReadNoise", "ProportionalVariation", "QuantizedNetwork",
     "RangeVariation", "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip",
     "StuckCells", "Wires", "WriteVerify", "ZeroSkip", "adc_saving", "calibrate",
-    "cost", "efficiency_gain",
-    "example_digits", "example_network", "fine_tune", "inference_energy", "phase_change",
-    "preset", "quantize", "read_adc", "read_adc_energies", "read_dac", "read_device", "report",
-    "train", "write_cost",
+    "cost", "efficiency_gain", "example_digits", "example_network", "fine_tune",
+    "inference_energy", "phase_change", "preset", "quantize", "read_adc", "read_adc_energies",
+    "read_dac", "read_device", "report", "train", "write_cost",
 ]  # fmt: skip
 
 

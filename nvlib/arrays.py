@@ -20,7 +20,6 @@ from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping, MappedLayer, count_arrays, map_weights
 from nvlib.network import QuantizedLayer
 from nvlib.programming import program_layer
-from nvlib.quantizers import Precision
 
 SUM_BITS = 21  # ideal column sums stay below 2^21, so float32 holds them, and halves of them
 FINEST_GRID_BITS = 16
@@ -196,7 +195,10 @@ def write_layer(
     grid = count_arrays(rows, layer.spec.outputs, precision, mapping, hardware.sense is not None)
     slow_seed = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, 4, access))
     slow = np.random.default_rng(slow_seed)
-    drive, drive_bits = _drive(hardware, precision, drivers)
+    drive_bits = 0 if hardware.dac.linear else NONIDEAL_DRIVE_BITS
+    digits = hardware.dac.levels(mapping.dac_bits, drivers) * 2**drive_bits
+    digits = np.maximum(np.rint(digits), 0).astype(np.int64)
+    drive = np.tile(digits, (mapping.planes(precision), 1))  # the drivers serve all planes
     asked = float(mapped.levels.sum() + pedestal * mapped.levels.size)
     written, total = program_layer(
         mapped, grid.column_tiles, hardware, scales, grid_bits, int(drive.max()),
@@ -235,17 +237,6 @@ def write_layer(
         pedestal=pedestal,
         correction=correction,
     )
-
-
-def _drive(
-    hardware: Hardware, precision: Precision, generator: np.random.Generator
-) -> tuple[np.ndarray, int]:
-    """Steps of each digit, per plane, and their fraction bits; the drivers serve all planes."""
-    bits, planes = hardware.mapping.dac_bits, hardware.mapping.planes(precision)
-    drive_bits = 0 if hardware.dac.linear else NONIDEAL_DRIVE_BITS
-    levels = hardware.dac.levels(bits, generator)
-    steps = np.maximum(np.rint(levels * 2**drive_bits), 0).astype(np.int64)
-    return np.tile(steps, (planes, 1)), drive_bits
 
 
 def _limits(hardware: Hardware, lsb: float, code_max: int) -> np.ndarray:

@@ -326,14 +326,12 @@ if COMPILED:
                         place_of = builder.load(builder.gep(slices, [loop.index]))
                         part = _at(builder, own, builder.add(place_of, m), whole, lanes)
                         factor = builder.load(builder.gep(coefficients, [loop.index]))
-                        part = builder.mul(
-                            builder.load(part, align=4), _splat(builder, factor, lanes)
-                        )
+                        part = builder.load(part, align=4)
+                        part = builder.mul(part, _splat(builder, factor, lanes))
                         builder.store(builder.add(builder.load(total), part), total)
                     with builder.if_then(more):
-                        builder.store(
-                            builder.add(builder.load(total), builder.load(at, align=4)), total
-                        )
+                        part = builder.add(builder.load(total), builder.load(at, align=4))
+                        builder.store(part, total)
                     builder.store(builder.load(total), at, align=4)
             return context.get_dummy_value()
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -113,10 +112,10 @@ class EnergyTable(SourcedTable):
 
 @cache
 def _shipped(name: str) -> dict[str, Any]:
-    return _entries(files("nvlib").joinpath(name), name)
+    return _entries(Path(str(files("nvlib").joinpath(name))), name)
 
 
-def _entries(path: Path | Traversable, source: str) -> dict[str, Any]:
+def _entries(path: Path, source: str) -> dict[str, Any]:
     """Entries of a table, by name."""
     with refusing(source, "YAML", "mend the file or its path"), path.open(encoding="utf-8") as file:
         text = file.read(LARGEST_FILE + 1)

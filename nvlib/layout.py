@@ -279,7 +279,9 @@ def _curves(arrays: LayerArrays, column_tile: np.ndarray) -> tuple[Curves, np.nd
     assert arrays.curves is not None
     shift = arrays.curve_shift
     if not arrays.noisy:  # inputs of ideal cells are coarse, and a small table stays in the cache
-        shift = max(shift, _trailing_zeros(arrays.conductance, arrays.reference))
+        held = [cells for cells in (arrays.conductance, arrays.reference) if cells is not None]
+        used = np.bitwise_or.reduce([int(np.bitwise_or.reduce(np.abs(c), axis=None)) for c in held])
+        shift = max(shift, int(used & -used).bit_length() - 1)  # low bits that no cell uses
     first = int(arrays.curves.min() >> shift) - 1
     inputs = np.arange(first, int(arrays.curves.max() >> shift) + 2) << shift
     codes = np.empty((*arrays.curves.shape[:2], len(inputs)), np.uint16)
@@ -293,11 +295,3 @@ def _curves(arrays: LayerArrays, column_tile: np.ndarray) -> tuple[Curves, np.nd
         float_type(first), float_type(len(inputs) - 1),
     )  # fmt: skip
     return curves, zero.all(axis=1)
-
-
-def _trailing_zeros(*cells: np.ndarray | None) -> int:
-    """Low bits that no cell uses."""
-    used = 0
-    for array in cells:
-        used |= 0 if array is None else int(np.bitwise_or.reduce(np.abs(array), axis=None))
-    return (used & -used).bit_length() - 1 if used else 0

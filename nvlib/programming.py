@@ -127,11 +127,9 @@ def _program(
     columns = np.array(beside).reshape(len(beside), rows).T
     if wires is not None:
         step_s = devices.on_conductance_s / (level_max + devices.pedestal(level_max))
-        across = written.transpose(0, 2, 1).reshape(rows, -1)
+        across = written.transpose(0, 2, 1).reshape(rows, -1) * step_s
         tiles, per_array = mapping.tiles(rows), mapped.per_array(column_tiles)
-        across, columns = effective_layer(
-            across * step_s, columns * step_s, tiles, per_array, wires
-        )
+        across, columns = effective_layer(across, columns * step_s, tiles, per_array, wires)
         written = (across / step_s).reshape(rows, outputs, per_output).transpose(0, 2, 1)
         columns = columns / step_s
     return written, columns

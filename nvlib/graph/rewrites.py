@@ -172,10 +172,9 @@ def calls_of(
     traced: fx.GraphModule, digital: Sequence[str], *kinds: type[nn.Module]
 ) -> list[tuple[fx.Node, Any]]:
     """Nodes that call modules of these kinds which go onto arrays, and the modules."""
-    called = [node for node in traced.graph.nodes if node.op == "call_module"]
-    found = [(node, traced.get_submodule(str(node.target))) for node in called]
-    found = [(node, module) for node, module in found if type(module) in kinds]
-    return [(node, module) for node, module in found if not stays(str(node.target), digital)]
+    calls = {node: str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
+    found = [(n, traced.get_submodule(p)) for n, p in calls.items() if not stays(p, digital)]
+    return [(node, module) for node, module in found if type(module) in kinds]
 
 
 def pad_digitally(traced: fx.GraphModule, digital: Sequence[str]) -> None:
