@@ -126,7 +126,8 @@ def count(
     one_pair = arrays.mapped.coefficients.tolist() == [1, -1]
     one_read = tiles == arrays.planes == 1 and not arrays.layer.signed  # which reads twice
     zeros = _zero_outputs(arrays, inputs) if relu and one_pair and one_read else None
-    return LayerEvents(arrays, *inputs.shape[:2], sums, driven, squared, zeros, histogram)
+    images, positions = inputs.shape[:2]
+    return LayerEvents(arrays, images, positions, sums, driven, squared, zeros, histogram)
 
 
 def _zero_outputs(arrays: LayerArrays, inputs: np.ndarray) -> np.ndarray:

@@ -239,11 +239,11 @@ def _scheduled(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """The optimizer of a recipe, and its learning rate over the steps."""
     optimizer: torch.optim.Optimizer
-    rates = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.momentum:
-        optimizer = torch.optim.SGD(trained, momentum=recipe.momentum, nesterov=True, **rates)
+        optimizer = torch.optim.SGD(trained, rate, recipe.momentum, 0, decay, nesterov=True)
     else:
-        optimizer = torch.optim.AdamW(trained, **rates)
+        optimizer = torch.optim.AdamW(trained, rate, weight_decay=decay)
     rising = round(recipe.warm_up * steps)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps - rising, 1))
     if not rising:
