@@ -92,7 +92,7 @@ def multiply_adds(network: QuantizedNetwork) -> tuple[int, int]:
     """
     on_arrays = 0
     for layer in network.layers:
-        sides = layer.spec.output_sides(*layer.input_shape[1:] or (1, 1))
+        sides = layer.spec.output_sides(*layer.input_shape[1:])
         on_arrays += layer.spec.rows * layer.spec.outputs * prod(sides)
     blank = torch.zeros((1, *network.image_shape))
     with FlopCounterMode(display=False) as counter:  # which counts multiplying and adding each

@@ -10,7 +10,7 @@ A network becomes a `Chip`; `report` says what it costs, `fine_tune` trains it f
 
 from nvlib.chip import Chip, calibrate
 from nvlib.converters import Adc, Dac, Nonlinearity
-from nvlib.cost import AreaTable, Converters, cost, write_cost
+from nvlib.cost import AreaTable, Converters, cost, report, write_cost
 from nvlib.devices import (
     DeviceModel,
     EmpiricalVariation,
@@ -32,7 +32,6 @@ from nvlib.network import QuantizedNetwork, example_digits, example_network
 from nvlib.presets import phase_change, preset
 from nvlib.quantization import FakeQuantized, quantize
 from nvlib.quantizers import Precision
-from nvlib.report import report
 from nvlib.sparsity import ALL_POLICIES, ActiveRowBound, ColumnBound, SignSkip, ZeroSkip
 from nvlib.training import Recipe, fine_tune, train
 from nvlib.wires import Wires
@@ -46,10 +45,9 @@ __all__ = [
     "Precision", "ProportionalReadNoise", "ProportionalVariation", "QuantizedNetwork",
     "RangeVariation", "ReadNoise", "Recipe", "RetentionDrift", "SenseColumn", "SignSkip",
     "StuckCells", "Wires", "WriteVerify", "ZeroSkip", "adc_saving", "calibrate",
-    "cost", "efficiency_gain",
-    "example_digits", "example_network", "fine_tune", "inference_energy", "phase_change",
-    "preset", "quantize", "read_adc", "read_adc_energies", "read_dac", "read_device", "report",
-    "train", "write_cost",
+    "cost", "efficiency_gain", "example_digits", "example_network", "fine_tune",
+    "inference_energy", "phase_change", "preset", "quantize", "read_adc", "read_adc_energies",
+    "read_dac", "read_device", "report", "train", "write_cost",
 ]  # fmt: skip
 
 

@@ -20,7 +20,6 @@ from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping, MappedLayer, count_arrays, map_weights
 from nvlib.network import QuantizedLayer
 from nvlib.programming import program_layer
-from nvlib.quantizers import Precision
 
 SUM_BITS = 21  # ideal column sums stay below 2^21, so float32 holds them, and halves of them
 FINEST_GRID_BITS = 16
@@ -193,40 +192,36 @@ def write_layer(
     coarser = np.ceil(np.log2(own / own.min())).astype(np.int64)
     scales = multiples << coarser
 
-    grid = count_arrays(
-        rows, layer.spec.outputs, precision, mapping, sense_columns=int(hardware.sense is not None)
-    )
-    columns = mapped.levels.shape[1] * mapped.levels.shape[2]
-    per_array = -(-columns // grid.column_tiles)
+    grid = count_arrays(rows, layer.spec.outputs, precision, mapping, hardware.sense is not None)
     slow_seed = np.random.SeedSequence(seeds.entropy, spawn_key=(*seeds.spawn_key, 4, access))
     slow = np.random.default_rng(slow_seed)
-    drive, drive_bits = _drive(hardware, precision, drivers)
+    drive_bits = 0 if hardware.dac.linear else NONIDEAL_DRIVE_BITS
+    digits = hardware.dac.levels(mapping.dac_bits, drivers) * 2**drive_bits
+    digits = np.maximum(np.rint(digits), 0).astype(np.int64)
+    drive = np.tile(digits, (mapping.planes(precision), 1))  # the drivers serve all planes
     asked = float(mapped.levels.sum() + pedestal * mapped.levels.size)
-    written = program_layer(
-        mapped, per_array, hardware, scales, grid_bits, int(drive.max()), (cells, extra, slow)
-    )
-    correction = asked / written.total if hardware.compensated and written.total else 1.0
+    written, total = program_layer(
+        mapped, grid.column_tiles, hardware, scales, grid_bits, int(drive.max()),
+        (cells, extra, slow),
+    )  # fmt: skip
+    correction = asked / total if hardware.compensated and total else 1.0
 
-    lsb_steps = max(round(own.min() * 2.0 ** (grid_bits + drive_bits)), 2)
+    step = 2.0 ** (grid_bits + drive_bits)
+    lsb_steps = max(round(own.min() * step), 2)
     code_max = 2 ** adc.resolution(mapping.largest_sum) - 1
     # Physical columns run output by output, so a pair shares an array.
-    order = np.arange(columns).reshape(layer.spec.outputs, -1).T // per_array
+    order = np.arange(mapped.columns).reshape(layer.spec.outputs, -1).T
     curves, shift = None, 0
     if not adc.linear:
         shift = max((lsb_steps // TABLE_STEPS_PER_LSB).bit_length() - 1, 0)
-        drawn = [
-            [adc.curve(mapping.largest_sum, converters) for _ in range(grid.column_tiles)]
-            for _ in range(grid.row_tiles)
-        ]
-        curves = np.rint(np.array(drawn) * lsb_steps / 2.0**shift).astype(np.int64) << shift
-    step = 2.0 ** (grid_bits + drive_bits)
+        drawn = np.array([adc.curve(mapping.largest_sum, converters) for _ in range(grid.arrays)])
+        curves = np.rint(drawn * lsb_steps / 2.0**shift).astype(np.int64) << shift
+        curves = curves.reshape(grid.row_tiles, grid.column_tiles, -1)
     return LayerArrays(
+        **written._asdict(),
         layer=layer,
         mapping=mapping,
         mapped=mapped,
-        conductance=written.conductance,
-        reference=written.reference,
-        sense=written.sense,
         drive=drive,
         grid_bits=grid_bits,
         drive_bits=drive_bits,
@@ -236,27 +231,12 @@ def write_layer(
         code_max=code_max,
         curves=curves,
         curve_shift=shift,
-        column_tile=order,
-        cell_noise_steps=written.cell_noise * 2.0**grid_bits,
+        column_tile=order // mapped.per_array(grid.column_tiles),
         adc_noise_steps=adc.noise_lsb * lsb_steps,
-        noise_weights=written.noise_weights,
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
-        # Every array across has a reference column.
-        on_conductance=written.of_rows + grid.column_tiles * written.of_reference,
         pedestal=pedestal,
         correction=correction,
     )
-
-
-def _drive(
-    hardware: Hardware, precision: Precision, generator: np.random.Generator
-) -> tuple[np.ndarray, int]:
-    """Steps of each digit, per plane, and their fraction bits; the drivers serve all planes."""
-    bits, planes = hardware.mapping.dac_bits, hardware.mapping.planes(precision)
-    drive_bits = 0 if hardware.dac.linear else NONIDEAL_DRIVE_BITS
-    levels = hardware.dac.levels(bits, generator)
-    steps = np.maximum(np.rint(levels * 2**drive_bits), 0).astype(np.int64)
-    return np.tile(steps, (planes, 1)), drive_bits
 
 
 def _limits(hardware: Hardware, lsb: float, code_max: int) -> np.ndarray:

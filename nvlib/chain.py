@@ -7,6 +7,8 @@ layer, to the last bit, and faster. Nothing but `nvlib.chip` uses this.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,52 +36,40 @@ class Link(NamedTuple):
     pool: int
 
 
-class Chain:
+class Chain(NamedTuple):
     """Layers that are read one after the other, in place of each `ArrayLayer` alone."""
 
-    def __init__(self, links: list[Link]) -> None:
-        self.links = links
+    links: list[Link]
 
     def read(
         self, values: torch.Tensor, keys: ReadKeys, observe: Observer | None = None
     ) -> torch.Tensor:
         """Real outputs of the last layer for real inputs of the first."""
-        first = self.links[0].reader
-        keys.check(first.arrays.layer.spec.name, len(values))
-        codes = first.pad(first.arrays.layer.input_codes(values).numpy().astype(np.uint8))
-        for place, (reader, number, pool) in enumerate(self.links):
+        reader = self.links[0].reader
+        keys.check(reader.arrays.layer.spec.name, len(values))
+        codes = reader.pad(reader.arrays.layer.input_codes(values).numpy().astype(np.uint8))
+        for (reader, number, pool), following in zip_longest(self.links, self.links[1:]):
+            layer, unit, own = reader.arrays.layer, reader.arrays.unit, keys.of(number)
             if observe is not None:
                 observe(number, reader.inside(codes))
-            own = keys.of(number)
-            if place + 1 < len(self.links):
-                following = self.links[place + 1].reader
-                handed = np.zeros((len(codes), following.padded_size), np.uint8)
-                few = max(PRODUCTS // reader.products_per_image, 1)
-                for start in range(0, len(codes), few):
-                    part = slice(start, start + few)
-                    products = reader.read(codes[part], own[part])
-                    _hand_over(products, reader, pool, following, handed[part])
-                codes = handed
-        products = reader.read(codes, own)
-        layer = reader.arrays.layer
-        return torch.from_numpy(
-            layer.real(products[:, 0, : layer.spec.outputs], reader.arrays.unit)
-        )
-
-
-def _hand_over(
-    products: np.ndarray, reader: CompiledReader, pool: int, following: CompiledReader,
-    out: np.ndarray,
-) -> None:  # fmt: skip
-    """Padded input codes (N, F) of the following layer, to `out`, whose padding is zero."""
-    layer, after = reader.arrays.layer, following.arrays.layer
-    breadth = reader.output_sides[1] if reader.output_sides else 1
-    shape = following.padded_shape
-    stride = shape[-1] if len(shape) == 3 else breadth // pool
-    pool_and_quantize(
-        products, breadth, pool, layer.gain * reader.arrays.unit, layer.bias, after.input_scale,
-        float(after.precision.activation_max), following.padding or (0, 0), stride, out,
-    )  # fmt: skip
+            if following is None:
+                products = reader.read(codes, own)[:, 0, : layer.spec.outputs]
+                break
+            after = following.reader
+            breadth = reader.output_sides[1] if reader.output_sides else 1
+            stride = after.padded_shape[2] if after.padding else breadth // pool
+            handed = np.zeros((len(codes), after.padded_size), np.uint8)
+            few = max(PRODUCTS // reader.products_per_image, 1)
+            for start in range(0, len(codes), few):
+                part = slice(start, start + few)
+                pool_and_quantize(
+                    reader.read(codes[part], own[part]), breadth, pool, layer.gain * unit,
+                    layer.bias, after.arrays.layer.input_scale,
+                    float(after.arrays.layer.precision.activation_max), after.padding or (0, 0),
+                    stride, handed[part],
+                )  # fmt: skip
+            codes = handed
+        return torch.from_numpy(layer.real(products, unit))
 
 
 def fuse(
@@ -103,17 +93,15 @@ def fuse(
     place = 0
     while place < len(steps):
         step = steps[place]
-        links, end = _chain(steps, place, layers) if step.kind == "layer" else ([], place)
-        if len(links) > 1:
-            last = steps[end]
-            name = f"{step.target}...{last.target}"
-            found[name] = Chain(links)
-            fused.append(Step(last.name, "layer", name, step.args, {}, step.forget))
-            place = end
-        else:
-            fused.append(step)
-            if step.kind == "layer":
+        if step.kind == "layer":
+            links, end = _chain(steps, place, layers)
+            if len(links) > 1:
+                name = f"{step.target}...{steps[end].target}"
+                found[name] = Chain(links)
+                step, place = replace(step, name=steps[end].name, target=name), end
+            else:
                 found[step.target] = layers[step.target]
+        fused.append(step)
         place += 1
     return tuple(fused), found
 
@@ -159,32 +147,22 @@ def _flattens(step: Step) -> bool:
     if isinstance(step.target, nn.Flatten):
         return (step.target.start_dim, step.target.end_dim) == (1, -1)
     given = (*step.args[1:], *step.kwargs.items())
-    return step.target in (torch.flatten, "flatten") and given in (
-        (1,),
-        (1, -1),
-        (("start_dim", 1),),
-    )
+    known = (1,), (1, -1), (("start_dim", 1),)
+    return step.target in (torch.flatten, "flatten") and given in known
 
 
 def _pool_side(step: Step) -> int:
     """Side of a max-pooling whose square windows stand side by side; 0 of any other step."""
-    sizes: tuple[Any, ...]
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
     if isinstance(step.target, nn.MaxPool2d):
-        kind = step.target
-        sizes = kind.kernel_size, kind.stride, kind.padding, kind.dilation
-        rest = kind.ceil_mode, kind.return_indices
+        given = vars(step.target)
     elif step.target is F.max_pool2d:
-        names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-        given = dict(zip(names, step.args[1:], strict=False)) | dict(step.kwargs)
-        side = given.get("kernel_size")
-        sizes = (side, given.get("stride") or side, given.get("padding", 0),
-                 given.get("dilation", 1))  # fmt: skip
-        rest = given.get("ceil_mode", False), given.get("return_indices", False)
+        given = dict(zip(names, step.args[1:])) | dict(step.kwargs)
     else:
         return 0
-    pairs: list[set[Any]] = [
-        set(size) if isinstance(size, (tuple, list)) else {size} for size in sizes
-    ]
+    side = given["kernel_size"]
+    sizes = side, given.get("stride") or side, given.get("padding", 0), given.get("dilation", 1)
+    pairs = [set(size) if isinstance(size, (tuple, list)) else {size} for size in sizes]
     square = len(pairs[0]) == 1 and pairs[:2] == [pairs[0]] * 2
-    plain = square and pairs[2:] == [{0}, {1}] and rest == (False, False)
+    plain = square and pairs[2:] == [{0}, {1}] and not any(given.get(k) for k in names[4:])
     return int(pairs[0].pop()) if plain else 0

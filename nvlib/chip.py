@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,18 +17,20 @@ from torch import nn
 
 from nvlib import converters, devices, hardware, mapping, storage, wires
 from nvlib.arrays import LayerArrays, parts_of, write_layer
-from nvlib.chain import fuse
 from nvlib.checks import require, require_flag, require_instance, require_integer
 from nvlib.compiled import COMPILED
 from nvlib.events import LayerEvents, count
-from nvlib.graph.steps import IMAGES, values_of
+from nvlib.graph.steps import IMAGES
 from nvlib.hardware import Hardware
-from nvlib.kernel import CompiledReader
 from nvlib.network import QuantizedLayer, QuantizedNetwork, rectified
 from nvlib.noise import ReadKeys, image_keys
 from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
 from nvlib.reference import ReferenceReader
+
+if COMPILED:
+    from nvlib.chain import fuse
+    from nvlib.kernel import CompiledReader
 
 IMAGE_BLOCK = 256  # images that pass through the layers together, on one thread
 EVENT_BLOCK = 100  # images that are counted together
@@ -44,24 +46,12 @@ STORABLE = {
 Observer = Callable[[int, np.ndarray], None]
 
 
-class Reader(Protocol):
-    """Reads the arrays of one layer: `CompiledReader` and `ReferenceReader`, to the same bits."""
+class ArrayLayer(NamedTuple):
+    """One layer of a network on its arrays: real inputs to real outputs."""
 
-    arrays: LayerArrays
-
-    def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Products (N, outputs[, H, W]) in LSB of input codes (N, inputs[, H, W])."""
-
-
-class ArrayLayer:
-    """One layer of a network on its arrays: real inputs to real outputs.
-
-    `parts` holds what each group of arrays has: its input channels, number on the chip, reader.
-    """
-
-    def __init__(self, layer: QuantizedLayer, parts: Sequence[tuple[slice, int, Reader]]) -> None:
-        self.layer = layer
-        self.parts = tuple(parts)
+    layer: QuantizedLayer
+    #: Of each group of arrays: its input channels, number on the chip, reader.
+    parts: list[tuple[slice, int, CompiledReader | ReferenceReader]]
 
     def read(
         self, values: torch.Tensor, keys: ReadKeys, observe: Observer | None = None
@@ -183,7 +173,7 @@ class Chip:
         return self._others[access]
 
     @cached_property
-    def readers(self) -> tuple[Reader, ...]:
+    def readers(self) -> tuple[CompiledReader | ReferenceReader, ...]:
         """A reader for each of `arrays`, laid out at the first use."""
         reader = CompiledReader if self._compiled else partial(ReferenceReader, device=self._device)
         return tuple(reader(arrays) for arrays in self.arrays)
@@ -191,11 +181,10 @@ class Chip:
     @cached_property
     def _program(self) -> tuple:
         """Steps, and layers on their arrays by name; chains of layers fused where compiled."""
-        parts: dict[str, list[tuple[slice, int, Reader]]] = {}
-        for number, (name, channels, *_) in enumerate(self._parts):
-            parts.setdefault(name, []).append((channels, number, self.readers[number]))
         steps, layers = self.network.steps, self.network.layers
-        on_arrays = {layer.spec.name: ArrayLayer(layer, parts[layer.spec.name]) for layer in layers}
+        on_arrays = {layer.spec.name: ArrayLayer(layer, []) for layer in layers}
+        for number, (name, channels, _) in enumerate(self._parts):
+            on_arrays[name].parts.append((channels, number, self.readers[number]))
         return fuse(steps, on_arrays) if self._compiled else (steps, on_arrays)
 
     def _forward(
@@ -206,15 +195,11 @@ class Chip:
         names = image_keys(images) if noisy else np.zeros(len(images), np.uint64)
         keys = ReadKeys(names, self.seed, access)
         steps, layers = self._program
+        reads = {k: partial(layer.read, keys=keys, observe=observe) for k, layer in layers.items()}
         values = {IMAGES: torch.from_numpy(images).double()}
         with torch.no_grad():
             for step in steps:
-                if step.kind == "layer":
-                    (x,) = values_of(step.args)
-                    values[step.name] = layers[step.target].read(values[x], keys, observe)
-                    step.drop(values)
-                else:
-                    step.run(values, {})
+                step.run(values, reads)
         return values[steps[-1].name].numpy()
 
     def logits(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:

@@ -72,14 +72,18 @@ if COMPILED:
     #: Compiled with its callers, of numbers; from Python it runs as it stands, on NumPy's arrays.
     shared = register_jitable
 
+    def _starts(places, context, builder, signature, arguments):
+        """Pointers to the first elements of the arrays among the arguments at those places."""
+        return [make_array(signature.args[i])(context, builder, arguments[i]).data for i in places]
+
     @intrinsic  # type: ignore[misc]
     def word_at(_context, array, place):
         """Eight bytes from any place of an array of bytes, as one number."""
         signature = numba.uint64(array, place)
 
         def generate(context, builder, signature, arguments):
-            source = make_array(signature.args[0])(context, builder, arguments[0])
-            start = builder.gep(source.data, [arguments[1]])
+            (source,) = _starts((0,), context, builder, signature, arguments)
+            start = builder.gep(source, [arguments[1]])
             return builder.load(builder.bitcast(start, ir.IntType(64).as_pointer()), align=1)
 
         return signature, generate
@@ -139,10 +143,9 @@ if COMPILED:
         size = held.bitwidth // 8
 
         def generate(context, builder, signature, arguments):
-            def start(i):
-                return make_array(signature.args[i])(context, builder, arguments[i]).data
-
-            table, chosen, sources, lines, inputs, out = map(start, (0, 1, 3, 4, 5, 12))
+            table, chosen, sources, lines, inputs, out = _starts(
+                (0, 1, 3, 4, 5, 12), context, builder, signature, arguments
+            )
             number, place, stride, count, columns, converter, shift = (
                 arguments[i] for i in (2, 6, 7, 8, 9, 10, 11)
             )
@@ -241,9 +244,7 @@ if COMPILED:
         signature = numba.void(currents, start, columns, converter, top, shift, totals)
 
         def generate(context, builder, signature, arguments):
-            currents, totals = (
-                make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 6)
-            )
+            currents, totals = _starts((0, 6), context, builder, signature, arguments)
             _, start, columns, converter, top, shift, _ = arguments
             shift = builder.trunc(shift, ir.IntType(32))
             end, step = builder.add(start, columns), columns.type(LANES)
@@ -264,10 +265,7 @@ if COMPILED:
         signature = numba.void(codes, entries, columns, shift, totals, start)
 
         def generate(context, builder, signature, arguments):
-            codes, entries, totals = (
-                make_array(signature.args[i])(context, builder, arguments[i]).data
-                for i in (0, 1, 4)
-            )
+            codes, entries, totals = _starts((0, 1, 4), context, builder, signature, arguments)
             _, _, columns, shift, _, start = arguments
             shift, index = builder.trunc(shift, ir.IntType(32)), columns.type
             none = ir.Constant(ir.VectorType(codes.type.pointee, LANES), ir.Undefined)
@@ -301,10 +299,9 @@ if COMPILED:
         )  # fmt: skip
 
         def generate(context, builder, signature, arguments):
-            def start(i):
-                return make_array(signature.args[i])(context, builder, arguments[i]).data
-
-            totals, slices, coefficients, out = map(start, (0, 3, 4, 7))
+            totals, slices, coefficients, out = _starts(
+                (0, 3, 4, 7), context, builder, signature, arguments
+            )
             number = cgutils.unpack_tuple(
                 builder, make_array(signature.args[3])(context, builder, arguments[3]).shape, 1
             )[0]
@@ -329,14 +326,12 @@ if COMPILED:
                         place_of = builder.load(builder.gep(slices, [loop.index]))
                         part = _at(builder, own, builder.add(place_of, m), whole, lanes)
                         factor = builder.load(builder.gep(coefficients, [loop.index]))
-                        part = builder.mul(
-                            builder.load(part, align=4), _splat(builder, factor, lanes)
-                        )
+                        part = builder.load(part, align=4)
+                        part = builder.mul(part, _splat(builder, factor, lanes))
                         builder.store(builder.add(builder.load(total), part), total)
                     with builder.if_then(more):
-                        builder.store(
-                            builder.add(builder.load(total), builder.load(at, align=4)), total
-                        )
+                        part = builder.add(builder.load(total), builder.load(at, align=4))
+                        builder.store(part, total)
                     builder.store(builder.load(total), at, align=4)
             return context.get_dummy_value()
 
@@ -344,52 +339,6 @@ if COMPILED:
 
 else:
 
-    def compiled(function):
+    def shared(function):  # type: ignore[misc]
         """Leave `function` as it is."""
         return function
-
-    pasted = shared = compiled  # type: ignore[assignment]
-
-    def word_at(array, place):  # type: ignore[misc]
-        """Eight bytes from any place of an array of bytes, as one number."""
-        return np.uint64(int.from_bytes(array[int(place) : int(place) + 8].tobytes(), "little"))
-
-    def add_reads(  # type: ignore[misc]
-        table, chosen, number, sources, lines, inputs, place, stride, count, columns,
-        converter, shift, out,
-    ):  # fmt: skip
-        """Currents of `count` reads, side by side in `out`, or their codes, added to `out`."""
-        for i in range(count):
-            current = np.zeros(columns, table.dtype)
-            for g in chosen[:number].astype(int):
-                value = inputs[place + i * stride + int(sources[g])]
-                drive = inputs.dtype.kind == "f"
-                line = lines[g] if drive else lines[g] + int(value) * columns
-                current += table[line : line + columns] * (value if drive else 1)
-            if converter is None:
-                out[i * columns : (i + 1) * columns] = current
-            else:
-                own = out[i * columns : (i + 1) * columns]
-                convert(current, 0, columns, converter, converter.top, shift, own)  # type: ignore[call-arg]
-
-    def convert(currents, start, columns, converter, top, shift, totals):  # type: ignore[misc]
-        """Add codes x 2^shift of currents[start : start + columns] to totals from there on."""
-        own = slice(start, start + columns)
-        codes = (currents[own] + converter.half) * converter.reciprocal
-        totals[own] += codes.clip(0, top).astype(np.int32) << shift
-
-    def look_up(codes, entries, columns, shift, totals, start):  # type: ignore[misc]
-        """Add codes[entries[j]] x 2^shift to totals[start + j], j below `columns`."""
-        totals[start : start + columns] += codes[entries].astype(np.int32) << shift
-
-    def add_slices(  # type: ignore[misc]
-        totals, count, columns, slices, coefficients, reference, beside, out, place, step, width,
-        more,
-    ):  # fmt: skip
-        """Outputs of `count` reads, out[place + i step :][:width], from their columns' totals."""
-        for i in range(count):
-            own = totals[i * columns :]
-            found = sum(own[b : b + width] * c for b, c in zip(slices, coefficients, strict=True))
-            found += own[reference] * beside if reference >= 0 else 0
-            target = out[place + i * step :][:width]
-            target[:] = target * more + found

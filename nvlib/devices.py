@@ -14,18 +14,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy.special import ndtr
 
-from nvlib.checks import (
-    as_number,
-    require,
-    require_instance,
-    require_integer,
-    require_number,
-    require_numbers,
-    require_one_or_each,
-    require_tuple,
-    settle,
-    settle_fields,
-)
+from nvlib import checks
+from nvlib.checks import require, require_number, require_one_or_each, settle, settle_fields
 
 LARGEST_SIGMA = 2.0
 #: Times after programming that a power law is asked for: a nanosecond to 30,000 years.
@@ -117,9 +107,9 @@ class EmpiricalVariation:
 
     def __post_init__(self) -> None:
         levels: list[tuple[float, ...]] = []
-        for values in require_tuple("quantiles", self.quantiles, "list those of each level"):
+        for values in checks.require_tuple("quantiles", self.quantiles, "list those of each level"):
             name = f"quantiles[{len(levels)}]"
-            levels.append(require_numbers(name, values, lowest=-2, highest=10))
+            levels.append(checks.require_numbers(name, values, lowest=-2, highest=10))
             ascending = bool((np.diff(levels[-1]) >= 0).all())
             require(ascending, name, "an ascending tuple", values, "sort it")
         settle(self, quantiles=tuple(levels))
@@ -141,7 +131,7 @@ class LevelMeans:
     means: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        settle_fields(self, "means", require_numbers, -1, 2)
+        settle_fields(self, "means", checks.require_numbers, -1, 2)
 
     def apply(self, conductance, cells, generator):
         return conductance + cells.of_level("means", self.means) * cells.level_max - cells.levels
@@ -253,7 +243,7 @@ class WriteVerify:
     def __post_init__(self) -> None:
         settle_fields(self, "sigma", require_one_or_each, 0, LARGEST_SIGMA)
         settle_fields(self, "tolerance", require_number, 1e-6, 1)
-        settle_fields(self, "most_pulses", require_integer, 1, 10**4)
+        settle_fields(self, "most_pulses", checks.require_integer, 1, 10**4)
 
     def write(
         self, conductance: np.ndarray, cells: Cells, generator: np.random.Generator
@@ -311,18 +301,18 @@ class DeviceModel:
     slow_noise: Effect | None = None
 
     def __post_init__(self) -> None:
-        ratio, mend = as_number(self.on_off_ratio), "G_on must exceed G_off"
+        ratio, mend = checks.as_number(self.on_off_ratio), "G_on must exceed G_off"
         above = ratio is not None and ratio > 1
         require(above, "on_off_ratio", "a number above 1", self.on_off_ratio, mend)
         mend = "list effects in the order in which they act, (RangeVariation(0.1),)"
-        effects = require_tuple("effects", self.effects, mend)
+        effects = checks.require_tuple("effects", self.effects, mend)
         settle(self, on_off_ratio=ratio, effects=effects)
-        named = [(f"effects[{place}]", effect) for place, effect in enumerate(effects)]
-        for name, effect in [*named, ("slow_noise", self.slow_noise)]:
+        named: list[tuple[str, object]] = [(f"effects[{k}]", one) for k, one in enumerate(effects)]
+        named += [("slow_noise", self.slow_noise)] * (self.slow_noise is not None)
+        for name, effect in named:
             acts = isinstance(effect, Effect) and not isinstance(effect, type)
-            absent = effect is None and name == "slow_noise"
-            require(acts or absent, name, "an effect, with apply()", effect, mend)
-        require_instance("read_noise", self.read_noise, ReadNoise, "write ReadNoise(0.1)")
+            require(acts, name, "an effect, with apply()", effect, mend)
+        checks.require_instance("read_noise", self.read_noise, ReadNoise, "write ReadNoise(0.1)")
         settle_fields(self, "on_conductance_s", require_number, *PLAUSIBLE_S)
 
     def pedestal(self, level_max: int) -> float:

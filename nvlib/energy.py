@@ -12,23 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import yaml
 
-from nvlib.checks import (
-    refusing,
-    require,
-    require_choice,
-    require_flag,
-    require_number,
-    require_path,
-    settle_fields,
-    shown,
-)
+from nvlib import checks
+from nvlib.checks import refusing, require, require_choice, require_number, settle_fields
 from nvlib.events import LayerEvents
 from nvlib.sparsity import Policy, SignSkip, conversions
 
@@ -60,7 +51,7 @@ class _TableLoader(yaml.BaseLoader):
         names = [str(key.value) for key, _ in node.value]
         for i, (key, _) in enumerate(node.value):
             if names[i] in names[:i]:
-                problem = f"{shown(names[i])} twice; remove one"
+                problem = f"{checks.shown(names[i])} twice; remove one"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
         return super().construct_mapping(node, deep=True)
 
@@ -88,7 +79,7 @@ class SourcedTable:
         shipped = _shipped(cls.FILE)
         given = {}
         if override is not None:
-            given = _entries(require_path("override", override), str(override))
+            given = _entries(checks.require_path("override", override), str(override))
             for name in given:
                 require_choice("table", name, shipped)
         return cls(**{name: _value(name, given.get(name, entry), entry["unit"])
@@ -121,10 +112,10 @@ class EnergyTable(SourcedTable):
 
 @cache
 def _shipped(name: str) -> dict[str, Any]:
-    return _entries(files("nvlib").joinpath(name), name)
+    return _entries(Path(str(files("nvlib").joinpath(name))), name)
 
 
-def _entries(path: Path | Traversable, source: str) -> dict[str, Any]:
+def _entries(path: Path, source: str) -> dict[str, Any]:
     """Entries of a table, by name."""
     with refusing(source, "YAML", "mend the file or its path"), path.open(encoding="utf-8") as file:
         text = file.read(LARGEST_FILE + 1)
@@ -222,7 +213,7 @@ class AdcLaw:
         if not callable(self.design):
             settle_fields(self, "design", require_choice, DESIGN_LAWS)
         settle_fields(self, "partial", require_choice, PARTIAL_LAWS)
-        settle_fields(self, "column_current", require_flag)
+        settle_fields(self, "column_current", checks.require_flag)
 
     def full_pj(self, bits: int, table: EnergyTable) -> float:
         """Energy of a full conversion."""
@@ -241,9 +232,8 @@ class AdcLaw:
         0.544
         """
         resolved = np.arange(1, len(counts), dtype=float)
-        return float(
-            self.full_pj(bits, table) * (counts[1:] @ PARTIAL_LAWS[self.partial](resolved, bits))
-        )
+        shares = PARTIAL_LAWS[self.partial](resolved, bits)
+        return float(self.full_pj(bits, table) * (counts[1:] @ shares))
 
     def current_pj(self, event: LayerEvents, counts: np.ndarray, table: EnergyTable) -> float:
         """What the currents of the columns take in those conversions; see `column_current`."""
@@ -295,7 +285,8 @@ def inference_energy(
         total["adc"] += law.current_pj(event, counts, table)
         # A cell at G_on holds G_off and its levels.
         on_steps = mapping.level_max + event.arrays.pedestal
-        total["array"] += event.squared_read / on_steps * unit
+        squares = float(event.squared_digits @ event.arrays.on_conductance)  # digit^2 x level steps
+        total["array"] += squares / on_steps * unit
         # A driver of d bits is as many unit drivers as its largest digit.
         total["row drivers"] += driven * arrays * table.row_driver * mapping.digit_max
         total["sample, shift, add"] += columns * table.sample_hold

@@ -93,11 +93,6 @@ class LayerEvents:
         per_output, outputs = self.arrays.mapped.levels.shape[1:]
         return per_output * outputs + (self.arrays.mapped.offset > 0) * self.column_tiles
 
-    @property
-    def squared_read(self) -> float:
-        """Sum over accesses and cells of digit^2 x conductance, in level steps."""
-        return float(self.squared_digits @ self.arrays.on_conductance)
-
 
 def count(
     arrays: LayerArrays, codes: np.ndarray, relu: bool = False, column_sums: bool = False

@@ -37,7 +37,7 @@ class CompiledReader:
         self.padded_shape = (channels, *(s + 2 * p for s, p in zip(sides, self.padding)))
         #: Codes of one image, in whole 64-bit words, with slack that patterns may look into.
         self.padded_size = (int(np.prod(self.padded_shape)) // 8 + 2) * 8
-        self.output_sides = spec.output_sides(*sides) if spec.kernel else ()
+        self.output_sides = spec.output_sides(*sides)
         self.products_per_image = spec.outputs * int(np.prod(self.output_sides))
 
     def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -76,20 +76,21 @@ class CompiledReader:
                 f"{keys.shape}; pad the codes, and make a key for each row"
             )
         arrays = self.arrays
-        layout, converter, curves, noise, variances, extra, group = self.tables
+        layout, variances = self.tables.layout, self.tables.variances
         blocks, _, _, columns = layout.tables.shape
-        shape, kind = (images, arrays.planes, length), converter.half.dtype
-        squares, widest, summed = None, kind, np.dtype(np.float64)
+        shape, kind = (images, arrays.planes, length), self.tables.converter.half.dtype
+        widest, summed = kind, np.dtype(np.float64)
         if variances is not None:
             summed = np.result_type(variances, np.float32)
             widest = np.promote_types(kind, summed)
         if arrays.serial:
             inputs = np.empty(shape, np.uint8)
-            pattern_bytes(padded, group, inputs)
+            pattern_bytes(padded, layout.group, inputs)
         else:
             inputs = np.empty(shape, kind)
             drives(padded, arrays.mapping.dac_bits, arrays.drive, inputs)
-            squares = inputs.astype(summed) ** 2 if arrays.noisy else None
+        bitwise = arrays.serial or not arrays.noisy
+        terms = inputs if bitwise else inputs.astype(summed) ** 2  # of the variance
         most = most_reads(columns, widest)
         if arrays.serial and layout.tables.shape[2] == 1:  # no line of zeros for an idle row
             most = 1
@@ -97,22 +98,7 @@ class CompiledReader:
         sums = None if variances is None else np.empty(most * columns, summed)
         filled = -(-layout.width // OUTPUT_LANES) * OUTPUT_LANES
         out = np.empty((images, len(layout.bases), blocks, filled), np.int32)
-        read_arrays(
-            inputs,
-            keys,
-            layout,
-            converter,
-            curves,
-            noise,
-            variances,
-            extra,
-            extra.limits,
-            squares,
-            most,
-            currents,
-            sums,
-            out,
-        )
+        read_arrays(inputs, keys, *self.tables, terms, most, currents, sums, out)
         if blocks == 1:  # what lies beyond the outputs harms none
             return out[:, :, 0]
         return out[..., : layout.width].reshape(*out.shape[:2], -1)
@@ -169,16 +155,17 @@ def _choose(flat, place, sources, first, last, mask, chosen):
 
 @compiled
 def read_arrays(
-    inputs, keys, layout, converter, curves, noise, variances, extra, limits, squares, most,
+    inputs, keys, layout, converter, curves, noise, variances, extra, limits, terms, most,
     currents, sums, out,
 ):  # fmt: skip
     """Read every array for a block of images; see `nvlib.layout` for the tables.
 
     inputs (N, planes, F), patterns or drives, and keys (N,) -> out (N, positions, blocks, width):
     products. Up to `most` reads that stand side by side in a row are taken together: neighbouring
-    positions, or images where there is one position. What is None is compiled away: `curves` for
-    ideal converters, `noise` for none, `variances` where cells fluctuate alike, `squares` of
-    drives (N, planes, F) where inputs enter bit by bit, `limits` without a sense column.
+    positions, or images where there is one position. Variances are sums of `terms` (N, planes, F),
+    the patterns or the squares of the drives. What is None is compiled away: `curves` for ideal
+    converters, `noise` for none, `variances` where cells fluctuate alike, `limits` without a sense
+    column.
     """
     _, _, blocks, width = out.shape
     images, planes, length = inputs.shape
@@ -192,8 +179,7 @@ def read_arrays(
     if positions == 1:
         breadth, stride = images, planes * length
     parts = -(-breadth // most)
-    flat, products = inputs.reshape(-1), out.reshape(-1)
-    terms = flat if squares is None else squares.reshape(-1)  # of the variance
+    flat, terms, products = inputs.reshape(-1), terms.reshape(-1), out.reshape(-1)
     chosen, entries = np.empty(len(sources), np.uint64), np.zeros(columns, np.uint32)
     spreads, used = np.empty(columns, np.float32), np.uint64(extra.used)
     zero = np.float32(0)
@@ -266,7 +252,7 @@ def read_arrays(
                                 low, high = np.uint32(bits), np.uint32(bits >> np.uint64(32))
                                 if variances is None:
                                     squared = 0.0
-                                    if squares is None:
+                                    if driven >= 0:
                                         squared = np.float64(currents[start + np.uint64(driven)])
                                     else:
                                         for g in range(first, last):

@@ -42,6 +42,7 @@ class Layout(NamedTuple):
     """Where inputs and cells are."""
 
     serial: bool  # whether inputs are bit patterns
+    group: int  # rows that a pattern tells of
     bases: np.ndarray  # int64 (positions,): flat padded-input offset of each output position
     breadth: int  # positions in a row, and the distance of two
     stride: int
@@ -95,7 +96,6 @@ class Extra(NamedTuple):
     sense: int
     driven: int
     sense_lsb: int  # steps of one active row at full drive
-    limits: np.ndarray | None  # float: highest code by count of the sense column
     used: int  # columns up to the last that is one, and what fills up vectors of eight
     silent: np.ndarray  # bool (row tiles,): whether a read without active row gives codes 0
 
@@ -110,7 +110,7 @@ class Tables(NamedTuple):
     #: float64, like the layout's tables: sums of the weights of variances, where cells differ
     variances: np.ndarray | None
     extra: Extra
-    group: int
+    limits: np.ndarray | None  # float: highest code by count of the sense column
 
 
 def lay_out(arrays: LayerArrays) -> Tables:
@@ -176,6 +176,7 @@ def lay_out(arrays: LayerArrays) -> Tables:
     tables = tabled(steps, float_type)
     layout = Layout(
         serial=arrays.serial,
+        group=group,
         bases=bases,
         breadth=breadth,
         stride=stride,
@@ -211,10 +212,10 @@ def lay_out(arrays: LayerArrays) -> Tables:
     at = [place.get(name, -1) for name in possible]
     beside = Extra(
         at[0], np.int32(-arrays.mapped.offset), at[1], at[2], arrays.sense_lsb_steps,
-        limits, -(-(behind + len(extra)) // 8) * 8, silent,
+        -(-(behind + len(extra)) // 8) * 8, silent,
     )  # fmt: skip
     converter = Converter(float_type(half), float_type(reciprocal), float_type(arrays.code_max))
-    return Tables(layout, converter, curves, noise, variances, beside, group)
+    return Tables(layout, converter, curves, noise, variances, beside, limits)
 
 
 def _float_type(arrays: LayerArrays) -> type[np.floating]:
@@ -278,7 +279,9 @@ def _curves(arrays: LayerArrays, column_tile: np.ndarray) -> tuple[Curves, np.nd
     assert arrays.curves is not None
     shift = arrays.curve_shift
     if not arrays.noisy:  # inputs of ideal cells are coarse, and a small table stays in the cache
-        shift = max(shift, _trailing_zeros(arrays.conductance, arrays.reference))
+        held = [cells for cells in (arrays.conductance, arrays.reference) if cells is not None]
+        used = np.bitwise_or.reduce([int(np.bitwise_or.reduce(np.abs(c), axis=None)) for c in held])
+        shift = max(shift, int(used & -used).bit_length() - 1)  # low bits that no cell uses
     first = int(arrays.curves.min() >> shift) - 1
     inputs = np.arange(first, int(arrays.curves.max() >> shift) + 2) << shift
     codes = np.empty((*arrays.curves.shape[:2], len(inputs)), np.uint16)
@@ -292,11 +295,3 @@ def _curves(arrays: LayerArrays, column_tile: np.ndarray) -> tuple[Curves, np.nd
         float_type(first), float_type(len(inputs) - 1),
     )  # fmt: skip
     return curves, zero.all(axis=1)
-
-
-def _trailing_zeros(*cells: np.ndarray | None) -> int:
-    """Low bits that no cell uses."""
-    used = 0
-    for array in cells:
-        used |= 0 if array is None else int(np.bitwise_or.reduce(np.abs(array), axis=None))
-    return (used & -used).bit_length() - 1 if used else 0

@@ -22,14 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nvlib.checks import (
-    require,
-    require_choice,
-    require_integer,
-    require_tuple,
-    settle,
-    settle_fields,
-)
+from nvlib import checks
+from nvlib.checks import require, require_integer, require_tuple, settle_fields
 from nvlib.quantizers import MAX_BITS, Precision
 
 SCHEMES = ("differential", "signed-digit", "offset", "twos-complement")
@@ -68,8 +62,8 @@ class ArrayMapping:
         fit = bool(widths) and all((2 ** max(widths) - 1) % (2**bits - 1) == 0 for bits in widths)
         wanted = "widths whose levels are among those of the widest, such as (1, 1, 2, 4)"
         require(fit, "cell_bits", wanted, given, "use 1, or divisors of the widest")
-        settle(self, cell_bits=widths if several else widths[0])
-        settle_fields(self, "scheme", require_choice, SCHEMES)
+        checks.settle(self, cell_bits=widths if several else widths[0])
+        settle_fields(self, "scheme", checks.require_choice, SCHEMES)
 
     @property
     def paired(self) -> bool:
@@ -123,17 +117,14 @@ class MappedLayer:
     coefficients: np.ndarray  # int64 (B,): signed weight of such a level in the output
     offset: int  # what every stored weight is too large by; 0 for differential pairs
 
+    @property
+    def columns(self) -> int:
+        """Columns of the layer, which run output by output."""
+        return self.levels[0].size
 
-def columns_per_output(precision: Precision, mapping: ArrayMapping) -> int:
-    """Columns B that one output is spread over: slices x polarities.
-
-    Examples
-    --------
-    >>> columns_per_output(Precision(4, 3), ArrayMapping(cell_bits=2))  # 3 magnitude bits, 2 signs
-    4
-    """
-    slices = len(_slices(precision, mapping)[0])
-    return 2 * slices if mapping.paired else slices + (mapping.scheme == "twos-complement")
+    def per_array(self, column_tiles: int) -> int:
+        """Columns on each of so many arrays side by side."""
+        return -(-self.columns // column_tiles)
 
 
 def _slices(precision: Precision, mapping: ArrayMapping) -> tuple[np.ndarray, np.ndarray]:
@@ -244,5 +235,6 @@ def count_arrays(
     room = mapping.columns - sense_columns - offset
     wanted = "room for one weight column beside the reserved ones"
     require(room >= 1, "columns", wanted, mapping.columns, "widen the array")
-    columns = outputs * columns_per_output(precision, mapping)
+    slices = len(_slices(precision, mapping)[0]) + (mapping.scheme == "twos-complement")
+    columns = outputs * slices * (1 + mapping.paired)
     return ArrayCount(len(mapping.tiles(inputs)), -(-columns // room), inputs * columns)

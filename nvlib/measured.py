@@ -115,12 +115,12 @@ class DriftFit:
 
     def effect(self, seconds: float, levels: Sequence[int]) -> devices.RetentionDrift:
         """Drift of cells of those `levels`; conductances that grew are held constant."""
-        nu: float | tuple[float, ...] = max(self.nu, 0.0)
-        sigma: float | tuple[float, ...] = self.nu_sigma
-        if self.level_nus:
-            nu = tuple(max(self.level_nus[level], 0.0) for level in levels)
-            sigma = tuple(self.level_sigmas[level] for level in levels)
-        return devices.RetentionDrift(seconds, nu, sigma, self.reference_seconds)
+        start = self.reference_seconds
+        if not self.level_nus:
+            return devices.RetentionDrift(seconds, max(self.nu, 0.0), self.nu_sigma, start)
+        nus = tuple(max(self.level_nus[level], 0.0) for level in levels)
+        sigmas = tuple(self.level_sigmas[level] for level in levels)
+        return devices.RetentionDrift(seconds, nus, sigmas, start)
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,8 @@ class MeasuredDevice:
         normal = (logs == 0) & [not values for values in quantiles]
         # The median of a log-normal level, whose mean is then the measured one.
         medians = (means * np.exp(-(logs**2) / 2) - low) / span
-        effects: list[devices.Effect] = [
-            devices.LevelMeans(tuple(medians.round(12))),
-            devices.RangeVariation(tuple((normal * sigmas / span).round(12))),
-        ]
+        effects: list[devices.Effect] = [devices.LevelMeans(tuple(medians.round(12)))]
+        effects.append(devices.RangeVariation(tuple((normal * sigmas / span).round(12))))
         if logs.any():
             effects.append(devices.LognormalVariation(tuple(logs)))
         if any(quantiles):

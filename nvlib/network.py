@@ -20,15 +20,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nvlib import storage
-from nvlib.checks import (
-    require,
-    require_instance,
-    require_integer,
-    require_numbers,
-    require_tuple,
-    settle,
-)
+from nvlib import checks, storage
+from nvlib.checks import require, require_instance, require_tuple, settle
 from nvlib.graph import steps
 from nvlib.graph.steps import IMAGES, Step, is_relu, values_of
 from nvlib.quantizers import Precision, to_codes
@@ -72,17 +65,13 @@ class LayerSpec:
         """Shape of the weight tensor."""
         return (self.outputs, self.inputs // self.groups, *self.kernel)
 
-    def output_sides(self, height: int, breadth: int) -> tuple[int, int]:
-        """Height and width that a convolution gives; 1 x 1 for a linear layer."""
-        if not self.kernel:
-            return 1, 1
-        down, across = (
+    def output_sides(self, *sides: int) -> tuple[int, ...]:
+        """Height and width that a convolution makes of its input's; none of a linear layer's."""
+        windows = zip(sides, self.padding, self.dilation, self.kernel, self.stride)
+        return tuple(
             (side + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
-            for side, pad, dilation, kernel, stride in zip(
-                (height, breadth), self.padding, self.dilation, self.kernel, self.stride
-            )
+            for side, pad, dilation, kernel, stride in windows
         )
-        return down, across
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +178,10 @@ class QuantizedNetwork:
             require(len(items) > 0, name, "at least one", 0, mend)
             settle(self, **{name: tuple(require_instance(name, i, kind, mend) for i in items)})
         sides = require_tuple("image_shape", self.image_shape, mend)
-        sides = tuple(require_integer("image_shape", side, 1, 2**31) for side in sides)
+        sides = tuple(checks.require_integer("image_shape", side, 1, 2**31) for side in sides)
         settle(self, image_shape=sides)
         if self.image_range is not None:
-            ends = require_numbers("image_range", self.image_range, -np.inf)
+            ends = checks.require_numbers("image_range", self.image_range, -np.inf)
             ordered = len(ends) == 2 and ends[0] <= ends[1]
             require(ordered, "image_range", "(smallest, largest)", ends, "order them")
             settle(self, image_range=ends)
@@ -293,17 +282,12 @@ class QuantizedNetwork:
 
 def rectified(network: QuantizedNetwork) -> frozenset[str]:
     """Names of the layers behind which a ReLU stands, and nothing else."""
-    takers: dict[str, list[Step]] = {}
+    taken: dict[bool, set[str]] = {True: set(), False: set()}  # by a ReLU, by something else
     for step in network.steps:
-        for name in values_of((step.args, step.kwargs)):
-            takers.setdefault(name, []).append(step)
-    return frozenset(
-        str(step.target)
-        for step in network.steps
-        if step.kind == "layer"
-        and takers.get(step.name)
-        and all(is_relu(taker) for taker in takers[step.name])
-    )
+        taken[is_relu(step)].update(values_of((step.args, step.kwargs)))
+    alone = taken[True] - taken[False]
+    layers = [step for step in network.steps if step.kind == "layer"]
+    return frozenset(str(step.target) for step in layers if step.name in alone)
 
 
 def _numbers(name: str, values: Any, mend: str) -> torch.Tensor:

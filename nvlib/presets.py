@@ -73,12 +73,7 @@ def phase_change(cell_bits: int = 1, seconds: float = 20.0) -> DeviceModel:
     drifted = g * (seconds / 20.0) ** -nu
     noise = drifted * amplitude * np.sqrt(np.log((seconds + READ_S) / (2 * READ_S)))
     window = 1 - LOWEST_SHARE
-    return DeviceModel(
-        1 / LOWEST_SHARE,
-        (
-            RangeVariation(tuple(spread / 25.0 / window)),
-            RetentionDrift(seconds, tuple(nu), tuple(nu_sigma)),  # from 20 s on
-        ),
-        on_conductance_s=25e-6,
-        slow_noise=RangeVariation(tuple(noise / window)),
-    )
+    written = RangeVariation(tuple(spread / 25.0 / window))
+    drift = RetentionDrift(seconds, tuple(nu), tuple(nu_sigma))  # from 20 s on
+    slow = RangeVariation(tuple(noise / window))
+    return DeviceModel(1 / LOWEST_SHARE, (written, drift), on_conductance_s=25e-6, slow_noise=slow)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,23 +24,21 @@ Generators = tuple[np.random.Generator, np.random.Generator, np.random.Generator
 
 
 class Programmed(NamedTuple):
-    """The cells of one layer; its fields go into `nvlib.arrays.LayerArrays`, but for the sums."""
+    """The cells of one layer, as `nvlib.arrays.LayerArrays` has them."""
 
-    conductance: np.ndarray  # int16, or int32 where that is too short (K, B, M): grid steps
-    reference: np.ndarray | None  # int64 (K,)
-    sense: np.ndarray | None  # int64 (K,)
-    cell_noise: float  # standard deviation of a cell of weight 1, in level steps
-    noise_weights: np.ndarray | None  # int32 (K, B x M and beside)
-    of_rows: np.ndarray  # float64 (K,): sum over a row's cells, in level steps, G_off included
-    of_reference: np.ndarray | float  # float64 (K,): its cell in the reference column; 0 without
-    total: float  # of `of_rows`
+    conductance: np.ndarray  # int16, or int32 where that is too short
+    reference: np.ndarray | None
+    sense: np.ndarray | None
+    cell_noise_steps: float
+    noise_weights: np.ndarray | None
+    on_conductance: np.ndarray
 
 
 def program_layer(
-    mapped: MappedLayer, per_array: int, hardware: Hardware, scales: np.ndarray, grid_bits: int,
+    mapped: MappedLayer, column_tiles: int, hardware: Hardware, scales: np.ndarray, grid_bits: int,
     drive: int, generators: Generators,
-) -> Programmed:  # fmt: skip
-    """Program the cells of a layer, `per_array` columns to an array.
+) -> tuple[Programmed, float]:  # fmt: skip
+    """Program the cells of a layer on so many arrays side by side; cells, and what they conduct.
 
     `scales` (B,) are those of the columns, and `drive` is the largest that a row is driven with.
     """
@@ -49,8 +46,10 @@ def program_layer(
     pedestal = devices.pedestal(mapping.level_max)
     step, largest = 2.0**grid_bits, 0.0
     steps, beside, sums, totals, spreads = [], [], [], [], []
-    for piece in _pieces(mapped, hardware):
-        written, extra = _program(piece, per_array, hardware, generators)
+    tiles = mapping.tiles(len(mapped.levels))
+    for rows in tiles if mapped.levels.size > MOST_CELLS else [slice(None)]:
+        piece = replace(mapped, levels=mapped.levels[rows])
+        written, extra = _program(piece, column_tiles, hardware, generators)
         sums.append(written.sum(axis=(1, 2)))
         totals.append(float(written.sum()))
         beside.append(extra)
@@ -61,8 +60,8 @@ def program_layer(
         written *= step
         found = np.rint(written, out=written)
         size = np.abs(found)
-        tiles = [tile.start for tile in mapping.tiles(len(found))]
-        largest = max(largest, float(np.add.reduceat(size, tiles, axis=0).max(initial=0)))
+        starts = np.arange(0, len(found), mapping.rows)
+        largest = max(largest, float(np.add.reduceat(size, starts, axis=0).max(initial=0)))
         require(
             largest < 2**24, "conductances", "column sums below 2^24 steps", largest,
             "weaken the variation or use fewer rows",
@@ -70,18 +69,14 @@ def program_layer(
         steps.append(found.astype(np.int16 if size.max(initial=0) < 2**15 else np.int32))
     columns = np.concatenate(beside)  # (K, E)
     whole = np.rint((columns - pedestal) * step).astype(np.int64)
-    referred = mapped.offset > 0
+    of_rows, reference = np.concatenate(sums), None
+    if mapped.offset:
+        reference = whole[:, 0]
+        of_rows += column_tiles * columns[:, 0]  # every array across has one
+    sense = whole[:, -1] if hardware.sense is not None else None
     cell_noise, weights = _noise_weights(spreads, mapping.rows, drive)
-    return Programmed(
-        conductance=np.concatenate(steps),
-        reference=whole[:, 0] if referred else None,
-        sense=whole[:, -1] if hardware.sense is not None else None,
-        cell_noise=cell_noise,
-        noise_weights=weights,
-        of_rows=np.concatenate(sums),
-        of_reference=columns[:, 0] if referred else 0.0,
-        total=sum(totals),
-    )
+    found = np.concatenate(steps)
+    return Programmed(found, reference, sense, cell_noise * step, weights, of_rows), sum(totals)
 
 
 def held_codes(
@@ -105,11 +100,9 @@ def held_codes(
     mapping, devices = hardware.mapping, hardware.devices
     mapped = map_weights(codes, precision, mapping)
     rows, outputs = codes.shape
-    grid = count_arrays(rows, outputs, precision, mapping, int(hardware.sense is not None))
+    grid = count_arrays(rows, outputs, precision, mapping, hardware.sense is not None)
     pedestal = devices.pedestal(mapping.level_max)
-    columns = mapped.levels.shape[1] * mapped.levels.shape[2]
-    per_array = -(-columns // grid.column_tiles)
-    cells, beside = _program(mapped, per_array, hardware, (generator,) * 3)
+    cells, beside = _program(mapped, grid.column_tiles, hardware, (generator,) * 3)
     weights = mapped.coefficients / mapped.multiples
     held = np.einsum("kbm,b->km", cells - pedestal, weights)
     if mapped.offset:
@@ -117,22 +110,13 @@ def held_codes(
     return held
 
 
-def _pieces(mapped: MappedLayer, hardware: Hardware) -> Iterator[MappedLayer]:
-    """What is programmed together."""
-    if mapped.levels.size <= MOST_CELLS:
-        yield mapped
-        return
-    for rows in hardware.mapping.tiles(len(mapped.levels)):
-        yield replace(mapped, levels=mapped.levels[rows])
-
-
 def _program(
-    mapped: MappedLayer, per_array: int, hardware: Hardware, generators: Generators
+    mapped: MappedLayer, column_tiles: int, hardware: Hardware, generators: Generators
 ) -> tuple[np.ndarray, np.ndarray]:
     """Conductances of cells (K, B, M) and of columns beside them (K, E), as they read, in steps.
 
-    With wires these are effective ones. Physical columns run output by output, `per_array` to an
-    array; reference and sense column, which every array has, stand before them.
+    With wires these are effective ones. Physical columns run output by output, on `column_tiles`
+    arrays side by side; reference and sense column, which every array has, stand before them.
     """
     devices, mapping, wires = hardware.devices, hardware.mapping, hardware.wires
     (cells, extra, slow), level_max = generators, hardware.mapping.level_max
@@ -143,11 +127,9 @@ def _program(
     columns = np.array(beside).reshape(len(beside), rows).T
     if wires is not None:
         step_s = devices.on_conductance_s / (level_max + devices.pedestal(level_max))
-        across = written.transpose(0, 2, 1).reshape(rows, -1)
-        tiles = mapping.tiles(rows)
-        across, columns = effective_layer(
-            across * step_s, columns * step_s, tiles, per_array, wires
-        )
+        across = written.transpose(0, 2, 1).reshape(rows, -1) * step_s
+        tiles, per_array = mapping.tiles(rows), mapped.per_array(column_tiles)
+        across, columns = effective_layer(across, columns * step_s, tiles, per_array, wires)
         written = (across / step_s).reshape(rows, outputs, per_output).transpose(0, 2, 1)
         columns = columns / step_s
     return written, columns

@@ -8,6 +8,7 @@ it that arrays and files hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nvlib.checks import (
-    require,
-    require_choice,
-    require_flag,
-    require_number,
-    require_tuple,
-    shown,
-)
+from nvlib import checks
+from nvlib.checks import require
 from nvlib.graph.tracing import array_paths, steps_of, trace
 from nvlib.network import LayerSpec, QuantizedLayer, QuantizedNetwork, as_images
 from nvlib.quantizers import (
@@ -65,9 +60,9 @@ class FakeQuantizedLayer(nn.Module):
         self.read: Callable | None = None
 
     @torch.no_grad()
-    def calibrate(self, path: str, x: torch.Tensor, method: str) -> None:
-        """Choose the scale of the inputs from those that calibration images cause."""
-        rank = self.module.weight.ndim
+    def calibrate(self, path: str, method: str, _: nn.Module, inputs: tuple) -> None:
+        """Choose the scale of the inputs from those that calibration images cause: a hook."""
+        (x,), rank = inputs, self.module.weight.ndim
         mend = "flatten the images before a Linear, and give a Conv2d (N, C, H, W)"
         require(x.ndim == rank, f"input of '{path}'", f"{rank} dimensions", tuple(x.shape), mend)
         self.input_shape = tuple(x.shape[1:])
@@ -151,12 +146,12 @@ class FakeQuantized(nn.Module):
         digital: Sequence[str] = (), input_max: float | None = None, per_channel: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        require_choice("method", method, METHODS)
-        require_flag("per_channel", per_channel)
+        checks.require_choice("method", method, METHODS)
+        checks.require_flag("per_channel", per_channel)
         overrides = {} if overrides is None else overrides
         by_path, mend = isinstance(overrides, Mapping), "write {path: 'W8A8'}"
         require(by_path, "overrides", "precisions by path", overrides, mend)
-        digital = require_tuple("digital", digital, "write digital=('fc',)")
+        digital = checks.require_tuple("digital", digital, "write digital=('fc',)")
         mend = "use Chip(model.freeze(), hardware)"
         quantized = isinstance(model, (FakeQuantized, QuantizedNetwork))
         require(not quantized, "model", "a float network", "one that is quantized already", mend)
@@ -168,32 +163,26 @@ class FakeQuantized(nn.Module):
         paths = array_paths(traced, digital)
         wanted, mend = "a Conv2d or Linear to put onto arrays", "leave fewer modules digital"
         require(bool(paths), type(model).__name__, wanted, "none", mend)
-        known, mend = f"paths among {shown(paths)}", "name a layer that goes onto arrays"
+        known, mend = f"paths among {checks.shown(paths)}", "name a layer that goes onto arrays"
         for path in overrides:
             require(path in paths, "overrides", known, path, mend)
         chosen = dict.fromkeys(paths, precision) | dict(overrides)
         self.image_shape = tuple(images.shape[1:])
         self.image_range = float(images.min()), float(images.max())
-        self.layers = {}
+        self.layers, hooks = {}, []
         for path in paths:
             module: Any = traced.get_submodule(path)
-            bits = Precision.parse(chosen[path])
-            self.layers[path] = FakeQuantizedLayer(module, bits, per_channel)
-        hooks = [
-            layer.module.register_forward_pre_hook(
-                lambda _, args, path=path, layer=layer: layer.calibrate(path, args[0], method)
-            )
-            for path, layer in self.layers.items()
-        ]
+            layer = FakeQuantizedLayer(module, Precision.parse(chosen[path]), per_channel)
+            hooks.append(module.register_forward_pre_hook(partial(layer.calibrate, path, method)))
+            self.layers[path] = layer
         with torch.no_grad():
             traced(images)
-        for hook in hooks:
+        for hook, (path, layer) in zip(hooks, self.layers.items()):
             hook.remove()
-        for path, layer in self.layers.items():
             traced.set_submodule(path, layer)
         self.traced = traced
         if input_max is not None:
-            input_max = require_number("input_max", input_max, 1e-30, 1e30)
+            input_max = checks.require_number("input_max", input_max, 1e-30, 1e30)
             first = self.layers[paths[0]]
             first.log_input_scale.requires_grad_(False)
             first.log_input_scale.fill_(input_max / first.precision.activation_max).log_()

@@ -51,11 +51,10 @@ class Precision:
         """Read a name such as ``"W4A3"``; a precision stays what it is."""
         if isinstance(name, Precision):
             return name
-        match = re.fullmatch(r"W(\d{1,3})A(\d{1,3})", name) if isinstance(name, str) else None
+        match: Any = re.fullmatch(r"W(\d{1,3})A(\d{1,3})", name) if isinstance(name, str) else None
         mend = "write W, the weight bits, A and the activation bits"
         require(match is not None, "precision", "a name such as 'W4A3'", name, mend)
-        assert match is not None
-        return cls(int(match[1]), int(match[2]))
+        return cls(*map(int, match.groups()))
 
     @property
     def weight_max(self) -> int:

@@ -24,8 +24,7 @@ class ReferenceReader:
         """Products (N, outputs[, H, W]) of codes (N, inputs[, H, W]), in LSB."""
         products = read_layer(self.arrays, codes, keys, self.device).transpose(0, 2, 1)
         spec, (_, *sides) = self.arrays.layer.spec, self.arrays.layer.input_shape
-        shape = spec.output_sides(*sides) if spec.kernel else ()
-        return products.reshape(len(codes), spec.outputs, *shape)
+        return products.reshape(len(codes), spec.outputs, *spec.output_sides(*sides))
 
 
 def read_layer(
@@ -66,8 +65,7 @@ def read_layer(
             noise = _noise(arrays, squared, keys, place, current.shape[-1])
             current += torch.from_numpy(noise).to(device)
         top = torch.tensor(arrays.code_max, device=device)
-        if arrays.sense is not None:
-            assert arrays.limits is not None
+        if arrays.limits is not None:
             lsb = arrays.sense_lsb_steps
             count = (current[..., -1:].long() + lsb // 2) // lsb
             top = torch.from_numpy(arrays.limits).to(device)[count.clip(0, len(arrays.limits) - 1)]
@@ -108,10 +106,8 @@ def _convert(
         return torch.minimum(codes.clip(0), top)
     curves = torch.from_numpy(arrays.curves[tile]).to(current)
     codes = torch.empty(current.shape, dtype=torch.int64, device=current.device)
-    across = arrays.column_tile.ravel()
+    across = np.append(arrays.column_tile, 0)  # whose first array reads the reference column
     for column in range(current.shape[-1]):
-        # The reference column is read by the first array's converter.
-        curve = curves[across[column] if column < len(across) else 0]
-        reached = torch.searchsorted(curve, current[..., column].contiguous(), right=True)
-        codes[..., column] = reached
+        levels, own = curves[across[column]], current[..., column].contiguous()
+        codes[..., column] = torch.searchsorted(levels, own, right=True)
     return torch.minimum(codes, top)

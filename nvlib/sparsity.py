@@ -39,11 +39,9 @@ class Policy(Protocol):
     @property
     def senses(self) -> bool:
         """Whether it needs the sense column."""
-        ...
 
     def bound(self, access: Access) -> np.ndarray:
         """Largest column sum that is possible: broadcasts to (sums, columns); 0 needs none."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from nvlib import checks
 from nvlib.arrays import parts_of
-from nvlib.checks import (
-    require,
-    require_flag,
-    require_instance,
-    require_integer,
-    require_number,
-    settle_fields,
-)
+from nvlib.checks import require, require_instance, require_integer, require_number, settle_fields
 from nvlib.chip import Chip
 from nvlib.graph.steps import IMAGES, Step, Value
 from nvlib.hardware import Hardware
@@ -59,7 +53,7 @@ class Recipe:
         settle_fields(self, "learning_rate", require_number, 1e-12, 1e3)
         settle_fields(self, "weight_decay warm_up", require_number, 0, 1)
         settle_fields(self, "momentum", require_number, 0, 0.999)
-        settle_fields(self, "flip", require_flag)
+        settle_fields(self, "flip", checks.require_flag)
 
 
 #: Of `fine_tune`.
@@ -97,15 +91,14 @@ def train(
     enough, wanted = len(images) >= recipe.batch, f"at least {recipe.batch} for one step"
     mend = "pass more images, or a recipe of a smaller batch"
     require(enough, "images", wanted, len(images), mend)
-    sides = images.shape[1:][-2:]
-    fits = not recipe.shift or (len(sides) == 2 and recipe.shift < min(sides))
-    wanted, mend = f"less than the sides of images {tuple(sides)}", "write Recipe(..., shift=0)"
-    require(fits, "shift", wanted, recipe.shift, mend)
-    fits = not recipe.crop or (len(sides) == 2 and recipe.crop <= min(sides))
-    wanted, mend = f"at most the sides of images {tuple(sides)}", "write Recipe(..., crop=0)"
-    require(fits, "crop", wanted, recipe.crop, mend)
+    sides = tuple(images.shape[1:][-2:])
+    least = min(sides) if len(sides) == 2 else 0
+    wanted, mend = f"less than the sides of images {sides}", "write Recipe(..., shift=0)"
+    require(not recipe.shift or recipe.shift < least, "shift", wanted, recipe.shift, mend)
+    wanted, mend = f"at most the sides of images {sides}", "write Recipe(..., crop=0)"
+    require(not recipe.crop or recipe.crop <= least, "crop", wanted, recipe.crop, mend)
     mend = "write Recipe(..., flip=False)"
-    require(not recipe.flip or len(sides) == 2, "flip", "images of two sides", tuple(sides), mend)
+    require(not recipe.flip or least > 0, "flip", "images of two sides", sides, mend)
     network.to(device)
     images, labels = images.to(device), labels.to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -114,7 +107,7 @@ def train(
     optimizer, schedule = _scheduled(trained, recipe, steps)
     bar = tqdm(total=steps, desc=name, disable=not progress)
     for epoch in range(recipe.epochs):
-        window = (recipe.crop,) * 2 if epoch < recipe.crop_epochs else tuple(sides)
+        window = (recipe.crop,) * 2 if epoch < recipe.crop_epochs else sides
         order = torch.randperm(len(images), generator=generator)
         for step in range(len(images) // recipe.batch):
             batch = order[step * recipe.batch : (step + 1) * recipe.batch]
@@ -184,21 +177,23 @@ def meet(hardware: Hardware, network: FakeQuantized, seed: int) -> None:
     generator = np.random.default_rng(seed)
     written = Hardware(hardware.mapping, hardware.devices, wires=hardware.wires)
     cells_alone = hardware == written and not hardware.devices.read_noise.sigma
-    frozen = {path: layer.freeze(path) for path, layer in network.layers.items()}
-    parts = {path: len(parts_of(layer)) for path, layer in frozen.items()}
+    layers = network.layers.items()
+    parts = {path: len(parts_of(layer.freeze(path))) for path, layer in layers}
     hardware.adc.check_layers(sum(parts.values()))
     count, scales = 0, hardware.adc.full_scale
-    for path, layer in network.layers.items():
-        if cells_alone:
-            layer.disturb = WriteErrors(hardware, generator)
-        elif isinstance(scales, tuple):
+    for path, layer in layers:
+        own = hardware
+        if isinstance(scales, tuple):
             adc = replace(hardware.adc, full_scale=scales[count : count + parts[path]])
-            layer.read = Reads(replace(hardware, adc=adc), generator)
+            own = replace(hardware, adc=adc)
+        if cells_alone:
+            layer.disturb = WriteErrors(own, generator)
         else:
-            layer.read = Reads(hardware, generator)
+            layer.read = Reads(own, generator)
         count += parts[path]
 
 
+@dataclass(frozen=True)
 class Reads:
     """What a new chip makes of every batch: its cells and wires, read noise and converters.
 
@@ -206,8 +201,8 @@ class Reads:
     product (chip in the loop, Wan et al. 2022, doi:10.1038/s41586-022-04992-8).
     """
 
-    def __init__(self, hardware: Hardware, generator: np.random.Generator) -> None:
-        self.hardware, self.generator = hardware, generator
+    hardware: Hardware
+    generator: np.random.Generator
 
     def __call__(self, layer: FakeQuantizedLayer, inputs: torch.Tensor) -> torch.Tensor:
         """Outputs of one layer for its inputs, in the type of these."""
@@ -218,6 +213,7 @@ class Reads:
         return torch.from_numpy(chip(inputs)).to(inputs)
 
 
+@dataclass(frozen=True)
 class WriteErrors:
     """What a new chip would change at every step of the training: noise-aware training.
 
@@ -226,8 +222,8 @@ class WriteErrors:
     hardware, mapping, devices and wires count.
     """
 
-    def __init__(self, hardware: Hardware, generator: np.random.Generator) -> None:
-        self.hardware, self.generator = hardware, generator
+    hardware: Hardware
+    generator: np.random.Generator
 
     def __call__(self, codes: torch.Tensor, precision: Precision, groups: int = 1) -> torch.Tensor:
         """Errors of weight codes (outputs, ...), in codes; each group has arrays of its own."""
@@ -243,11 +239,11 @@ def _scheduled(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """The optimizer of a recipe, and its learning rate over the steps."""
     optimizer: torch.optim.Optimizer
-    rates = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.momentum:
-        optimizer = torch.optim.SGD(trained, momentum=recipe.momentum, nesterov=True, **rates)
+        optimizer = torch.optim.SGD(trained, rate, recipe.momentum, 0, decay, nesterov=True)
     else:
-        optimizer = torch.optim.AdamW(trained, **rates)
+        optimizer = torch.optim.AdamW(trained, rate, weight_decay=decay)
     rising = round(recipe.warm_up * steps)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps - rising, 1))
     if not rising:

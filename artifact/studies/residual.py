@@ -16,6 +16,8 @@ from artifact.statistics import mean_interval, wilson_interval
 from artifact.studies import common
 from artifact.sweep import Point
 from nvlib.chip import Chip
+from nvlib.cost import LayerReport
+from nvlib.cost import report as layer_report
 from nvlib.graph.tracing import array_paths, trace
 from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping
@@ -23,8 +25,6 @@ from nvlib.measured import read_device
 from nvlib.network import QuantizedNetwork
 from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
-from nvlib.report import LayerReport
-from nvlib.report import report as layer_report
 from nvlib.training import CALIBRATION_IMAGES
 
 BATCH = 100

@@ -91,9 +91,8 @@ class Attention(nn.Module):
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, T, C / heads)
             for layer, x in zip(layers, given)
         )
-        scores = torch.matmul(q, k.transpose(-2, -1)) * (
-            (self.query.out_features // self.heads) ** -0.5
-        )
+        scale = (self.query.out_features // self.heads) ** -0.5
+        scores = torch.matmul(q, k.transpose(-2, -1)) * scale
         if attn_mask is not None:
             masked = attn_mask.dtype == torch.bool
             scores = scores.masked_fill(attn_mask, -torch.inf) if masked else scores + attn_mask
@@ -173,10 +172,9 @@ def calls_of(
     traced: fx.GraphModule, digital: Sequence[str], *kinds: type[nn.Module]
 ) -> list[tuple[fx.Node, Any]]:
     """Nodes that call modules of these kinds which go onto arrays, and the modules."""
-    called = [node for node in traced.graph.nodes if node.op == "call_module"]
-    found = [(node, traced.get_submodule(str(node.target))) for node in called]
-    found = [(node, module) for node, module in found if type(module) in kinds]
-    return [(node, module) for node, module in found if not stays(str(node.target), digital)]
+    calls = {node: str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
+    found = [(n, traced.get_submodule(p)) for n, p in calls.items() if not stays(p, digital)]
+    return [(node, module) for node, module in found if type(module) in kinds]
 
 
 def pad_digitally(traced: fx.GraphModule, digital: Sequence[str]) -> None:

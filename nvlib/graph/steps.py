@@ -21,7 +21,7 @@ from torch import nn
 from torch.fx.node import map_aggregate
 from torch.nn import functional as F
 
-from nvlib.checks import require
+from nvlib.checks import refusing, require
 from nvlib.storage import plain, restored
 
 #: Name of the value that the first step takes.
@@ -146,10 +146,6 @@ class Step:
             values[self.name] = self.target.clone()
         else:
             values[self.name] = self.target(*args, **kwargs)
-        self.drop(values)
-
-    def drop(self, values: dict[str, Any]) -> None:
-        """Drop what no later step takes."""
         for name in self.forget:
             del values[name]
 
@@ -203,8 +199,8 @@ def read(facts: list[dict[str, Any]], tensors: Mapping[str, np.ndarray]) -> tupl
         if fact["kind"] == "module":
             ((kind, arguments),) = target.items()
             target = MODULES[kind](**restored(arguments, KNOWN)).double().eval()
-            saved = {key: tensors[f"{fact['name']}/{key}"] for key in target.state_dict()}
-            target.load_state_dict({key: torch.from_numpy(saved[key]) for key in saved})
+            names = {key: f"{fact['name']}/{key}" for key in target.state_dict()}
+            target.load_state_dict({k: torch.from_numpy(tensors[v]) for k, v in names.items()})
         elif fact["kind"] == "tensor":
             target = torch.from_numpy(tensors[f"{fact['name']}/tensor"])
         elif fact["kind"] == "function":
@@ -220,21 +216,12 @@ def read(facts: list[dict[str, Any]], tensors: Mapping[str, np.ndarray]) -> tupl
 def _arguments(step: Step) -> Any:
     """What a module of torch was made with, from its attributes of the same names."""
     module, kind = step.target, type(step.target)
-    known, name = MODULES.get(kind.__name__) is kind, f"digital module '{step.name}'"
+    name, mend = f"digital module '{step.name}'", "pickle the network, or use torch's own modules"
     wanted = "a module of torch.nn, which a file can hold"
-    mend = "pickle the network, or use torch's own modules"
-    require(known, name, wanted, kind.__name__, mend)
+    require(MODULES.get(kind.__name__) is kind, name, wanted, kind.__name__, mend)
     names = [name for name in inspect.signature(kind).parameters if hasattr(module, name)]
     found = {name: getattr(module, name) for name in names if name not in ("device", "dtype")}
     found |= {"bias": module.bias is not None} if "bias" in found else {}
-    try:
-        again = kind(**found).state_dict()
-    except Exception:  # whatever a module says that misses an argument
-        again = {}
-    state = module.state_dict()
-    same = {key: value.shape for key, value in again.items()} == {
-        key: value.shape for key, value in state.items()
-    }
-    wanted = "a module that is known by its arguments"
-    require(same, f"digital module '{step.name}'", wanted, kind.__name__, mend)
+    with refusing(name, "a module that is known by its arguments", mend):
+        kind(**found).load_state_dict(module.state_dict())
     return plain(found, KNOWN)

@@ -66,23 +66,23 @@ def trace(model: nn.Module, images: torch.Tensor, digital: Sequence[str] = ()) -
     model = floating(copy.deepcopy(model).cpu().float().eval())
     whole = copy.deepcopy(model)
     open_attention(model, digital)
-    tracer = Tracer(partial(_is_leaf, digital), _batches(images))
+    noise = _noise(images, 5, seed=1)
+    tracer = Tracer(partial(_is_leaf, digital), (noise[:2], noise[2:]))
     mend = "free forward() of choices that depend on values, or leave the part digital"
     with refusing(name, "a network that torch.fx can trace", mend):
         traced = fx.GraphModule(model, tracer.trace(model))
-    taken = [node for node in traced.graph.nodes if node.op == "placeholder"]
-    given = next(node for node in traced.graph.nodes if node.op == "output").args[0]
+    nodes = traced.graph.nodes
+    taken = [node for node in nodes if node.op == "placeholder"]
+    given = next(node for node in nodes if node.op == "output").args[0]
     found = f"{len(taken)} inputs and an output of {type(given).__name__}"
     single = len(taken) == 1 and isinstance(given, fx.Node)
     require(single, name, "a forward() of one tensor to one tensor", found, "wrap the network")
-    nodes = list(traced.graph.nodes)
     named = not any(node.name == "self" for node in nodes)
     require(named, name, "no module called 'self'", "one", "give it another name")
     _drop_unused(traced)
     write_shared_modules_twice(traced)
     products_as_modules(traced)
-    unknown = [_place(node, traced) for node in traced.graph.nodes
-               if not _is_known(node, traced, digital)]  # fmt: skip
+    unknown = [_place(node, traced) for node in nodes if not _is_known(node, traced, digital)]
     more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
     if unknown:
         raise ValueError(
@@ -107,12 +107,6 @@ def _is_leaf(digital: Sequence[str], module: nn.Module, path: str) -> bool:
     held = [one for one in module.modules() if one is not module]
     left = stays(path, digital) and not isinstance(module, (Attention, nn.Sequential))
     return left or (own and not any(isinstance(one, ARRAY_MODULES) for one in held))
-
-
-def _batches(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two and three images like those given, all different."""
-    noise = _noise(images, 5, seed=1)
-    return noise[:2], noise[2:]
 
 
 def _noise(images: torch.Tensor, count: int, seed: int) -> torch.Tensor:
@@ -265,9 +259,7 @@ def _close(one: torch.Tensor, other: torch.Tensor, precise: float = PRECISE) -> 
 
 def array_paths(traced: fx.GraphModule, digital: Sequence[str] = ()) -> tuple[str, ...]:
     """Paths of the modules that go onto arrays, in order."""
-    called = [str(node.target) for node in traced.graph.nodes if node.op == "call_module"]
-    on_arrays = [path for path in called if isinstance(traced.get_submodule(path), ARRAY_MODULES)]
-    return tuple(path for path in on_arrays if not stays(path, digital))
+    return tuple(str(node.target) for node, _ in calls_of(traced, digital, *ARRAY_MODULES))
 
 
 def steps_of(traced: fx.GraphModule, on_arrays: Collection[str]) -> tuple[Step, ...]:

@@ -56,6 +56,9 @@ CHIPS = {
         ArrayMapping(dac_bits=2), VARIED, Adc(7), Dac(Nonlinearity(inl_lsb=0.3, shape="s-shape"))
     ),
     "read noise": Hardware(devices=DeviceModel(read_noise=ReadNoise(0.1)), adc=Adc(6)),
+    "read noise, drivers of two bits": Hardware(
+        ArrayMapping(dac_bits=2), DeviceModel(read_noise=ReadNoise(0.1)), Adc(6)
+    ),
     "noisy curve": Hardware(
         devices=DeviceModel(read_noise=ReadNoise(0.1)),
         adc=Adc(5, nonlinearity=CURVE, noise_lsb=0.4),
@@ -137,7 +140,7 @@ def test_ideal_arrays_give_the_integer_product(case):
     keys = np.zeros(len(codes), np.uint64)
     kernel, reference, _ = products(Hardware(mapping), layer, codes, keys)
     side = kernel.shape[1]
-    breadth = layer.spec.output_sides(8, 7)[1]
+    breadth = layer.spec.output_sides(8, 7)[1] if layer.spec.kernel else 1
     for n in range(len(codes)):
         for position in {0, side // 2, side - 1}:
             inputs = oracle.patch(codes[n], layer.spec, *divmod(position, breadth))
@@ -197,7 +200,7 @@ def test_a_large_layer_reads_row_by_row_what_tables_of_patterns_give(
     by_rows = CompiledReader(arrays)
     table = by_rows.tables.layout.tables
     assert table.dtype == arrays.conductance.dtype
-    assert (tabled.tables.group, by_rows.tables.group) == (3 if kernel else 4, 1)
+    assert (tabled.tables.layout.group, by_rows.tables.layout.group) == (3 if kernel else 4, 1)
     assert len(table) > 1
     assert table.nbytes < tabled.tables.layout.tables.nbytes / 2
     np.testing.assert_array_equal(by_rows(codes, keys), tabled(codes, keys))
