@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -46,12 +46,20 @@ STORABLE = {
 Observer = Callable[[int, np.ndarray], None]
 
 
+class Reader(Protocol):
+    """Reads the arrays of one layer: `CompiledReader` and `ReferenceReader`, to the same bits."""
+
+    arrays: LayerArrays
+
+    def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Products (N, outputs[, H, W]) in LSB of input codes (N, inputs[, H, W])."""
+
+
 class ArrayLayer(NamedTuple):
     """One layer of a network on its arrays: real inputs to real outputs."""
 
     layer: QuantizedLayer
-    #: Of each group of arrays: its input channels, number on the chip, reader.
-    parts: list[tuple[slice, int, CompiledReader | ReferenceReader]]
+    parts: list[tuple[slice, int, Reader]]  # of each group: channels, number, what reads
 
     def read(
         self, values: torch.Tensor, keys: ReadKeys, observe: Observer | None = None
@@ -173,7 +181,7 @@ class Chip:
         return self._others[access]
 
     @cached_property
-    def readers(self) -> tuple[CompiledReader | ReferenceReader, ...]:
+    def readers(self) -> tuple[Reader, ...]:
         """A reader for each of `arrays`, laid out at the first use."""
         reader = CompiledReader if self._compiled else partial(ReferenceReader, device=self._device)
         return tuple(reader(arrays) for arrays in self.arrays)
