@@ -19,6 +19,8 @@ from nvlib.compiled import (
 from nvlib.layout import lay_out
 from nvlib.noise import hash64, normal
 
+WORTH_CHOOSING = 64  # columns: adding fewer takes no longer than finding out which rows are driven
+
 
 class CompiledReader:
     """Reads the arrays of one layer with compiled code.
@@ -154,6 +156,20 @@ def _choose(flat, place, sources, first, last, mask, chosen):
 
 
 @compiled
+def _choose_apart(flat, place, stride, count, sources, first, last, chosen):
+    """The same of reads whose inputs lie `stride` apart, or are drives."""
+    number, active = np.uint64(0), np.uint64(0)
+    for g in range(first, last):
+        word, start = np.uint64(0), place + sources[g]
+        for i in range(count):
+            word |= np.uint64(flat[start + i * stride] != 0) << np.uint64(8 * i)
+        chosen[number] = g
+        number += np.uint64(word != 0)
+        active |= word
+    return np.int64(number), active
+
+
+@compiled
 def read_arrays(
     inputs, keys, layout, converter, curves, noise, variances, extra, limits, terms, most,
     currents, sums, out,
@@ -213,17 +229,21 @@ def read_arrays(
                     totals[:] = 0
                     for plane in range(planes):
                         place = (image * planes + plane) * length + bases[read % positions]
-                        shift, active = plane * dac_bits, ~np.uint64(0)
+                        shift = plane * dac_bits
                         if side_by_side:
                             number, active = _choose(
                                 flat, place, sources, first, last, mask, chosen
                             )
-                            if number == 0 and silent:
-                                continue
+                        elif columns >= WORTH_CHOOSING:
+                            number, active = _choose_apart(
+                                flat, place, stride, count, sources, first, last, chosen
+                            )
                         else:
-                            number = last - first
+                            number, active = last - first, ~np.uint64(0)
                             for g in range(number):
                                 chosen[g] = first + g
+                        if number == 0 and silent:
+                            continue
                         if curves is None and noise is None and limits is None:
                             add_reads(
                                 table, chosen, number, sources, lines, flat, place, stride, count,

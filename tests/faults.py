@@ -73,6 +73,8 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "cell * sums[start + j] + own[j]", "cell * sums[start] + own[j]"),
     ("a slice whose code counts for another's", "arrays", "write_layer",
      "mapped.coefficients << coarser", "mapped.coefficients"),
+    ("a row that the first of several reads leaves out for all", "kernel", "_choose_apart",
+     "word != 0", "flat[start] != 0"),
     ("a sense column without noise", "kernel", "read_arrays",
      "spreads[sense] = np.sqrt(cell * squared + own[sense])", "spreads[sense] = 0"),
     ("columns that share their noise", "noise", "normal", "np.uint32(high ^ step)",
