@@ -73,8 +73,8 @@ RECIPES = {
         crop=24,
         crop_epochs=15,
     ),
-    "resnet20 qat": Recipe(epochs=1, learning_rate=1e-3, shift=4, flip=True),
-    "resnet20 noise-aware": Recipe(epochs=1, learning_rate=1e-3, shift=4, flip=True),
+    "resnet20 qat": Recipe(epochs=1, learning_rate=5e-4, shift=4, flip=True, crop=32),
+    "resnet20 noise-aware": Recipe(epochs=1, learning_rate=5e-4, shift=4, flip=True, crop=32),
 }
 #: The embedded sample is fifteen times smaller, so it is seen more often.
 EMBEDDED_TIMES = {"float": 4, "qat": 20 / 3, "plain float": 4, "plain": 20 / 3}

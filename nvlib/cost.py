@@ -311,6 +311,8 @@ def report(
     >>> table = report(chip, images[:4]).layers
     >>> table[["layer", "matrix", "arrays", "reads"]].values.tolist()[-2:]
     [['fc3', '84 x 10', 1, 3], ['network', '', 32, 2661]]
+    >>> table[["layer", "area_mm2", "latency_us"]].round(3).values.tolist()[::5]
+    [['conv1', 0.006, 235.206], ['network', 0.19, 266.283]]
     """
     law, siemens = law or AdcLaw(), chip.hardware.devices.on_conductance_s
     table = table or replace(EnergyTable.load(), on_conductance=siemens)
