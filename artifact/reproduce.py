@@ -327,7 +327,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"tables: {_short(mine.results)}; figures: {_short(mine.figures)}; report: {_short(page)}"
     )
     if options.record and not failures:
-        failures += _record(whole)
+        failures += _record(whole, options.profile)
     elif options.record:
         failures.append("--record: expected every notebook to succeed; nothing was recorded")
     for failure in failures:
@@ -354,7 +354,7 @@ def _begin_other(profile: str) -> None:
         record.of_run(harder.DATASET).begin(facts)
 
 
-def _record(datasets: list[str]) -> list[str]:
+def _record(datasets: list[str], profile: str) -> list[str]:
     """Make what a run made of data sets the record; what went wrong."""
     from artifact import publish, record
 
@@ -369,7 +369,7 @@ def _record(datasets: list[str]) -> list[str]:
             return [f"--record: {error}"]
         if dataset != "embedded":
             publish.update()
-        print(f"recorded: {_short(recorded.results)}")
+        print(f"recorded, of the {profile} profile: {_short(recorded.results)}")
     return []
 
 

@@ -77,6 +77,8 @@ def _ratios(axes: Axes, ratios: pd.DataFrame) -> None:
                       textcoords="offset points")  # fmt: skip
     axes.axvline(1, color=INK, lw=0.8, zorder=1)
     ticks = log_ticks(*span)
+    if len(ticks) > 5:  # words of more would touch
+        ticks = [tick for tick in ticks if np.log10(tick).is_integer()]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_yticks(range(len(names)), [typeset(name).replace(" ", "\n", 1) for name in names])

@@ -27,6 +27,7 @@ SMALLEST = 6.0  # points, on paper
 def drawn():
     """Name -> figure; those that are only shown are named by their cell."""
     found = {}
+    plt.close("all")  # of other tests
 
     def keep(_, figure, name, table):
         found[name] = figure

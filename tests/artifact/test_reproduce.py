@@ -324,15 +324,15 @@ def test_another_task_is_recorded_alone_and_only_if_the_run_made_it(tmp_path, mo
     monkeypatch.setattr(reproduce, "ROOT", tmp_path)
     monkeypatch.setattr("artifact.publish.update", lambda: print("documents"))
     empty = Record(*[tmp_path / "none" / name for name in ("results", "figures", "notebooks")])
-    assert reproduce._record(["cifar10"]) == []
+    assert reproduce._record(["cifar10"], "full") == []
     assert "cifar10: this run made nothing of it, its record stays" in capsys.readouterr().out
     places["cifar10"] = made(tmp_path / "cifar10", FULL | {"dataset": "cifar10"})
     places["cifar10"].write_table("harder_chips", GRID, FULL | {"dataset": "cifar10"})
-    assert reproduce._record(["cifar10"]) == []
+    assert reproduce._record(["cifar10"], "full") == []
     assert "documents" in capsys.readouterr().out
     assert places["old"].tables() == ["grid", "harder_chips"]
     places["cifar10"].write_table("stray", GRID, FULL | {"code": "other"})
-    (failure,) = reproduce._record(["cifar10"])
+    (failure,) = reproduce._record(["cifar10"], "full")
     assert failure.startswith("--record: ")
 
 
