@@ -92,7 +92,7 @@ def _savings(axes: Axes, steps: pd.DataFrame) -> None:
         axes.plot(range(len(rows)), 100 * rows["saving"], marker=marker, fillstyle=fill,
                   ls="-" if fill == "full" else "--", color=COLOURS[precision],
                   label=f"{network}, {precision}")  # fmt: skip
-    axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
+    axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
     axes.set(ylabel="ADC energy saved (%)", ylim=(0, 100))
 
 

@@ -14,7 +14,8 @@ from nvlib import Precision, QuantizedNetwork, Recipe, quantize
 
 
 def test_training_learns_and_what_is_saved_is_what_was_trained(digits, tmp_path, monkeypatch):
-    short = {kind: replace(recipe, epochs=1, crop_epochs=0) for kind, recipe in recipes.RECIPES.items()}
+    fast = {"epochs": 1, "crop_epochs": 0}
+    short = {kind: replace(recipe, **fast) for kind, recipe in recipes.RECIPES.items()}
     monkeypatch.setattr(recipes, "RECIPES", short)
     monkeypatch.setattr(recipes, "EMBEDDED_TIMES", {"float": 2, "qat": 2})
     floating = CheckpointName("embedded", "lenet5", None, 0)
