@@ -256,13 +256,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         list_notebooks()
         return 0
-    from artifact import compare, data, provenance, publish, record, report
+    from artifact import compare, data, fetch, provenance, publish, record, report
     from artifact.studies.common import SHIPPED
 
     chosen = [n for n in CATALOGUE if not options.only or n.name in options.only]
     try:
         digits = data.load("auto")
-    except data.DataError as error:
+    except fetch.DataError as error:
         print(f"data: {error}", file=sys.stderr)
         return 1
     print(f"data: {digits.label}")
@@ -346,10 +346,10 @@ def _whole(chosen: list[Notebook], digits: Any) -> list[str]:
 
 def _begin_other(profile: str) -> None:
     """Make the place of the other task ready, where its data are at hand."""
-    from artifact import data, provenance, record
+    from artifact import fetch, provenance, record
     from artifact.studies import harder
 
-    with contextlib.suppress(data.DataUnavailableError):
+    with contextlib.suppress(fetch.DataUnavailableError):
         facts = provenance.of_run(harder.DATASET, profile, harder.CHECKPOINTS)
         record.of_run(harder.DATASET).begin(facts)
 

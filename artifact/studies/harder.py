@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from artifact import claims, data, recipes
+from artifact import claims, data, fetch, recipes
 from artifact.statistics import mean_interval, redrawn
 from artifact.studies import common, compromise, decomposition, limits, trends
 from artifact.sweep import Point
@@ -40,9 +40,9 @@ def at_hand(dataset: str) -> bool:
     """Whether CIFAR-10 is there, and MNIST as the notebook's data set; says so if not."""
     try:
         if dataset != "mnist":
-            raise data.DataUnavailableError("LeNet-5 beside needs MNIST, which is not at hand")
+            raise fetch.DataUnavailableError("LeNet-5 beside needs MNIST, which is not at hand")
         data.load(DATASET)
-    except data.DataUnavailableError as error:
+    except fetch.DataUnavailableError as error:
         print(f"{error}. Nothing is computed here: the recorded tables are shown")
         return False
     return True

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import hashlib
-import http.server
-import io
 import socket
 import struct
 import threading
-import zipfile
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from artifact import data
+from artifact import data, fetch
 from tests.fuzzing import fuzz
 
 
@@ -26,19 +21,19 @@ from tests.fuzzing import fuzz
 def test_any_bytes_are_an_array_or_a_data_error(content):
     try:
         array = data.parse_idx(content)
-    except data.DataError:
+    except fetch.DataError:
         return
     assert array.size == len(content) - 4 - 4 * array.ndim
 
 
 def test_a_header_cannot_ask_for_memory():
     huge = b"\x00\x00\x08\x03" + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1)
-    with pytest.raises(data.DataError, match="truncated or foreign"):
+    with pytest.raises(fetch.DataError, match="truncated or foreign"):
         data.parse_idx(huge)
     empty = b"\x00\x00\x08\x04" + struct.pack(">4I", 0, *[2**32 - 1] * 3)  # found by fuzzing
-    with pytest.raises(data.DataError, match="truncated or foreign"):
+    with pytest.raises(fetch.DataError, match="truncated or foreign"):
         data.parse_idx(empty)
-    with pytest.raises(data.DataError, match="expected 1 to 4 dimensions"):
+    with pytest.raises(fetch.DataError, match="expected 1 to 4 dimensions"):
         data.parse_idx(b"\x00\x00\x08\x41" + bytes(300))
 
 
@@ -88,42 +83,19 @@ def test_damage_is_refused_by_name(small_mnist, tmp_path, monkeypatch):
     images = tmp_path / "train-images-idx3-ubyte.gz"
     whole = images.read_bytes()
     images.write_bytes(whole[:-30])
-    with pytest.raises(data.DataError, match=r"train-images.*whole gzip file"):
+    with pytest.raises(fetch.DataError, match=r"train-images.*whole gzip file"):
         data.load_mnist()
     content = bytearray(small_mnist["train-images-idx3-ubyte"])
     content[100] ^= 1
     images.write_bytes(gzip.compress(bytes(content)))
-    with pytest.raises(data.DataError, match="expected SHA-256 .* found"):
+    with pytest.raises(fetch.DataError, match="expected SHA-256 .* found"):
         data.load_mnist()
     images.write_bytes(gzip.compress(small_mnist["t10k-images-idx3-ubyte"]))
-    with pytest.raises(data.DataError, match="these are the bytes of t10k-images"):
+    with pytest.raises(fetch.DataError, match="these are the bytes of t10k-images"):
         data.load_mnist()
     images.unlink()
-    with pytest.raises(data.DataError, match="found neither"):
+    with pytest.raises(fetch.DataError, match="found neither"):
         data.load_mnist()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def serve():
-    """Serve a folder on loopback; gives its address."""
-    servers = []
-
-    def start(folder):
-        handler = functools.partial(Quiet, directory=str(folder))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def test_download_falls_back_to_the_second_mirror_and_is_kept(
@@ -144,14 +116,14 @@ def test_a_broken_download_leaves_nothing_behind(small_mnist, tmp_path, monkeypa
     monkeypatch.delenv("NVLIB_DATA_DIR", raising=False)
     put(tmp_path / "bad", dict.fromkeys(small_mnist, b"not the file"))
     cache = tmp_path / "cache"
-    with pytest.raises(data.DataUnavailableError, match="Set NVLIB_DATA_DIR"):
+    with pytest.raises(fetch.DataUnavailableError, match="Set NVLIB_DATA_DIR"):
         data.load_mnist(cache, (serve(tmp_path / "bad"), "http://127.0.0.1:9/"))
     assert list(cache.iterdir()) == []
 
 
 def test_mirrors_that_cannot_be_found_are_given_up_within_seconds(tmp_path, monkeypatch):
     monkeypatch.delenv("NVLIB_DATA_DIR", raising=False)
-    monkeypatch.setattr(data, "ANSWER_S", 0.2)
+    monkeypatch.setattr(fetch, "ANSWER_S", 0.2)
     over, answers = threading.Event(), []
 
     def look_up(*_, **__):
@@ -160,7 +132,7 @@ def test_mirrors_that_cannot_be_found_are_given_up_within_seconds(tmp_path, monk
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    with pytest.raises(data.DataUnavailableError, match=r"mirror.test/: no answer within 0.2 s"):
+    with pytest.raises(fetch.DataUnavailableError, match=r"mirror.test/: no answer within 0.2 s"):
         data.load_mnist(tmp_path, ("http://mirror.test/", "http://other.test/"))
     assert answers == []  # the look-up takes longer
     over.set()
@@ -169,13 +141,15 @@ def test_mirrors_that_cannot_be_found_are_given_up_within_seconds(tmp_path, monk
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("NVLIB_DATA_DIR", raising=False)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(data.DataUnavailableError, match=r"a folder for it at .*file/cache.*XDG_CA"):
+    with pytest.raises(
+        fetch.DataUnavailableError, match=r"a folder for it at .*file/cache.*XDG"
+    ):
         data.load_mnist(tmp_path / "file" / "cache")
 
 
 def test_auto_says_what_it_took_and_why(tmp_path, monkeypatch):
     def unavailable():
-        raise data.DataUnavailableError("could not fetch it: no network")
+        raise fetch.DataUnavailableError("could not fetch it: no network")
 
     monkeypatch.setattr(data, "load_mnist", unavailable)
     data.load.cache_clear()
@@ -183,7 +157,7 @@ def test_auto_says_what_it_took_and_why(tmp_path, monkeypatch):
         data.DataWarning, match=r"no network\. Until then: 5,000 MNIST digits of mlx"
     ):
         assert data.load("auto").name == "embedded"
-    with pytest.raises(data.DataUnavailableError):
+    with pytest.raises(fetch.DataUnavailableError):
         data.load("mnist")
     data.load.cache_clear()
 
@@ -205,111 +179,4 @@ def test_unknown_source_is_refused():
 def test_no_idx_file_does_harm():
     valid = struct.pack(">HBBIII", 0, 8, 3, 2, 4, 4) + bytes(32)
     assert data.parse_idx(valid).shape == (2, 4, 4)
-    fuzz("idx", valid, data.parse_idx, data.DataError)
-
-
-@pytest.fixture
-def small_cifar(monkeypatch):
-    """Four training and two test images of two classes that pass for CIFAR-10, by name."""
-    contents, parts = {}, {}
-    for part, count in (("train", 2), ("test", 1)):
-        digest, length = hashlib.sha256(), 0
-        for kind in ("cat", "dog"):
-            for number in range(count):
-                file = io.BytesIO()
-                grey = 40 * number + (100 if kind == "dog" else 0)
-                Image.new("RGB", (32, 32), (grey, grey, grey)).save(file, "jpeg")
-                name = f"{part}/{kind}/{number:04}.jpg"
-                contents[name] = file.getvalue()
-                digest.update(name.encode() + b"\0" + hashlib.sha256(file.getvalue()).digest())
-                length += len(file.getvalue())
-        parts[part] = digest.hexdigest(), length
-    monkeypatch.setattr(data, "CIFAR_PARTS", parts)
-    return contents
-
-
-def zipped(path, contents, before="", method=zipfile.ZIP_STORED):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, content in contents.items():
-            archive.writestr(before + name, content)
-
-
-def put_cifar(folder, contents):
-    for part in data.CIFAR_PARTS:
-        mine = {name: content for name, content in contents.items() if name.startswith(part)}
-        zipped(folder / "cifar10-jpeg" / f"{part}.zip", mine)
-
-
-def test_cifar_is_read_by_number_so_that_classes_alternate(small_cifar, tmp_path, monkeypatch):
-    put_cifar(tmp_path, small_cifar)
-    monkeypatch.setenv("NVLIB_DATA_DIR", str(tmp_path))
-    found = data.load_cifar10(mirrors=())
-    assert not found.comparable
-    assert found.label == "CIFAR-10 (JPEG copy)"
-    assert found.train_labels.tolist() == [0, 1, 0, 1]
-    assert found.test_labels.tolist() == [0, 1]
-    pixels = found.train_images[:]
-    assert (pixels.shape, pixels.dtype) == ((4, 3, 32, 32), np.float32)
-    grey = [0, 100 / 255, 40 / 255, 140 / 255]  # the first cat and dog, then the second ones
-    np.testing.assert_allclose(pixels.mean(axis=(1, 2, 3)), grey, atol=1 / 255)
-    np.testing.assert_array_equal(found.train_images[np.array([2, 0])], pixels[[2, 0]])
-    np.testing.assert_array_equal(found.train_images[3], pixels[3])
-    whole = b"".join(small_cifar[f"test/{kind}/0000.jpg"] for kind in ("cat", "dog"))
-    assert found.test_images.tobytes() == whole
-
-
-def test_cifar_is_downloaded_as_its_repository_packs_it_and_kept(
-    small_cifar, tmp_path, monkeypatch, serve
-):
-    monkeypatch.delenv("NVLIB_DATA_DIR", raising=False)
-    others = {"README.md": b"words", "train/notes.txt": b"more"}
-    zipped(tmp_path / "bad" / data.CIFAR_ARCHIVE, others)
-    zipped(tmp_path / "good" / data.CIFAR_ARCHIVE, small_cifar | others, "CIFAR-10-images-1/",
-           zipfile.ZIP_DEFLATED)  # fmt: skip
-    cache, mirrors = tmp_path / "cache", (serve(tmp_path / "bad"), serve(tmp_path / "good"))
-    found = data.load_cifar10(cache, mirrors)
-    again = data.load_cifar10(cache, mirrors=())  # from the cache alone
-    assert found.train_images.files == again.train_images.files
-    assert [path.name for path in cache.iterdir()] == [data.CIFAR_ARCHIVE]
-
-
-def test_cifar_that_is_not_there_is_unavailable_and_damage_is_refused(
-    small_cifar, tmp_path, monkeypatch
-):
-    monkeypatch.delenv("NVLIB_DATA_DIR", raising=False)
-    with pytest.raises(data.DataUnavailableError, match=r"cifar10-jpeg with train.zip and test"):
-        data.load_cifar10(tmp_path / "cache", mirrors=())
-    monkeypatch.setenv("NVLIB_DATA_DIR", str(tmp_path))
-    with pytest.raises(data.DataUnavailableError, match=r"a folder cifar10-jpeg .* there"):
-        data.load_cifar10(mirrors=())
-    put_cifar(tmp_path, small_cifar)
-    path = tmp_path / "cifar10-jpeg" / "test.zip"
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(data.DataError, match="expected a whole ZIP file, found a broken one"):
-        data.load_cifar10()
-    cats = {name: content for name, content in small_cifar.items() if name.startswith("test/cat")}
-    zipped(path, cats)
-    with pytest.raises(data.DataError, match="files of test with the SHA-256 .* and 1 files"):
-        data.load_cifar10()
-    changed = bytearray(small_cifar["test/dog/0000.jpg"])
-    changed[-5] ^= 1
-    zipped(path, cats | {"test/dog/0000.jpg": bytes(changed)})
-    with pytest.raises(data.DataError, match="files of test with the SHA-256 .* and 2 files"):
-        data.load_cifar10()
-    zipped(path, cats | {"test/dog/0000.jpg": bytes(10**6)}, method=zipfile.ZIP_DEFLATED)
-    with pytest.raises(data.DataError, match="bytes of JPEG files, found 1,0"):
-        data.load_cifar10()
-
-
-def test_no_archive_does_harm(small_cifar, tmp_path):
-    path = tmp_path / "some.zip"
-    zipped(path, small_cifar, method=zipfile.ZIP_DEFLATED)
-    valid = path.read_bytes()
-    assert len(data._read_jpegs(path)) == 6
-
-    def read(content):
-        path.write_bytes(content)
-        data._read_jpegs(path)
-
-    fuzz("archive", valid, read, data.DataError)
+    fuzz("idx", valid, data.parse_idx, fetch.DataError)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from artifact import data, figures, record
+from artifact import data, fetch, figures, record
 from artifact.data import Dataset
 from artifact.studies import common, compromise, harder, residual
 
@@ -78,7 +78,7 @@ def test_without_data_it_says_so(monkeypatch, capsys):
     assert "needs MNIST" in capsys.readouterr().out
 
     def load(_):
-        raise data.DataUnavailableError("could not fetch it")
+        raise fetch.DataUnavailableError("could not fetch it")
 
     monkeypatch.setattr(data, "load", load)
     assert not harder.at_hand("mnist")
