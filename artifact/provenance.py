@@ -22,9 +22,9 @@ from artifact.paths import CHECKPOINTS, ROOT
 #: Modules that draw, compare, report or distribute: changing them changes no number.
 _WITHOUT_NUMBERS = {
     f"artifact/{name}.py"
-    for name in ("claims", "cluster", "compare", "drawings", "explorer", "explorer_grid",
-                 "notebook", "processes", "provenance", "publish", "record", "report", "reproduce",
-                 "story", "verdicts")
+    for name in ("catalogue", "claims", "cluster", "compare", "drawings", "explorer",
+                 "explorer_grid", "notebook", "processes", "provenance", "publish", "record",
+                 "report", "reproduce", "story", "verdicts")
 }  # fmt: skip
 #: Endings of the files that numbers depend on: modules, and what is shipped beside them.
 _SOURCES = {".py", ".yaml", ".csv", ".safetensors"}

@@ -6,19 +6,17 @@ Usage: ./run_all.sh, or python -m artifact.reproduce; --help lists the options.
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
-import io
 import logging
 import math
 import os
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artifact.catalogue import CATALOGUE, PROFILES, Notebook, check_parameters, defaults, fitting
 from artifact.paths import BUILD, NOTEBOOKS, PROGRESS, ROOT
 
 if TYPE_CHECKING:
@@ -29,102 +27,10 @@ if TYPE_CHECKING:
 # torch, pandas and papermill take seconds to import; functions that need them do it, so that
 # --list, --help and wrong options answer at once.
 
-PROFILES = ("quick", "standard", "full")
 #: Signals that asked to stop.
 _stopped: list[int] = []
 #: Reading 200 digits of the example network on the machine of `CATALOGUE`, one thread.
 PROBE_SECONDS = 0.027
-
-
-@dataclass(frozen=True)
-class Notebook:
-    """One notebook and its size in each profile.
-
-    Attributes
-    ----------
-    name : str
-    yields : str
-        What it leaves behind.
-    minutes : tuple of float
-        Expected on 2 cores, for each of `PROFILES`.
-    sizes : dict
-        Parameter -> its value for each of `PROFILES`.
-    dataset : str
-        Of another task than digits; its tables are a record of their own.
-    """
-
-    name: str
-    yields: str
-    minutes: tuple[float, float, float]
-    sizes: dict[str, tuple[Any, Any, Any]] = field(default_factory=dict)
-    dataset: str = ""
-
-    def parameters(self, profile: str) -> dict[str, Any]:
-        """Values of the profile."""
-        place = PROFILES.index(profile)
-        return {name: values[place] for name, values in self.sizes.items()}
-
-
-CATALOGUE = (
-    Notebook("00_overview", "one image through one array", (0.2, 0.2, 0.2)),
-    Notebook(
-        "01_precision_sweep", "precision_sweep, compromise, certainty, converters; claims C1, C2",
-        (1.5, 0.9, 6.0),
-        {"images": (100, 500, 10_000), "chip_images": (50, 100, 1000),
-         "compromise_images": (1000, 10_000, 10_000), "read_images": (60, 300, 1500),
-         "bits_images": (40, 100, 500), "cost_images": (2, 5, 10), "seeds": (1, 1, 5)},
-    ),
-    Notebook(
-        "02_variation_tolerance", "variation_tolerance, device_trend, device_advantage; claim C3a",
-        (0.7, 2.2, 3.7), {"minutes": (0.1, 6.0, 10.0)},
-    ),
-    Notebook(
-        "03_converter_nonlinearity",
-        "converter_nonlinearity, converter_trend, converter_advantage; claims C3b, C4",
-        (0.7, 1.6, 2.9),
-        {"minutes": (0.1, 6.0, 10.0), "together_images": (40, 200, 500)},
-    ),
-    Notebook(
-        "04_sparsity", "zeros, resolved_bits, planes, guard_rows", (0.2, 0.3, 1.0),
-        {"images": (100, 1000, 10_000), "guard_images": (20, 200, 1000)},
-    ),
-    Notebook(
-        "05_adc_reduction",
-        "adc_reduction, parts, draws, schemes, efficiency, region, one hardware; claims C5, C6",
-        (1.0, 1.4, 15.0),
-        {"images": (50, 1000, 10_000), "part_images": (20, 500, 10_000),
-         "scheme_images": (20, 100, 1000), "region_images": (4, 40, 2000),
-         "search_images": (20, 60, 200), "whole_images": (100, 500, 10_000),
-         "bits_images": (40, 100, 500), "chips": (2, 2, 3), "seeds": (1, 1, 2)},
-    ),
-    Notebook(
-        "06_your_network", "own_network, own_layers, own_device: your network, your device",
-        (0.4, 0.5, 1.5),
-        {"images": (500, 2000, 10_000), "chip_images": (50, 200, 300), "chips": (3, 5, 6)},
-    ),
-    Notebook(
-        "07_explorer", "what another chip would do, with sliders", (0.2, 0.2, 0.2),
-        {"images": (200, 1000, 1000)},
-    ),
-    Notebook(
-        "08_beyond", "beyond: lossless savings that the paper does not have", (0.2, 0.3, 1.5),
-        {"images": (50, 500, 10_000)},
-    ),
-    Notebook(
-        "09_reality", "reality, conclusions: which of them survive a real device",
-        (0.6, 0.9, 4.4),
-        {"images": (40, 100, 150), "chips": (2, 3, 8), "train_images": (256, 2000, 6400),
-         "cost_images": (4, 20, 60)},
-    ),
-    Notebook(
-        "10_harder_task", "harder_*: whether the claims carry over to ResNet-20 and CIFAR-10",
-        (0.9, 1.5, 11.0),
-        {"images": (200, 500, 10_000), "read_images": (20, 30, 300), "bits_images": (20, 30, 150),
-         "cost_images": (1, 1, 10), "trials": (2, 2, 5), "trial_images": (20, 20, 50),
-         "part_images": (10, 10, 100), "chips": (2, 2, 6), "chip_images": (20, 40, 150)},
-        dataset="cifar10",
-    ),
-)  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
@@ -169,40 +75,6 @@ def list_notebooks() -> None:
     for notebook in CATALOGUE:
         quick, standard, full = notebook.minutes
         print(f"{notebook.name:28}{quick:7.1f}{standard:10.1f}{full:7.0f}  {notebook.yields}")
-
-
-def defaults(notebook: Notebook) -> dict[str, Any]:
-    """The notebook's own parameters and their values."""
-    path = NOTEBOOKS / f"{notebook.name}.ipynb"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a notebook, found none; restore it from git")
-    import papermill
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        known = papermill.inspect_notebook(str(path))
-    return {name: ast.literal_eval(entry["default"]) for name, entry in known.items()}
-
-
-def check_parameters(notebook: Notebook, parameters: dict[str, Any]) -> None:
-    """Refuse parameters that the notebook does not have, or of another type.
-
-    Raises
-    ------
-    ValueError
-        Papermill itself would only warn.
-    """
-    known = defaults(notebook)
-    for name, value in parameters.items():
-        if name not in known:
-            raise ValueError(
-                f"{notebook.name}: expected parameters among {sorted(known)}, received {name}; "
-                "correct the catalogue"
-            )
-        if type(known[name]) is not type(value):
-            raise ValueError(
-                f"{notebook.name}: expected {name} of type {type(known[name]).__name__}, received "
-                f"{value!r}; correct the catalogue"
-            )
 
 
 def run_notebook(notebook: Notebook, parameters: dict[str, Any], target: Path) -> str | None:
@@ -286,9 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         networks = common.get("checkpoints", SHIPPED)
         cluster.connect(options.cluster, {"dataset": digits.name, "checkpoints": networks}).close()
-    plans = [
-        (notebook, common | _fitting(notebook, options.profile, digits)) for notebook in chosen
-    ]
+    plans = [(notebook, common | fitting(notebook, options.profile, digits)) for notebook in chosen]
     if options.minutes and not limit(plans, options.minutes):
         print("--minutes: expected a notebook with that parameter, found none; leave it out",
               file=sys.stderr)  # fmt: skip
@@ -419,15 +289,6 @@ def measured_pace(jobs: int) -> float:
 
 def _short(path: Path) -> Path:
     return path.relative_to(ROOT)
-
-
-def _fitting(notebook: Notebook, profile: str, digits: Any) -> dict[str, Any]:
-    """The profile's parameters, with no more images than there are."""
-    most = len(digits.test_images)
-    return {
-        name: min(value, most) if "images" in name else value
-        for name, value in notebook.parameters(profile).items()
-    }
 
 
 def _told(error: OSError) -> str:

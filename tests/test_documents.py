@@ -9,7 +9,7 @@ import sys
 import torch
 import yaml
 
-from artifact import publish, reproduce
+from artifact import catalogue, publish, reproduce
 from artifact.checkpoints import CheckpointName, load_float
 from artifact.paths import NOTEBOOKS, ROOT
 
@@ -50,7 +50,7 @@ def test_every_command_of_the_appendix_is_one_that_exists():
         assert (ROOT / script.removeprefix("python ")).is_file()
         if script == "./run_all.sh":
             reproduce.parse(arguments.split())  # ends with an error where an option is unknown
-    names = {notebook.name for notebook in reproduce.CATALOGUE}
+    names = {notebook.name for notebook in catalogue.CATALOGUE}
     assert set(re.findall(r"`(\d\d_\w+)`", text)) <= names
     assert publish.appendix_markdown() in text
 
@@ -62,8 +62,8 @@ def test_times_in_the_appendix_are_those_of_the_catalogue():
     for arguments, minutes in rows:
         options = reproduce.parse(arguments.split())
         if not options.retrain:
-            place = reproduce.PROFILES.index(options.profile)
-            expected = sum(notebook.minutes[place] for notebook in reproduce.CATALOGUE
+            place = catalogue.PROFILES.index(options.profile)
+            expected = sum(notebook.minutes[place] for notebook in catalogue.CATALOGUE
                            if not options.only or notebook.name in options.only)  # fmt: skip
             assert abs(int(minutes) - expected) <= 0.5 + 1e-9, arguments
             times.append(int(minutes))

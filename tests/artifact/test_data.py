@@ -141,9 +141,7 @@ def test_mirrors_that_cannot_be_found_are_given_up_within_seconds(tmp_path, monk
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("NVLIB_DATA_DIR", raising=False)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(
-        fetch.DataUnavailableError, match=r"a folder for it at .*file/cache.*XDG"
-    ):
+    with pytest.raises(fetch.DataUnavailableError, match=r"a folder for it at .*file/cache.*XDG"):
         data.load_mnist(tmp_path / "file" / "cache")
 
 

@@ -9,7 +9,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from artifact import notebook, record, reproduce
+from artifact import catalogue, notebook, record
 from artifact.notebook import CheckError, Session, readable
 from artifact.paths import NOTEBOOKS
 from artifact.record import Record
@@ -21,7 +21,7 @@ def notebooks():
     return {path.stem: nbformat.read(path, 4) for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
 
 
-@pytest.mark.parametrize("name", [notebook.name for notebook in reproduce.CATALOGUE])
+@pytest.mark.parametrize("name", [notebook.name for notebook in catalogue.CATALOGUE])
 def test_notebooks_are_committed_with_outputs_and_short_cells(name):
     cells = [cell for cell in notebooks()[name].cells if cell.cell_type == "code"]
     assert cells

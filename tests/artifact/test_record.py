@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from artifact import claims, publish, record, reproduce
+from artifact import catalogue, claims, publish, record
 from artifact.paths import FIGURES
 from artifact.record import AlteredError, Record
 from tests.artifact.runs import FULL, GRID, made
@@ -52,7 +52,7 @@ def test_the_record_is_of_one_run_of_the_full_profile():
 
 def test_the_record_of_the_embedded_digits_is_of_one_run():
     place = record.committed("embedded")
-    assert publish.one_origin(place)["profile"] in reproduce.PROFILES
+    assert publish.one_origin(place)["profile"] in catalogue.PROFILES
     assert set(place.tables()) == set(record.committed().tables())
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from artifact import claims, data, record, reproduce
+from artifact import catalogue, claims, data, record, reproduce
 from artifact.paths import NOTEBOOKS, ROOT
 from artifact.record import Record
 from tests.artifact.runs import CLAIM, FULL, GRID, made
@@ -49,19 +49,19 @@ def test_the_list_names_every_notebook(capsys):
     assert reproduce.main(["--list"]) == 0
     listed = capsys.readouterr().out
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {
-        n.name for n in reproduce.CATALOGUE
+        n.name for n in catalogue.CATALOGUE
     }
-    assert all(notebook.name in listed for notebook in reproduce.CATALOGUE)
+    assert all(notebook.name in listed for notebook in catalogue.CATALOGUE)
 
 
 def test_parameters_are_checked_against_the_notebook():
-    notebook = reproduce.CATALOGUE[1]
-    for profile in reproduce.PROFILES:
-        reproduce.check_parameters(notebook, notebook.parameters(profile))
+    notebook = catalogue.CATALOGUE[1]
+    for profile in catalogue.PROFILES:
+        catalogue.check_parameters(notebook, notebook.parameters(profile))
     with pytest.raises(ValueError, match="expected parameters among .* received imagse"):
-        reproduce.check_parameters(notebook, {"imagse": 10})
+        catalogue.check_parameters(notebook, {"imagse": 10})
     with pytest.raises(ValueError, match="expected images of type int, received '10'"):
-        reproduce.check_parameters(notebook, {"images": "10"})
+        catalogue.check_parameters(notebook, {"images": "10"})
 
 
 def test_a_failing_notebook_is_named_with_its_cell_and_the_rest_goes_on(tmp_path, monkeypatch):
@@ -71,7 +71,7 @@ def test_a_failing_notebook_is_named_with_its_cell_and_the_rest_goes_on(tmp_path
     )
     nbformat.write(broken, tmp_path / "99_broken.ipynb")
     monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
-    broken_one = reproduce.Notebook("99_broken", "", (0, 0, 0))
+    broken_one = catalogue.Notebook("99_broken", "", (0, 0, 0))
     failure = reproduce.run_notebook(broken_one, {}, tmp_path / "build/notebooks")
     assert "99_broken, cell 2: ZeroDivisionError: division by zero" in failure
     assert (tmp_path / "build/notebooks/99_broken.ipynb").is_file()
@@ -101,7 +101,7 @@ def notebook_of(folder, name, code):
     kernel = {"name": "python3", "display_name": "", "language": "python"}
     book = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
     nbformat.write(book, folder / f"{name}.ipynb")
-    return reproduce.Notebook(name, "", (1.0, 1.0, 1.0))
+    return catalogue.Notebook(name, "", (1.0, 1.0, 1.0))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -115,10 +115,11 @@ def test_a_full_disk_under_a_notebook_is_told_with_the_path(tmp_path, monkeypatc
 
 
 def test_minutes_go_to_the_notebooks_that_take_them(tmp_path, monkeypatch, capsys, digits):
-    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    for module in (catalogue, reproduce):
+        monkeypatch.setattr(module, "NOTEBOOKS", tmp_path)
     books = [notebook_of(tmp_path, "01_free", "x = 0"),
              notebook_of(tmp_path, "02_limited", "minutes = 0.0")]  # fmt: skip
-    assert ["minutes" in reproduce.defaults(book) for book in books] == [False, True]
+    assert ["minutes" in catalogue.defaults(book) for book in books] == [False, True]
     monkeypatch.setattr(data, "load", lambda _: digits)
     handed = {}
 
@@ -363,5 +364,5 @@ def test_a_run_with_a_failure_is_not_recorded(failure, code, tmp_path, monkeypat
         assert known.origins() == before
         assert "FAILED --record: expected every notebook to succeed; nothing was" in shown.err
     else:
-        assert known.tables() == [notebook.name for notebook in reproduce.CATALOGUE]
+        assert known.tables() == [notebook.name for notebook in catalogue.CATALOGUE]
         assert "recorded, of the quick profile: known/results" in shown.out
