@@ -263,7 +263,7 @@ def region_markdown() -> str:
 def harder_markdown() -> str:
     """Whether the claims carry over to a deeper network and a harder data set."""
     told = harder.sentence(committed(OTHER_TASK).read_table("harder_claims"))
-    return f"{harder.NETWORKS[1]} beside {harder.NETWORKS[0]}: {told} Notebook 10 has them all."
+    return f"{harder.COLUMNS[1]} beside {harder.COLUMNS[0]}: {told} Notebook 10 has them all."
 
 
 def appendix_markdown() -> str:

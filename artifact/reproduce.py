@@ -64,6 +64,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"--jobs: expected at least 1, received {options.jobs}")
     if options.minutes is not None and not 0 < options.minutes < math.inf:
         parser.error(f"--minutes: expected a number above 0, received {options.minutes}")
+    digits = any(not n.dataset for n in CATALOGUE if not options.only or n.name in options.only)
+    if options.retrain and not digits:
+        parser.error("--retrain: expected a notebook on digits, whose networks it trains; add one")
     if options.minutes and options.record:
         parser.error("--record: expected the profile's own size, received --minutes; leave it out")
     return options

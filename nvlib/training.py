@@ -32,7 +32,7 @@ class Recipe:
     With weights that decay it is AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), with
     momentum it is stochastic gradient descent with Nesterov's. Images of a step move together,
     but where windows are cropped, every image moves on its own: the first `crop_epochs` see square
-    windows of side `crop`, later ones windows as large as the images, which costs less time.
+    windows of side `crop`, which take less time, and later ones windows as large as the images.
     """
 
     epochs: int
@@ -49,7 +49,7 @@ class Recipe:
     def __post_init__(self) -> None:
         settle_fields(self, "epochs batch", require_integer, 1, 2**31)
         settle_fields(self, "shift crop", require_integer, 0, 2**31)
-        settle_fields(self, "crop_epochs", require_integer, 0, self.epochs)
+        settle_fields(self, "crop_epochs", require_integer, 0, self.epochs if self.crop else 0)
         settle_fields(self, "learning_rate", require_number, 1e-12, 1e3)
         settle_fields(self, "weight_decay warm_up", require_number, 0, 1)
         settle_fields(self, "momentum", require_number, 0, 0.999)

@@ -39,7 +39,7 @@ def harder(lost: pd.DataFrame, ratios: pd.DataFrame, steps: pd.DataFrame, title:
         Columns network, precision, mechanism, saving, of everything against nothing.
     """
     figure, (left, middle, right) = new_figure(
-        PAGE, 2.9, 1, 3, title=title, width_ratios=(1.1, 1.1, 1)
+        PAGE, 3.6, 1, 3, title=title, width_ratios=(1.1, 1.1, 1)
     )
     _lost(left, lost)
     _ratios(middle, ratios)
@@ -54,12 +54,17 @@ def _lost(axes: Axes, lost: pd.DataFrame) -> None:
     for place, ((_, precision), group) in enumerate(rows):
         for shift, row in zip((-0.13, 0.13), group.itertuples(), strict=True):
             marker, fill = NETWORKS[row.network]
-            axes.errorbar(max(row.lost, 0.02), place + shift, fmt=marker, color=COLOURS[precision],
+            axes.errorbar(row.lost, place + shift, fmt=marker, color=COLOURS[precision],
                           fillstyle=fill, ms=4,
-                          xerr=[[max(row.lost, 0.02) - max(row.lower, 0.01)],
-                                [max(row.upper, 0.02) - max(row.lost, 0.02)]])  # fmt: skip
+                          xerr=[[row.lost - row.lower], [row.upper - row.lost]])  # fmt: skip
     axes.set_yticks(range(len(rows)), [f"{p}\n{names[t]}" for (t, p), _ in rows])
-    axes.set(xlabel="points below floating point", xscale="log", ylim=(len(rows) - 0.5, -0.5))
+    # Linear around 0: some precisions lose nothing, or are above floating point.
+    axes.set_xscale("symlog", linthresh=1)
+    ticks = [tick for tick in (-1, 0, 1, 3, 10, 30) if tick <= 1.2 * max(lost["upper"].max(), 1)]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.axvline(0, color=INK, lw=0.8, zorder=1)
+    axes.set(xlabel="points below floating point", ylim=(len(rows) - 0.5, -0.5))
 
 
 def _ratios(axes: Axes, ratios: pd.DataFrame) -> None:

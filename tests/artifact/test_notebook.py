@@ -9,7 +9,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from artifact import catalogue, notebook, record
+from artifact import catalogue, notebook, provenance, record
 from artifact.notebook import CheckError, Session, readable
 from artifact.paths import NOTEBOOKS
 from artifact.record import Record
@@ -112,6 +112,7 @@ def test_a_notebook_run_alone_takes_the_others_tables_from_the_record(
     place = Record(run / "results", run / "figures", run / "notebooks")
     monkeypatch.setattr(record, "of_run", lambda _: place)
     monkeypatch.setattr(record, "committed", lambda *_: known)
+    monkeypatch.setattr(provenance, "data_hash", lambda dataset: dataset)
     session = Session("mnist", False, "quick", 1, "checkpoints")
     assert len(session.recorded_table("grid")) == 2
     assert "grid: this run has none, so the recorded table stands in" in capsys.readouterr().out

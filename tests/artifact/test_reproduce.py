@@ -33,6 +33,7 @@ from tests.faults import left_out
         (["--jobs", "0"], "expected at least 1, received 0"),
         (["--minutes", "-1"], "--minutes: expected a number above 0, received -1.0"),
         (["--minutes", "2", "--record"], "own size, received --minutes; leave it out"),
+        (["--retrain", "--only", "10_harder_task"], "--retrain: expected a notebook on digits"),
         (["--minutes", "nan"], "--minutes: expected a number above 0, received nan"),
     ],
 )

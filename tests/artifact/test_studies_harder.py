@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from artifact import data, fetch, figures, record
+from artifact import claims, data, fetch, figures, record
 from artifact.data import Dataset
-from artifact.studies import common, compromise, harder, residual
+from artifact.statistics import paired_interval
+from artifact.studies import common, compromise, decomposition, harder, residual
+from nvlib import Adc, Chip, Hardware
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,10 @@ def lenet():
     return known.read_table("compromise"), trials, known.read_table("parts")
 
 
-def words(first, second):
+def words(first, second, lost=0, gained=0):
+    chips, *others = second  # one training of the other network, and what its chips lose
+    one = (chips["seed"] == 0) & chips["scheme"].isin(["none", "differential"])
+    second = chips[one].assign(lost=lost, gained=gained), *others
     found = harder.conclusions(*zip(first, second, strict=True))
     assert len(found) == 13
     return found.set_index("statement")["carries over"]
@@ -31,6 +36,7 @@ def test_a_network_beside_itself_differs_nowhere(lenet):
     found = words(lenet, lenet)
     assert harder.NO not in set(found)
     assert set(found[found.index.str.startswith(("C5", "C6"))]) == {harder.YES}
+    assert found["C4: LeNet-5's converters lose at most 1 point"] == harder.YES
     limits = found[found.index.str.startswith("C4: LeNet-5's limit")]
     assert set(limits) == {harder.OPEN}  # an interval reaches to both sides of its own value
     ratios = harder.ratios((lenet[1], lenet[1]))
@@ -54,10 +60,38 @@ def test_each_statement_sees_what_it_speaks_of(lenet):
     assert found[untouched] == words(lenet, lenet)[untouched]
 
 
+def test_paired_intervals_are_the_published_ones():
+    # R's PropCIs, diffpropci.mp(b = 40, c = 20, n = 160)
+    value, low, high = paired_interval(40, 20, 160)
+    assert (value, low, high) == pytest.approx((12.5, 3.089632, 21.601726), abs=1e-3)
+
+
+def test_converters_are_judged_by_images_lost_and_gained(lenet):
+    row = "C4: LeNet-5's converters lose at most 1 point"
+    read = int(lenet[0]["read_images"].max())
+    assert words(lenet, lenet, lost=read // 50, gained=1)[row] == harder.NO
+    assert words(lenet, lenet, lost=read // 100, gained=1)[row] == harder.OPEN
+    assert words(lenet, lenet, lost=read // 200, gained=read // 200)[row] == harder.YES
+
+
+def test_a_saving_at_the_edge_of_its_tolerance_is_undecided(lenet):
+    chips, trials, parts = lenet
+    tolerance = claims.expected()["C5_W8A8"]["tolerance"]
+    mine = (parts["mechanism"] == "all, sensed") & (parts["precision"] == "W8A8")
+    saving = decomposition.intervals(parts, "W8A8")["saving"][0]
+    told = []
+    for times in (0.5, 1.0, 1.5):
+        other = parts.copy()
+        other.loc[mine, "adc_pj"] *= (1 - saving + times * tolerance) / (1 - saving)
+        found = words(lenet, (chips, trials, other))
+        told.append(found["C5: ADC energy saved at W8A8"])
+    assert told == [harder.YES, harder.OPEN, harder.NO]
+
+
 def test_the_sentence_counts_and_names():
     found = pd.DataFrame({"statement": ["C1: a", "C1: b", "C3: c", "C5: d"],
                           "carries over": ["yes", "yes", "no", "undecided"]})  # fmt: skip
-    told = "Of 4 statements 2 carry over (C1), 1 do not (C3), 1 are undecided (C5)."
+    told = "Of 4 statements 2 carry over (C1), 1 does not (C3), 1 is undecided (C5)."
     assert harder.sentence(found) == told
 
 
@@ -107,8 +141,15 @@ def test_a_chip_of_lossless_converters_says_what_its_network_says(noise, monkeyp
     net = common.network("cifar10", "W4A3", 0, harder.CHECKPOINTS)
     right = net.predict(noise.test_images) == noise.test_labels
     assert [whole[name] for name in compromise.ACCURACIES] == [
-        100 * right[block::10].mean() for block in range(10)
+        100 * right[2 * block : 2 * block + 2].mean() for block in range(10)
     ]
+    chip = Chip(net, common.calibrated(net, Hardware(adc=Adc(bits=4)), "cifar10"))
+    read = chip.predict(noise.test_images[:4]) == noise.test_labels[:4]
+    assert (whole["lost"], whole["gained"]) == (0, 0)
+    assert coarse["lost"] == (right[:4] & ~read).sum()
+    assert coarse["gained"] == (read & ~right[:4]).sum()
+    gain = np.mean([coarse[k] - whole[k] for k in compromise.ACCURACIES])
+    assert gain == pytest.approx(25 * (read.sum() - right[:4].sum()), abs=1e-3)
     assert coarse["energy_nj"] < whole["energy_nj"]
     assert whole["sparse_nj"] < whole["energy_nj"]
     (floating,) = harder.chip_point(**point | {"precision": "float"})["results"]
@@ -128,7 +169,9 @@ def test_figures_say_what_their_tables_say(lenet):
     chips, trials, parts = ((table, table) for table in lenet)
     lost, ratios, steps = harder.losses(chips), harder.ratios(trials), harder.savings(parts)
     told = harder.title(lost, ratios, steps)
-    assert "tolerates 1 to 1 times the imperfection; ADC savings lie within 0 points" in told
+    assert "of 6 limits 0 surely lower, 0 higher; ADC savings up to 0 points apart" in told
+    halved = harder.title(lost, ratios.assign(upper=0.9), steps)
+    assert "of 6 limits 6 surely lower, 0 higher" in halved
     figure = figures.harder(lost, ratios, steps, told)
     assert told == " ".join(figure.get_suptitle().split())
     plt.close(figure)

@@ -272,7 +272,7 @@ def test_bad_arguments_are_refused():
     for wrong in ({"epochs": 0}, {"epochs": 2.5}, {"epochs": "3"}, {"batch": 0}, {"shift": -1},
                   {"learning_rate": 0}, {"learning_rate": np.nan}, {"flip": 1},
                   {"weight_decay": -1}, {"warm_up": 1.5}, {"momentum": 1}, {"crop": -1},
-                  {"crop_epochs": 2}):  # fmt: skip
+                  {"crop_epochs": 2, "crop": 8}, {"crop_epochs": 1}):  # fmt: skip
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected .*; choose one"):
             Recipe(**{"epochs": 1} | wrong)
     assert Recipe(np.int64(3), np.int32(8)) == Recipe(3, 8)
