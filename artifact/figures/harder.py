@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def _lost(axes: Axes, lost: pd.DataFrame) -> None:
     # Linear around 0: some precisions lose nothing, or are above floating point.
     axes.set_xscale("symlog", linthresh=1)
     ticks = [tick for tick in (-1, 0, 1, 3, 10, 30) if tick <= 1.2 * max(lost["upper"].max(), 1)]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
     axes.minorticks_off()
     axes.axvline(0, color=INK, lw=0.8, zorder=1)
     axes.set(xlabel="points below floating point", ylim=(len(rows) - 0.5, -0.5))
@@ -97,7 +98,7 @@ def _savings(axes: Axes, steps: pd.DataFrame) -> None:
         axes.plot(range(len(rows)), 100 * rows["saving"], marker=marker, fillstyle=fill,
                   ls="-" if fill == "full" else "--", color=COLOURS[precision],
                   label=f"{network}, {precision}")  # fmt: skip
-    axes.set_xticks(range(len(names)), [name.replace(" ", "\n") for name in names])
+    axes.set_xticks(range(len(names)), ["\n".join(wrap(name, 12)) for name in names])
     axes.set(ylabel="ADC energy saved (%)", ylim=(0, 100))
 
 
