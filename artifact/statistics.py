@@ -45,8 +45,8 @@ def paired_interval(lost: int, gained: int, images: int) -> tuple[float, float, 
     more, less, whole = lost + 0.5, gained + 0.5, images + 2
     half = 1.96 * np.sqrt(more + less - (more - less) ** 2 / whole)
     middle = more - less
-    ends = (100 * float(middle + sign * half) / whole for sign in (-1, 1))
-    return 100 * (lost - gained) / images, *ends
+    low, high = (100 * float(middle + sign * half) / whole for sign in (-1, 1))
+    return 100 * (lost - gained) / images, low, high
 
 
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
