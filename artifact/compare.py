@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from scipy import stats
 
 from artifact import claims
 from artifact.record import AlteredError, Record
+from artifact.statistics import mean_interval
 from artifact.studies import reality
 
 #: Columns that say how a row was computed, wherever they stand in a table.
@@ -109,6 +112,53 @@ def agree(before: dict[str, Any], now: dict[str, Any]) -> str:
         return "yes: the same verdict"
     overlap = max(before["lower"], now["lower"]) <= min(before["upper"], now["upper"])
     return "yes: intervals overlap" if overlap else "NO: intervals do not overlap"
+
+
+def networks(
+    shipped: Mapping[str, Mapping[str, str]], trained: Mapping[str, Mapping[str, str]]
+) -> pd.DataFrame:
+    """Test accuracy (%) of networks that were trained again, beside that of the shipped ones.
+
+    Parameters
+    ----------
+    shipped, trained : mapping
+        Manifests of their folders; those whose accuracy both know are compared.
+
+    Returns
+    -------
+    DataFrame
+        A row for each kind of which several seeds were trained, one for all others together, and
+        one for all: their number, mean and standard deviation of both, and what training again
+        gained (points), with the 95 % interval of its mean over networks.
+
+    Examples
+    --------
+    >>> before = {f"mnist/lenet5-W4A3-seed{k}.safetensors": {"test_accuracy": f"0.99{k}"}
+    ...           for k in range(3)}
+    >>> print(networks(before, before)[["networks", "count", "shipped", "gained"]])
+                networks  count  shipped  gained
+    0  mnist/lenet5-W4A3      3     99.1     0.0
+    1                all      3     99.1     0.0
+    """
+    accuracy = "test_accuracy"
+    both = [n for n in trained if accuracy in trained[n] and accuracy in shipped.get(n, {})]
+    kinds = pd.Series([re.sub(r"-seed\d+\.safetensors$", "", name) for name in both], dtype=str)
+    kinds = kinds.where(kinds.duplicated(keep=False), "others, one seed each")
+    pairs = pd.DataFrame(
+        {"networks": kinds} | {
+            side: [100 * float(entries[name][accuracy]) for name in both]
+            for side, entries in (("shipped", shipped), ("trained", trained))
+        }
+    )  # fmt: skip
+    rows = []
+    for kind, of in (*pairs.groupby("networks"), ("all", pairs)):
+        gained = of["trained"] - of["shipped"]
+        row = {"networks": kind, "count": len(of)}
+        for side in ("shipped", "trained"):
+            row |= {side: of[side].mean(), f"{side}_sd": of[side].std()}
+        ends = mean_interval(gained.to_numpy()) if len(of) > 1 else (np.nan, np.nan)
+        rows.append(row | {"gained": gained.mean(), "lower": ends[0], "upper": ends[1]})
+    return pd.DataFrame(rows).round(6)
 
 
 def common_points(before: pd.DataFrame, now: pd.DataFrame) -> tuple[int, int, str]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _stopped: list[int] = []
 #: Reading 200 digits of the example network on the machine of `CATALOGUE`, one thread.
 PROBE_SECONDS = 0.027
+#: Networks trained again beside the shipped ones.
+RETRAINED = "retrained.csv"
 
 
 class Parser(argparse.ArgumentParser):
@@ -102,11 +104,19 @@ def run_notebook(notebook: Notebook, parameters: dict[str, Any], target: Path) -
 
 
 def retrain(jobs: int, dataset: str) -> str:
-    """Train every network from scratch; the folder they lie in, relative to the artifact."""
-    from artifact import recipes
+    """Train every network from scratch; the folder they lie in, relative to the artifact.
 
-    folder = BUILD / "checkpoints"
+    Their accuracies are told beside those of the shipped ones.
+    """
+    from artifact import checkpoints, compare, recipes
+    from nvlib.storage import write_text
+
+    folder, begun = BUILD / "checkpoints", time.monotonic()
     recipes.train_all(recipes.shipped(dataset), folder, jobs)
+    beside = compare.networks(checkpoints.read_manifest(), checkpoints.read_manifest(folder))
+    write_text(BUILD / RETRAINED, beside.to_csv(index=False))
+    print(f"trained in {(time.monotonic() - begun) / 60:.1f} min; accuracy on test images (%):\n")
+    print(f"{compare.as_text(beside.round(2))}\n")
     return folder.relative_to(ROOT).as_posix()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from artifact import claims, compare, record
 from artifact.studies import reality
@@ -116,3 +117,36 @@ def test_networks_that_a_run_trains_itself_may_differ_between_processors(tmp_pat
     assert answers(known, mine)["table reality"] == "yes"
     mine.write_table("reality", table.assign(accuracy=[91.0, 95.0]), FULL)
     assert answers(known, mine)["table reality"] == "NO: accuracy is 91.0 for 90.0"
+
+
+def entries(**accuracies):
+    """A manifest: of each kind, the accuracies of its seeds."""
+    return {
+        f"mnist/{kind}-seed{seed}.safetensors": {"sha256": "0", "test_accuracy": f"{value}"}
+        for kind, values in accuracies.items()
+        for seed, value in enumerate(values)
+    }
+
+
+def test_retrained_networks_are_compared_kind_by_kind():
+    shipped = entries(a=[0.98, 0.99, 0.97], b=[0.9], c=[0.8], d=[0.7]) | {
+        "mnist/s": {"sha256": "0"}
+    }
+    trained = entries(a=[0.99, 0.99, 0.99], b=[0.92], c=[0.8]) | {"mnist/s": {"sha256": "1"}}
+    found = compare.networks(shipped, trained).set_index("networks")
+    assert list(found.index) == ["mnist/a", "others, one seed each", "all"]
+    assert found["count"].tolist() == [3, 2, 5]
+    assert found["gained"].tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert found.loc["mnist/a", ["shipped", "shipped_sd", "trained", "trained_sd"]].tolist() == (
+        pytest.approx([98.0, 1.0, 99.0, 0.0])
+    )
+    # Student's t with two degrees of freedom: 4.303 x 1 / sqrt(3) points
+    assert found.loc["mnist/a", ["lower", "upper"]].tolist() == pytest.approx(
+        [-1.484, 3.484], abs=1e-3
+    )
+
+
+def test_one_retrained_network_has_no_interval():
+    found = compare.networks(entries(a=[0.98]), entries(a=[0.99]))
+    assert found["lower"].isna().all()
+    assert found["gained"].tolist() == pytest.approx([1.0, 1.0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,13 +14,16 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
 
-from artifact import catalogue, claims, data, record, reproduce
+from artifact import catalogue, checkpoints, claims, data, recipes, record, reproduce
+from artifact.checkpoints import CheckpointName
 from artifact.paths import NOTEBOOKS, ROOT
 from artifact.record import Record
+from nvlib import Precision, Recipe
 from tests.artifact.runs import CLAIM, FULL, GRID, made
 from tests.faults import left_out
 
@@ -317,6 +321,26 @@ def test_what_cannot_become_the_record_is_refused_before_any_work(
         monkeypatch.setattr(reproduce, work, lambda *_: pytest.fail("begins to work"))
     assert reproduce.main(["--record", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_networks_trained_again_are_told_beside_the_shipped_ones(tmp_path, monkeypatch, capsys):
+    name = CheckpointName("embedded", "lenet5", Precision(4, 3), 0)
+    floating = dataclasses.replace(name, precision=None)
+    monkeypatch.setattr(recipes, "shipped", lambda _: [floating, name])
+    short = dict.fromkeys(("float", "qat"), Recipe(epochs=1))
+    monkeypatch.setattr(recipes, "RECIPES", short)
+    monkeypatch.setattr(recipes, "EMBEDDED_TIMES", {"float": 1, "qat": 1})
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    monkeypatch.setattr(reproduce, "BUILD", tmp_path / "build")
+    assert reproduce.retrain(1, "embedded") == "build/checkpoints"
+    told = capsys.readouterr().out
+    assert re.search(r"trained in \d+\.\d min; accuracy on test images", told)
+    row = pd.read_csv(tmp_path / "build" / "retrained.csv").iloc[0]
+    assert (row["networks"], row["count"]) == ("others, one seed each", 2)
+    entries = checkpoints.read_manifest(tmp_path / "build" / "checkpoints")
+    mine = [float(entries[n.path.as_posix()]["test_accuracy"]) for n in (floating, name)]
+    assert row["trained"] == pytest.approx(100 * np.mean(mine))
+    assert row["gained"] == pytest.approx(row["trained"] - row["shipped"])
 
 
 def test_another_task_is_recorded_alone_and_only_if_the_run_made_it(tmp_path, monkeypatch, capsys):
