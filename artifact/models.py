@@ -104,7 +104,7 @@ class Residual(nn.Module):
 class ResNet20(nn.Module):
     """The network of He et al. 2016 (arXiv:1512.03385) for CIFAR-10, its shortcuts projections.
 
-    It has 272,000 weights. Images are (N, 3, 32, 32) in [0, 1], not normalized: the first layer
+    It has 271,000 weights. Images are (N, 3, 32, 32) in [0, 1], not normalized: the first layer
     reads unsigned pixels.
 
     Examples

@@ -24,6 +24,7 @@ from artifact.figures.style import (
     paper_star,
     place_labels,
 )
+from artifact.studies.compromise import FEWEST
 from artifact.verdicts import JUDGED
 
 #: Recipes in the order they are drawn, and their names where there is little room.
@@ -192,13 +193,14 @@ def converters(table: pd.DataFrame, title: str) -> Figure:
     shown = table[table["precision"].isin(COLOURS) & (table["accuracy"] >= LOWEST)]
     labels = []
     for kind, colour in zip(dict.fromkeys(table["converter"]), RECIPE_COLOURS, strict=False):
-        rows = shown[shown["converter"] == kind].sort_values("energy_nj")
-        axes.plot(rows["energy_nj"], rows["accuracy"], color=colour, lw=0.8, label=kind,
-                  ls="--" if "least" in kind else "-")  # fmt: skip
+        rows, few = shown[shown["converter"] == kind].sort_values("energy_nj"), kind == FEWEST
+        label = "fewest bits, chosen on training images" if few else kind
+        axes.plot(rows["energy_nj"], rows["accuracy"], color=colour, lw=0.8, label=label,
+                  ls="--" if few else "-")  # fmt: skip
         for row in rows.itertuples():
             point = row.energy_nj, row.accuracy
             axes.plot(*point, MARKERS[row.precision], color=colour,
-                      mfc="white" if "least" in kind else colour)  # fmt: skip
+                      mfc="white" if few else colour)  # fmt: skip
             if row.precision in MAIN:
                 labels.append((*point, f"{row.precision}, {row.energy_nj:.0f} nJ", colour))
     axes.set(xscale="log", xlabel="energy per inference (nJ)", ylabel="accuracy on that chip (%)")

@@ -24,7 +24,10 @@ from artifact.figures.style import (
 
 #: Of both networks, in the order of their columns.
 NETWORKS = {"LeNet-5": ("o", "full"), "ResNet-20": ("s", "none")}
-AWARE = {"qat": (INK, "s", "trained on"), "noise-aware": (COLOURS["W4A3"], "D", "noise-aware")}
+AWARE = {
+    "qat": (INK, "s", "quantization-aware"),
+    "noise-aware": (COLOURS["W4A3"], "D", "noise-aware"),
+}
 
 
 def harder(lost: pd.DataFrame, ratios: pd.DataFrame, steps: pd.DataFrame, title: str) -> Figure:
@@ -51,7 +54,7 @@ def harder(lost: pd.DataFrame, ratios: pd.DataFrame, steps: pd.DataFrame, title:
 
 def _lost(axes: Axes, lost: pd.DataFrame) -> None:
     rows = list(lost.groupby(["training", "precision"], sort=False))
-    names = {"ptq": "after training", "qat": "trained on"}
+    names = {"ptq": "after training", "qat": "quantization-aware"}
     for place, ((_, precision), group) in enumerate(rows):
         for shift, row in zip((-0.13, 0.13), group.itertuples(), strict=True):
             marker, fill = NETWORKS[row.network]
@@ -98,7 +101,7 @@ def _savings(axes: Axes, steps: pd.DataFrame) -> None:
         axes.plot(range(len(rows)), 100 * rows["saving"], marker=marker, fillstyle=fill,
                   ls="-" if fill == "full" else "--", color=COLOURS[precision],
                   label=f"{network}, {precision}")  # fmt: skip
-    axes.set_xticks(range(len(names)), ["\n".join(wrap(name, 12)) for name in names])
+    axes.set_xticks(range(len(names)), ["\n".join(wrap(name, 11)) for name in names])
     axes.set(ylabel="ADC energy saved (%)", ylim=(0, 100))
 
 

@@ -124,13 +124,16 @@ def measured_device(
 def _device_title(device: MeasuredDevice, aged: pd.DataFrame | None) -> str:
     told = f"{len(device.means_s)} levels, normally distributed"
     if device.drift is not None:
-        told = f"{len(device.means_s)} levels that drift with ν = {device.drift.nu:.3f}"
+        nus = device.drift.level_nus or (device.drift.nu,)
+        ends = " to ".join(dict.fromkeys(f"{nu:.3f}" for nu in (min(nus), max(nus))))
+        told = f"{len(device.means_s)} levels that drift with ν = {ends}"
     if aged is not None:
         first, last = (aged[aged["seconds"] == end()] for end in
                        (aged["seconds"].min, aged["seconds"].max))  # fmt: skip
         told += (
-            f": chips have at best {first['accuracy'].max():.0f} % accuracy at first and "
-            f"{last['accuracy'].max():.0f} % after {last['seconds'].iloc[0] / 86400:,.0f} days"
+            f": the better training gives {first['accuracy'].max():.1f} % at first and, "
+            f"uncompensated, {last['accuracy'].max():.0f} % after "
+            f"{last['seconds'].iloc[0] / 86400:,.0f} days"
         )
     return told
 
@@ -151,11 +154,12 @@ def _levels(axes: Any, device: MeasuredDevice, table: pd.DataFrame) -> None:
 
 
 def _drift(axes: Any, drift: DriftFit, table: pd.DataFrame) -> None:
-    """Mean of each level over time, and the power law fitted to all traces."""
+    """Mean of each level over time, and the power law that cells of that level are given."""
     ages = np.geomspace(drift.reference_seconds, table["time_s"].max(), 50)
     for level, rows in table.groupby("level"):
         mean = 1e6 * rows.groupby("time_s")["conductance_s"].mean()
-        fitted = mean.iloc[0] * (ages / drift.reference_seconds) ** -drift.nu
+        nu = drift.level_nus[int(level)] if drift.level_nus else drift.nu
+        fitted = mean.iloc[0] * (ages / drift.reference_seconds) ** -nu
         axes.plot(ages, fitted, color=INK)
         axes.plot(mean.index, mean, "o", color=ORANGE)
         direct_label(axes, ages[-1], fitted[-1], f"level {int(level)}", INK)
@@ -163,7 +167,7 @@ def _drift(axes: Any, drift: DriftFit, table: pd.DataFrame) -> None:
              ylabel="mean conductance (µS)")  # fmt: skip
     axes.margins(x=0.25)
     axes.set_title(
-        f"ν = {drift.nu:.4f} ± {drift.nu_error:.4f}\ncell to cell ± {drift.nu_sigma:.4f}"
+        f"mean ν = {drift.nu:.4f} ± {drift.nu_error:.4f}\ncell to cell ± {drift.nu_sigma:.4f}"
     )
 
 

@@ -113,8 +113,8 @@ def _bits_title(conversions: pd.DataFrame) -> str:
         share = 100 * after / after.sum()
         half = share.loc[: top // 2].sum()
         told.append(
-            f"{share.loc[0]:.0f} % of {name}'s conversions are spared, {half:.0f} % need at most "
-            f"{top // 2} of {top} bits"
+            f"{share.loc[0]:.0f} % of {name}'s conversions are spared, with these {half:.0f} % "
+            f"need at most {top // 2} of {top} bits"
         )
     return "; ".join(told)
 

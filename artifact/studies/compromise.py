@@ -32,6 +32,8 @@ LOSSLESS_BITS = 8
 AROUND = (*(f"W{w}A{a}" for w in (2, 3, 4, 5) for a in (2, 3, 4)), "W6A6", "W8A8")
 #: Points that converters may lose on training images.
 CONVERTER_LOSS = 0.1
+#: What the fewest bits that lose no more are called in the table of converters.
+FEWEST = "least that lose nothing measurable"
 #: Points below floating point that a choice may lose.
 TOLERANCES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 BLOCKS = 10  # of test images, every tenth in one, resampled by the bootstrap
@@ -347,7 +349,7 @@ def converters(chips: pd.DataFrame, training: str, scheme: str) -> pd.DataFrame:
         "8 bits, sparsity-aware": (mine[mine["bits"] == LOSSLESS_BITS], "sparse_nj"),
         "4 bits": (mine[mine["bits"] == 4], "energy_nj"),
         "3 bits": (mine[mine["bits"] == 3], "energy_nj"),
-        "least that lose nothing measurable": (fine, "energy_nj"),
+        FEWEST: (fine, "energy_nj"),
     }
     parts = [
         pd.DataFrame({"converter": kind, "precision": rows["precision"], "bits": rows["bits"],

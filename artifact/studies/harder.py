@@ -209,8 +209,8 @@ def _accuracy(chips: tuple[pd.DataFrame, ...], training: str) -> Row:
     found = [lost(table, training, "W4A3") for table in chips]
     words = [YES if high <= WITHIN else NO if low > WITHIN else OPEN for _, low, high in found]
     told = (f"{value:.1f} [{low:.1f}, {high:.1f}] points lost" for value, low, high in found)
-    how = {"ptq": "quantized after training", "qat": "trained on"}[training]
-    return f"C1: W4A3 within {WITHIN:g} point of float, {how}", *told, _same(*words)
+    how = {"ptq": "after training", "qat": "quantization-aware"}[training]
+    return f"C1 {how}: W4A3 within {WITHIN:g} point of float", *told, _same(*words)
 
 
 def _same(one: str, other: str) -> str:
@@ -218,21 +218,36 @@ def _same(one: str, other: str) -> str:
 
 
 def picked(chips: pd.DataFrame, samples: int = 2000) -> pd.Series:
-    """Share of bootstrap samples over blocks of images that pick each precision by C2's rule.
+    """Share of bootstrap samples over images that pick each precision by C2's rule.
 
     Of `PRECISIONS`, the least energy within `WITHIN` points of floating point, with the converters
-    that each needs.
+    that each needs. Blocks of images are drawn anew, and what a chip gains on the images it reads.
     """
     fine = compromise.least_bits(chips)
     fine = fine[(fine["training"] == "qat") & (fine["scheme"] == "differential")]
-    means = fine.groupby("precision")[["energy_nj", *compromise.ACCURACIES]].mean()
+    fine = fine.assign(error=_reading_error(fine))
+    means = fine.groupby("precision")[["energy_nj", "error", *compromise.ACCURACIES]].mean()
     means = means.loc[list(PRECISIONS)].sort_values("energy_nj")
     shares, floats = means[compromise.ACCURACIES].to_numpy(), _blocks(chips, "qat", "float")
-    position = np.random.default_rng(0).random((samples, len(floats)))
-    drawn = redrawn(position, len(floats))  # (samples, blocks)
-    good = shares[:, drawn].mean(axis=-1) >= floats[drawn].mean(axis=-1) - WITHIN
+    generator = np.random.default_rng(0)
+    drawn = redrawn(generator.random((samples, len(floats))), len(floats))  # (samples, blocks)
+    gained = means["error"].to_numpy()[:, None] * generator.normal(size=(len(means), samples))
+    good = shares[:, drawn].mean(axis=-1) + gained >= floats[drawn].mean(axis=-1) - WITHIN
     names = np.where(good.any(axis=0), means.index.to_numpy()[good.argmax(axis=0)], "none")
     return pd.Series(names).value_counts() / samples
+
+
+def _reading_error(chips: pd.DataFrame) -> np.ndarray:
+    """Standard error (points) of what chips gain, which is known from the images they read alone.
+
+    Lossless converters gain nothing; where `compromise` made the table, every block has its own.
+    """
+    if "lost" not in chips:
+        return np.zeros(len(chips))
+    counts = chips[["lost", "gained", "read_images"]].astype(int).to_numpy()
+    ends = np.array([paired_interval(*count)[1:] for count in counts])
+    error = (ends[:, 1] - ends[:, 0]) / (2 * stats.norm.ppf(0.975))
+    return np.where(chips["bits"] == compromise.LOSSLESS_BITS, 0.0, error)
 
 
 def _compromise(chips: tuple[pd.DataFrame, ...]) -> Row:
@@ -273,7 +288,7 @@ def _requirements(trials: tuple[pd.DataFrame, ...]) -> list[Row]:
                  for p in trends.PAIR]  # fmt: skip
         word = YES if all(enough) else NO if any(short) else OPEN
         unit = large.loc[(name, trends.PAIR[0]), "unit"]
-        rows.append((f"C4: LeNet-5's limit is enough, {name} ({unit})", *told, word))
+        rows.append((f"C4 {name}: LeNet-5's limit is enough ({unit})", *told, word))
     return rows
 
 
@@ -366,7 +381,7 @@ def _converters(chips: tuple[pd.DataFrame, ...]) -> Row:
         for precision, (value, low, high) in zip(trends.PAIR, found, strict=True)
     )
     needed = ", ".join(f"{bits[p]:.0f} bits ({p})" for p in trends.PAIR)
-    return f"C4: LeNet-5's converters lose at most {WITHIN:g} point", needed, told, word
+    return f"C4 converters: LeNet-5's lose at most {WITHIN:g} point", needed, told, word
 
 
 def _sparsity(parts: tuple[pd.DataFrame, ...], claim: str, what: str, precision: str) -> Row:
@@ -383,7 +398,7 @@ def _sparsity(parts: tuple[pd.DataFrame, ...], claim: str, what: str, precision:
     beyond = ends[0] > allowed or ends[1] < -allowed
     names = {"saving": "ADC energy saved", "gain": "efficiency gained"}
     word = YES if within else NO if beyond else OPEN
-    return f"{claim}: {names[what]} at {precision}", *told, word
+    return f"{claim} at {precision}: {names[what]}", *told, word
 
 
 def sentence(found: pd.DataFrame) -> str:
@@ -396,5 +411,5 @@ def sentence(found: pd.DataFrame) -> str:
         names = found.loc[found["carries over"] == word, "statement"].str.split(":").str[0]
         if len(names):
             verb = one if len(names) == 1 else more
-            parts.append(f"{len(names)} {verb} ({', '.join(dict.fromkeys(names))})")
+            parts.append(f"{len(names)} {verb} ({', '.join(names)})")
     return f"Of {len(found)} statements {', '.join(parts)}."

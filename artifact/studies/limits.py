@@ -164,7 +164,7 @@ def told(row: Any) -> str:
     >>> told(SimpleNamespace(limit=0.2613, lower=0.236, upper=0.2893, bound="="))
     '0.26 [0.24, 0.29]'
     >>> told(SimpleNamespace(limit=512.0, lower=512.0, upper=512.0, bound=">"))
-    '> 510'
+    '> 512'
     """
     if row.bound != "=":
         return f"{row.bound} {_two_digits(row.limit)}"
@@ -173,8 +173,8 @@ def told(row: Any) -> str:
 
 
 def _two_digits(value: float) -> str:
-    """Two significant digits, as people write them."""
-    rounded = float(f"{value:.2g}")
+    """Two significant digits, as people write them; counts below a thousand have all of theirs."""
+    rounded = value if float(value).is_integer() and value < 1000 else float(f"{value:.2g}")
     return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 

@@ -233,10 +233,10 @@ def bits_sentence(conversions: pd.DataFrame) -> str:
         share = after / after.sum()
         half = share[share.index <= top // 2].sum()
         parts.append(
-            f"at {name} {100 * share.get(0, 0.0):.0f} % of the conversions are spared, and "
-            f"{100 * half:.0f} % need {top // 2} of {top} bits or fewer"
+            f"At {name} {100 * share.get(0, 0.0):.0f} % of the conversions are spared; with these, "
+            f"{100 * half:.0f} % need {top // 2} of {top} bits or fewer."
         )
-    return f"After sparing, {'; '.join(parts)}."
+    return " ".join(parts)
 
 
 GUARD_ROWS = (0, 1, 2, 4, 8, 16)

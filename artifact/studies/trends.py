@@ -27,7 +27,7 @@ LEVEL = 0.05
 #: Level at which a search is content, so that Holm's correction over five leaves it decided.
 CONTENT = LEVEL / 5
 
-STRICTER, LOOSER, MIXED, UNDECIDED = "stricter", "looser", "mixed", "undecided"
+STRICTER, LOOSER, MIXED, UNDECIDED = "stricter", "looser", "contradictory", "undecided"
 
 
 def decided(table: pd.DataFrame, delta: float = DELTA) -> bool:
@@ -138,7 +138,7 @@ def verdict(orders: list[str], pooled: str) -> str:
     Examples
     --------
     >>> verdict(["stricter", "undecided"], "stricter"), verdict(["stricter", "looser"], "stricter")
-    ('stricter', 'mixed')
+    ('stricter', 'contradictory')
     """
     found = {*orders, pooled} - {UNDECIDED}
     return MIXED if len(found) > 1 else pooled

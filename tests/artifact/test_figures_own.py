@@ -48,5 +48,5 @@ def test_what_a_device_makes_of_chips_is_told_at_both_ends():
                          "accuracy": [98.0, 31.0]})  # fmt: skip
     aged = aged.assign(lower=aged["accuracy"], upper=aged["accuracy"])
     told = title(figures.measured_device(device, table, aged))
-    assert told.endswith("at best 98 % accuracy at first and 31 % after 10 days")
+    assert told.endswith("gives 98.0 % at first and, uncompensated, 31 % after 10 days")
     assert title(figures.measured_device(device, table)) == "4 levels that drift with ν = 0.031"
