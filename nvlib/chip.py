@@ -116,7 +116,11 @@ class Chip:
         self.hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
         self.seed = require_integer("seed", seed, 0, 2**63)
         self._device = require_instance("device", device, str, "write 'cpu' or 'cuda'")
-        self._compiled = require_flag("compiled", compiled) and device == "cpu"
+        mend = "install it, or pass compiled=False"
+        require(
+            COMPILED or not require_flag("compiled", compiled), "compiled", "Numba", "none", mend
+        )
+        self._compiled = compiled and device == "cpu"
         self._parts = [
             (layer.spec.name, *part) for layer in network.layers for part in parts_of(layer)
         ]
@@ -245,6 +249,7 @@ class Chip:
         """
         met: list[list[np.ndarray]] = [[] for _ in self.arrays]
         images = self.network.check(images)
+        require(len(images) > 0, "images", "at least one", 0, "pass some")
         self._forward(images, observe=lambda number, codes: met[number].append(codes))
         return [np.concatenate(codes) for codes in met]
 
@@ -280,6 +285,11 @@ class Chip:
         They read `codes` (N, inputs[, H, W]), uint8; read noise hangs on `keys` (N,) of images.
         """
         layer, codes = self.arrays[number].layer, np.asarray(codes)
+        found, mend = f"{codes.dtype} of shape {codes.shape}", "give the codes of layer_codes()"
+        fits = codes.dtype == np.uint8 and codes.shape[1:] == layer.input_shape
+        require(
+            fits, layer.spec.name, f"uint8 codes of shape (N, *{layer.input_shape})", found, mend
+        )
         most, largest = layer.precision.activation_max, int(codes.max(initial=0))
         wanted, mend = f"codes from 0 to {most}", f"quantize at {layer.precision}"
         require(largest <= most, layer.spec.name, wanted, largest, mend)
@@ -338,8 +348,11 @@ def calibrate(network: QuantizedNetwork, hardware: Hardware, images: Any) -> Har
 
     Each layer gets the full scale of the smallest squared error of its converters' codes:
     clipping the few large sums buys finer steps for the many small ones. The best trade is
-    searched over whole-unit steps on ideal column sums; a few dozen images do. Converters without
+    searched over quarter-unit steps on ideal column sums; a few dozen images do. Converters without
     a fixed resolution are refused.
+
+    The reference column of the offset scheme is left out, though its sums are larger and count in
+    every output: there the scale found may be worse than none, so look at the accuracy.
 
     >>> scales = calibrate(network, Hardware(adc=Adc(bits=4)), images[:8]).adc.full_scale
     >>> len(scales), all(15 <= scale <= 128 for scale in scales)
@@ -362,5 +375,7 @@ def calibrate(network: QuantizedNetwork, hardware: Hardware, images: Any) -> Har
         errors = [
             counts @ (np.clip(np.floor(sums / s + 0.5), 0, top) * s - sums) ** 2 for s in steps
         ]
-        scales.append(float(steps[int(np.argmin(errors))] * top))
+        # Rounding may carry the coarsest step beyond the sums.
+        most = float(max(hardware.mapping.largest_sum, top))
+        scales.append(min(float(steps[int(np.argmin(errors))] * top), most))
     return replace(hardware, adc=replace(hardware.adc, full_scale=tuple(scales)))

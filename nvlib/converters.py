@@ -41,7 +41,7 @@ class Nonlinearity:
     offset_lsb, gain_error : float
         Shift of the whole curve; relative error of its slope.
     monotone : bool
-        Refuse a DNL below -1 LSB.
+        Refuse a DNL below -1 LSB, also where it is the INL that brings it along.
     """
 
     inl_lsb: float = 0.0
@@ -76,37 +76,47 @@ def _inl_course(shape: str, points: int, generator: Generator) -> np.ndarray:
     elif shape == "random-walk":
         course = np.cumsum(generator.standard_normal(points))
     else:
-        bits = int(np.ceil(np.log2(points + 1)))
+        bits = int(np.ceil(np.log2(points)))  # levels of a DAC begin at code 0, of an ADC at 1
         # A capacitor of 2^b units has a mismatch of sqrt(2^b) unit errors (Pelgrom).
         errors = generator.standard_normal(bits) * np.sqrt(2.0 ** np.arange(bits))
-        course = (np.arange(1, points + 1)[:, None] >> np.arange(bits) & 1) @ errors
+        codes = np.arange(2**bits - points, 2**bits)[:, None]
+        course = (codes >> np.arange(bits) & 1) @ errors
     course = course - course[0] - (course[-1] - course[0]) * t
     largest = np.abs(course).max()
     return course / largest if largest > 0 else course
 
 
 def _curve(bits: int, first: float, nonlinearity: Nonlinearity, generator: Generator) -> np.ndarray:
-    """Levels in LSB from `first` to the last code: the ideal line and its error.
+    """Levels in LSB from `first` to the last code: the ideal line and its error."""
+    bits = require_integer("bits", bits, 1, MAX_ADC_BITS)
+    ideal = np.arange(first, 2**bits - first)
+    levels = ideal + _error(bits, len(ideal), nonlinearity, generator)
+    rises = not nonlinearity.monotone or bool((np.diff(levels) > -1e-9).all())
+    require(rises, "inl_lsb", f"a {nonlinearity.shape} whose levels rise", nonlinearity.inl_lsb,
+            "lower it, choose another shape, or pass monotone=False")  # fmt: skip
+    return levels
 
-    The error is the course of the INL, scaled. Where a DNL is asked too, single points are moved up
+
+def _error(bits: int, points: int, nonlinearity: Nonlinearity, generator: Generator) -> np.ndarray:
+    """Error of each level in LSB.
+
+    It is the course of the INL, scaled. Where a DNL is asked too, single points are moved up
     or down by random amounts, and both parts are scaled until both measurements are as asked.
     """
-    bits = require_integer("bits", bits, 1, MAX_ADC_BITS)
     most = 2.0 ** (bits + 1)  # twice the range
     for name in ("inl_lsb", "dnl_lsb", "offset_lsb"):
         require_number(name, getattr(nonlinearity, name), -most, most)
-    ideal = np.arange(first, 2**bits - first)
     inl, dnl = nonlinearity.inl_lsb, nonlinearity.dnl_lsb
-    course = _inl_course(nonlinearity.shape, len(ideal), generator)
-    if dnl == 0 or len(ideal) < 3:
-        return ideal + inl * course
+    course = _inl_course(nonlinearity.shape, points, generator)
+    if dnl == 0 or points < 3:
+        return inl * course
     # Isolated bumps: each widens one step and narrows the next by the same amount.
-    bumps = np.zeros(len(ideal))
+    bumps = np.zeros(points)
     heights = generator.uniform(0.2, 1.0, len(bumps[1:-1:2]))
     bumps[1:-1:2] = heights * generator.choice((-1.0, 1.0), len(heights))
     bumps /= np.abs(np.diff(bumps)).max()
     if inl == 0:
-        return ideal + dnl * bumps
+        return dnl * bumps
     scale_inl, scale_dnl = inl, dnl
     for _ in range(200):
         error = scale_inl * course + scale_dnl * bumps
@@ -117,7 +127,7 @@ def _curve(bits: int, first: float, nonlinearity: Nonlinearity, generator: Gener
     require(reached, "inl_lsb and dnl_lsb", "a pair that one curve can have", (inl, dnl),
             f"the nearest {nonlinearity.shape} curve has ({got_inl:.3f}, {got_dnl:.3f}); "
             "ask for those, or for one of the two alone")  # fmt: skip
-    return ideal + error
+    return error
 
 
 def adc_transitions(bits: int, nonlinearity: Nonlinearity, generator: Generator) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from nvlib.checks import require, require_integer, require_number, settle_fields
+from nvlib.checks import require, require_integer, require_number, require_tuple, settle_fields
 from nvlib.chip import Chip
 from nvlib.devices import Cells, WriteVerify
 from nvlib.energy import (
@@ -159,6 +159,7 @@ def cost(
     >>> table[["layer", "arrays", "adcs", "reads"]].values.tolist()[-1]
     ['network', 32, 32, 2661]
     """
+    policies = require_tuple("policies", policies, "write (ZeroSkip(),)")
     hardware, converters = chip.hardware, converters or Converters()
     areas, energies = areas or AreaTable.load(), energies or EnergyTable.load()
     mapping, seconds = hardware.mapping, converters.seconds(hardware)
@@ -314,6 +315,7 @@ def report(
     >>> table[["layer", "area_mm2", "latency_us"]].round(3).values.tolist()[::5]
     [['conv1', 0.006, 235.206], ['network', 0.19, 266.283]]
     """
+    policies = require_tuple("policies", policies, "write (ZeroSkip(),)")
     law, siemens = law or AdcLaw(), chip.hardware.devices.on_conductance_s
     table = table or replace(EnergyTable.load(), on_conductance=siemens)
     images = chip.network.check(images)

@@ -272,6 +272,7 @@ def inference_energy(
     """
     require(len(events) > 0, "events", "those of a layer or more", events, "count some images")
     step = table.on_conductance * table.read_voltage**2 * table.read_time * 1e12  # pJ at G_on
+    policies = checks.require_tuple("policies", policies, "write (ZeroSkip(),)")
     senses = any(policy.senses for policy in policies)
     total = dict.fromkeys(COMPONENTS, 0.0)
     for event in events:

@@ -100,6 +100,8 @@ class QuantizedLayer:
         most, largest = self.precision.weight_max, int(np.abs(codes.astype(int)).max(initial=0))
         wanted = f"weight codes within +-{most} at {self.precision}"
         fit(largest <= most, wanted, largest, "the checkpoint belongs to another precision")
+        binary = self.precision.weight_bits > 1 or bool((codes != 0).all())
+        fit(binary, "binary weight codes, -1 or +1", "a 0 among them")
         finite = bias.shape == (spec.outputs,) and np.isfinite(bias).all()
         fit(finite, f"{spec.outputs} finite biases", f"shape {bias.shape}")
         scales = np.asarray(self.weight_scale, np.float64)
@@ -220,7 +222,7 @@ class QuantizedNetwork:
     @torch.no_grad()
     def logits(self, images: Any, batch: int = 500) -> np.ndarray:
         """Output (N, ...) for images (N, ...) in exact integer arithmetic, as float64."""
-        images = self.check(images)
+        images, batch = self.check(images), checks.require_integer("batch", batch, 1, 2**31)
         layers = {layer.spec.name: layer.multiply for layer in self.layers}
         found = []
         for start in range(0, max(len(images), 1), batch):
@@ -297,6 +299,7 @@ def _numbers(name: str, values: Any, mend: str) -> torch.Tensor:
         if not isinstance(values, torch.Tensor):
             held = isinstance(values, (list, tuple)) or hasattr(values, "__array__")
             array = np.asarray(values if held else None)
+            array = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
             found = torch.tensor(array if array.dtype.kind in "biuf" else None)
         if found.is_complex():
             raise TypeError("complex")
@@ -313,6 +316,8 @@ def _numbers(name: str, values: Any, mend: str) -> torch.Tensor:
 def as_images(images: Any) -> torch.Tensor:
     """Finite images (N, ...) as a float32 tensor; all else is refused."""
     found = _numbers("images", images, "clean the images").float().contiguous()
+    held = bool(torch.isfinite(found).all())
+    require(held, "images", "values that float32 holds", "larger ones", "scale the images")
     shape = tuple(found.shape)
     require(len(shape) >= 2, "images", "shape (N, ...)", shape, "stack them into a batch")
     return found
@@ -322,9 +327,9 @@ def as_labels(labels: Any, count: int, classes: int | None = None) -> torch.Tens
     """Classes (count,) as an int64 tensor, each below `classes` where given; refuse all else."""
     found, mend = _numbers("labels", labels, "give numbers"), "give one class for each image"
     require(found.shape == (count,), "labels", f"shape ({count},)", tuple(found.shape), mend)
+    kind, found = found.dtype, found.double()  # torch compares no uint16
     whole = bool(((found == found.to(torch.int64)) & (found >= 0)).all())
-    wanted = "whole numbers from 0 on"
-    require(whole, "labels", wanted, f"{found.dtype} with others", "number the classes")
+    require(whole, "labels", "whole numbers from 0 on", f"{kind} with others", "number the classes")
     found = found.to(torch.int64)
     if classes is not None and count:
         largest, wanted = int(found.max()), f"classes below the network's {classes}"

@@ -227,6 +227,8 @@ def _input_scale(x: torch.Tensor, most: int, signed: bool, method: str) -> torch
     largest = x.abs().max()
     if largest == 0:
         return torch.ones(())
+    if not values.any():  # so few differ from zero that the sample met none
+        values = x[x != 0][:FITTED_VALUES]
     if method == "max":
         return largest / most
     if method == "percentile":

@@ -169,4 +169,5 @@ def conversions_by_column(
                 spared = np.bincount(kind, spared, kinds).astype(np.int64)
                 counts[0, :, b] -= spared
                 counts[0, :, 0] += spared
+    counts.flags.writeable = False  # the cache keeps it
     return counts

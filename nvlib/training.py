@@ -161,8 +161,10 @@ def fine_tune(
     'W4A3'
     """
     images = as_images(images)
-    labels = as_labels(labels, len(images))
     network = FakeQuantized(model, images[:CALIBRATION_IMAGES], precision, **choices)
+    with torch.no_grad():
+        classes = network(images[:1]).shape[-1]
+    labels = as_labels(labels, len(images), classes)
     if hardware is not None:
         hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
         meet(hardware, network, seed)

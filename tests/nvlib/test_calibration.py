@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from nvlib import Adc, Chip, Hardware, calibrate
+from nvlib import Adc, ArrayMapping, Chip, Hardware, calibrate, quantize
 from tests.conftest import model_of
 
 
@@ -44,3 +46,14 @@ def test_nothing_but_the_full_scale_changes_and_lossless_converters_need_none(ne
     assert replace(after, adc=replace(after.adc, full_scale=None)) == before
     with pytest.raises(ValueError, match="a lossless converter needs no calibration"):
         calibrate(network("W4A3"), Hardware(), digits.train_images[:4])
+
+
+def test_a_full_scale_that_reaches_to_the_largest_sum_is_taken():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(128, 8))
+    nn.init.ones_(model[1].weight)
+    nn.init.zeros_(model[1].bias)
+    images = torch.ones(64, 1, 1, 128)
+    net = quantize(model, images, "W2A5")
+    found = calibrate(net, Hardware(ArrayMapping(dac_bits=5), adc=Adc(4)), images)
+    assert found.adc.full_scale == (31 * 128,)  # 31 x 128 / 15 x 15 is above it
+    assert Chip(net, found).logits(images).shape == (64, 8)

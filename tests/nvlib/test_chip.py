@@ -175,6 +175,13 @@ def test_bad_input_is_refused_before_any_work(network, digits):
         chip.products(0, np.full((1, 1, 28, 28), 8, np.uint8))
     with pytest.raises(ValueError, match="expected uint8 codes of shape"):
         chip.products(0, np.zeros((1, 28, 28), np.uint8))
+    for codes in (np.full((1, 84), -1), np.zeros((1, 84)), np.zeros((1, 83), np.uint8)):
+        with pytest.raises(
+            ValueError, match=r"fc3: expected uint8 codes of shape \(N, \*\(84,\)\)"
+        ):
+            Chip(network("W4A3"), compiled=False).products(4, codes)
+    with pytest.raises(ValueError, match="images: expected at least one, received 0; pass some"):
+        chip.layer_codes(digits.test_images[:0])
     with pytest.raises(ValueError, match="seed: expected an integer"):
         Chip(network("W4A3"), Hardware(), seed=-1)
     with pytest.raises(ValueError, match="full_scale: expected one value, or one for each of 5"):
@@ -381,3 +388,10 @@ def test_compensation_is_one_number_for_a_layer(network, digits):
             assert one.correction == pytest.approx((1e6 / 20) ** 0.05, rel=0.02)
     ideal = Chip(network("W4A3"), Hardware(compensated=True))
     assert {arrays.correction for arrays in ideal.arrays} == {1.0}
+
+
+def test_a_compiled_chip_without_numba_is_refused_with_the_way_to_one(network, monkeypatch):
+    monkeypatch.setattr("nvlib.chip.COMPILED", False)
+    with pytest.raises(ValueError, match="compiled: expected Numba, .* pass compiled=False"):
+        Chip(network("W4A3"), compiled=True)
+    Chip(network("W4A3"), compiled=False)

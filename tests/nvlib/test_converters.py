@@ -134,3 +134,25 @@ def test_a_driver_at_rest_drives_nothing():
 def test_impossible_converters_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_carries_of_a_capacitor_array_are_where_bits_change():
+    bent = Nonlinearity(inl_lsb=0.5, shape="capacitor", monotone=False)
+    for seed in range(5):
+        dnl = np.diff(dac_levels(4, bent, np.random.default_rng(seed))) - 1
+        # The step to a code adds its lowest bit and takes all bits below: it depends on that bit.
+        lowest = [int(np.log2(code & -code)) for code in range(1, 16)]
+        for bit in range(4):
+            assert np.ptp(dnl[[low == bit for low in lowest]]) < 1e-12
+    one = adc_transitions(1, bent, np.random.default_rng(0))
+    assert one.tolist() == [0.5]  # a single level has no INL
+
+
+@pytest.mark.parametrize("shape", ["random-walk", "capacitor", "s-shape"])
+def test_an_inl_that_brings_falling_steps_along_is_refused_where_monotone(shape):
+    wanted = f"inl_lsb: expected a {shape} whose levels rise, received 3.0; .*monotone=False"
+    for make in (adc_transitions, dac_levels):
+        with pytest.raises(ValueError, match=wanted):
+            make(4, Nonlinearity(3.0, shape=shape), np.random.default_rng(1))
+        make(4, Nonlinearity(3.0, shape=shape, monotone=False), np.random.default_rng(1))
+        make(4, Nonlinearity(0.2, shape=shape), np.random.default_rng(1))

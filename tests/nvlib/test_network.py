@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from nvlib import Chip, QuantizedNetwork, example_network, quantize
+from nvlib import Chip, Precision, QuantizedNetwork, example_network, quantize
 from nvlib.network import rectified
 from tests import oracle
 from tests.conftest import CASES, model_of
@@ -110,6 +110,8 @@ def test_a_layer_that_contradicts_itself_is_refused(network):
     ):
         with pytest.raises(ValueError, match=f"conv1: expected .*{message}|conv1: .*{message}"):
             replace(layer, **change)
+    with pytest.raises(ValueError, match="conv1: expected binary weight codes, .*a 0 among them"):
+        replace(layer, precision=Precision(1, 3), codes=np.sign(layer.codes))
 
 
 def test_images_that_do_not_fit_are_refused(network, digits):
@@ -118,9 +120,21 @@ def test_images_that_do_not_fit_are_refused(network, digits):
         (digits.test_images[0, 0], r"images: expected shape \(N, \.\.\.\)"),
         (digits.test_images[:2, :, :5], r"images: expected shape \(N, 28, 28\) as in calibration"),
         (np.full((1, 28, 28), np.inf), "images: expected finite values"),
+        (np.full((1, 28, 28), 1e39), "images: expected values that float32 holds"),
     ):
         with pytest.raises(ValueError, match=message):
             net.logits(images)
+    with pytest.raises(ValueError, match="batch: expected an integer from 1"):
+        net.logits(digits.test_images[:2], batch=0)
+
+
+@pytest.mark.parametrize("change", [
+    lambda images: images[:, ::-1, ::-1][:, ::-1, ::-1], lambda images: images.astype(">f4"),
+    lambda images: np.asfortranarray(images), lambda images: images.astype(np.uint16),
+], ids=["flipped", "big-endian", "by columns", "uint16"])  # fmt: skip
+def test_images_may_lie_in_memory_in_any_way(network, digits, change):
+    net, images = network("W4A3"), digits.test_images[:4]
+    assert (net.logits(change(images)) == net.logits(images)).all()
 
 
 @pytest.mark.parametrize("change", [

@@ -170,6 +170,15 @@ def test_calibration_meets_every_pixel_of_large_inputs():
     assert network.layers[0].input_scale == pytest.approx(1 / 15, rel=0.02)
 
 
+def test_calibration_finds_the_few_pixels_that_are_not_zero():
+    images = torch.zeros(100, 1, 64, 64)
+    images[::20, 0, 10, 20] = 1.0
+    for method in ("mse", "max", "percentile"):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(4096, 3))
+        scale = quantize(model, images, "W8A8", method=method).layers[0].input_scale
+        assert scale == pytest.approx(1 / 255, rel=0.02)
+
+
 def test_a_known_largest_value_sets_the_first_scale_for_good():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     trained = FakeQuantized(model, 0.1 * torch.rand(8, 1, 2, 2), "W4A3", input_max=1.0)

@@ -25,8 +25,9 @@ from nvlib import (
     ZeroSkip,
     reference,
 )
+from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.events import count
-from nvlib.sparsity import NO_BOUND, Access, conversions, resolved_bits
+from nvlib.sparsity import NO_BOUND, Access, conversions, conversions_by_column, resolved_bits
 from tests.conftest import random_layer, written
 
 
@@ -148,3 +149,14 @@ def test_bounds_by_hand():
     assert ZeroSkip().bound(access).tolist() == [[0], [NO_BOUND]]
     assert ActiveRowBound(guard_rows=1).bound(access).tolist() == [[3], [12]]
     assert ColumnBound().bound(access).tolist() == [[14, 35, 0]]
+
+
+def test_counts_that_are_kept_cannot_be_changed(network, digits):
+    event = Chip(network("W4A3")).events(digits.test_images[:2])[0]
+    with pytest.raises(ValueError, match="read-only"):
+        conversions_by_column(event, (), 8)[:] = 0
+    for policies in (ZeroSkip(), "all"):
+        with pytest.raises(ValueError, match=r"policies: expected a tuple, .* write \(ZeroSkip"):
+            inference_energy([event], policies, 8, AdcLaw(), EnergyTable.load())
+    listed = inference_energy([event], [ZeroSkip()], 8, AdcLaw(), EnergyTable.load())
+    assert listed == inference_energy([event], (ZeroSkip(),), 8, AdcLaw(), EnergyTable.load())

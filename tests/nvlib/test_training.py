@@ -267,6 +267,11 @@ def test_bad_arguments_are_refused():
     model, images = model_of("residual")
     with pytest.raises(ValueError, match=r"labels: expected shape \(40,\)"):
         fine_tune(model, images, np.zeros(3), "W4A3")
+    with pytest.raises(ValueError, match="labels: expected classes below the network's 10, .* 10"):
+        fine_tune(model, images, np.full(40, 10), "W4A3", recipe=Recipe(1, 8), progress=False)
+    whole = fine_tune(model, images, np.zeros(40, np.uint16), "W4A3", recipe=Recipe(1, 8),
+                      progress=False)  # fmt: skip
+    assert str(whole.precision) == "W4A3"
     with pytest.raises(ValueError, match="at least 128 for one step, received 40"):
         fine_tune(model, images, np.zeros(40), "W4A3", progress=False)
     for wrong in ({"epochs": 0}, {"epochs": 2.5}, {"epochs": "3"}, {"batch": 0}, {"shift": -1},
