@@ -102,7 +102,7 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "np.maximum(nu, 0)"),
     ("a pedestal off by one level", "devices", "DeviceModel.pedestal",
      "level_max / (self.on_off_ratio - 1)", "level_max / self.on_off_ratio"),
-    ("INL of twice the size", "converters", "_curve", "inl * course", "2 * inl * course"),
+    ("INL of twice the size", "converters", "_error", "inl * course", "2 * inl * course"),
     ("a gain error of the wrong sign", "converters", "adc_transitions",
      "curve / (1 + nonlinearity.gain_error)", "curve * (1 + nonlinearity.gain_error)"),
     ("activations of one code too many", "quantizers", "Precision.activation_max",
@@ -162,6 +162,14 @@ FAULTS = tuple(Fault(*fault) for fault in (
     ("a chip of another seed in the file", "chip", "Chip.load", 'facts["seed"]', "0"),
     ("a worker that is not compared", "artifact/cluster", "compare", "found.get(name) != value",
      "not found"),
+    ("carries one code early in a capacitor array", "converters", "_inl_course",
+     "np.arange(2**bits - points, 2**bits)", "np.arange(1, points + 1)"),
+    ("falling steps that pass for monotone", "converters", "_curve",
+     "bool((np.diff(levels) > -1e-9).all())", "True"),
+    ("a scale of inputs that no sample met", "quantization", "_input_scale",
+     "x[x != 0][:FITTED_VALUES]", "values"),
+    ("a chip's chance that C2 does not see", "artifact/studies/harder", "picked",
+     "_reading_error(fine)", "0.0"),
     ("a limit at the wrong crossing", "artifact/studies/limits", "Curve.crossing",
      "np.cbrt(delta) - mean[beyond - 1]", "mean[beyond] - np.cbrt(delta)"),
     ("images that stand for too few", "artifact/studies/sampling", "draw",
@@ -178,6 +186,7 @@ TESTED_BY = {
     "nvlib/layout": "nvlib/kernel", "nvlib/kernel.pool_and_quantize": "nvlib/chain",
     **dict.fromkeys((f"artifact/studies/{name}" for name in ("limits", "sampling", "trends")),
                     "artifact/studies_requirements"),
+    "artifact/studies/harder": "artifact/studies_harder",
 }  # fmt: skip
 LONGEST_S = 1800
 
