@@ -82,12 +82,13 @@ def _ratios(axes: Axes, ratios: pd.DataFrame) -> None:
     for row in ratios.itertuples():
         place = names.index(row.nonideality) + (-0.13, 0.13)[MAIN.index(row.precision)]
         interval(axes, place, row.ratio, row.lower, row.upper, span, COLOURS[row.precision])
-        axes.annotate(f"{row.ratio:.2f}", (row.ratio, place), (0, 3), fontsize=6.5, ha="center",
+        axes.annotate(f"{row.ratio:.2g}", (row.ratio, place), (0, 3), fontsize=6.5, ha="center",
                       textcoords="offset points")  # fmt: skip
     axes.axvline(1, color=INK, lw=0.8, zorder=1)
     ticks = log_ticks(*span)
-    if len(ticks) > 5:  # words of more would touch
-        ticks = [tick for tick in ticks if np.log10(tick).is_integer()]
+    for decades in (1, 2, 3):  # words of more than a few would touch
+        if len(ticks) > 4:
+            ticks = [tick for tick in ticks if (np.log10(tick) / decades).is_integer()]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_yticks(range(len(names)), [typeset(name).replace(" ", "\n", 1) for name in names])
