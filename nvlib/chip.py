@@ -116,10 +116,8 @@ class Chip:
         self.hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
         self.seed = require_integer("seed", seed, 0, 2**63)
         self._device = require_instance("device", device, str, "write 'cpu' or 'cuda'")
-        mend = "install it, or pass compiled=False"
-        require(
-            COMPILED or not require_flag("compiled", compiled), "compiled", "Numba", "none", mend
-        )
+        compiled, mend = require_flag("compiled", compiled), "install it, or pass compiled=False"
+        require(COMPILED or not compiled, "compiled", "Numba", "none", mend)
         self._compiled = compiled and device == "cpu"
         self._parts = [
             (layer.spec.name, *part) for layer in network.layers for part in parts_of(layer)

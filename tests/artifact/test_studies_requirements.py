@@ -96,7 +96,7 @@ def test_verdicts_on_trends():
     assert offset["measured"].startswith("undecided with differential pairs (")
     assert "stricter with offset columns (" in offset["measured"]
     mixed = verdict(stricter, pair(low, high, "read noise"))
-    assert mixed["measured"].startswith("mixed with differential pairs")
+    assert mixed["measured"].startswith("contradictory with differential pairs")
     assert mixed["verdict"] == "not reproduced"
 
 
