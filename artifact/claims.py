@@ -71,7 +71,7 @@ def judge_trend(claim: str, table: pd.DataFrame, delta: float) -> list[dict[str,
     found = trends.verdicts(ratios)
     today = found[found["training"] == "qat"]
     said = list(today["verdict"])
-    against = {trends.LOOSER, trends.MIXED}
+    against = {trends.LOOSER, trends.CONTRADICTORY}
     verdict = TREND if trends.STRICTER in said and not against & set(said) else UNDECIDED
     if said and set(said) <= against:
         verdict = FAILED

@@ -27,8 +27,7 @@ from artifact.studies.region import READING
 
 #: Of the bootstrap, from which on a choice is certain.
 CERTAIN = 0.95
-#: Single choices that the notes on C5 and C6 name: the other recipe and the other schemes.
-#: Choices that take the place of the default, and what they are called in a sentence.
+#: Single choices that the notes on C5 and C6 name, and what a sentence calls them.
 OTHERS = {
     "quantization after training": "quantization after training",
     "offset columns, 8 and 6 bits": "offset columns (8 and 6 bits)",

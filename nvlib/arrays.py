@@ -104,6 +104,13 @@ class LayerArrays:
         """Whether two accesses can differ."""
         return self.cell_noise_steps > 0 or self.adc_noise_steps > 0
 
+    def require_codes(self, codes: np.ndarray) -> None:
+        """Refuse what is no input of the layer: other than uint8 codes (N, inputs[, H, W])."""
+        layer, found = self.layer, f"{codes.dtype} of shape {codes.shape}"
+        fits = codes.dtype == np.uint8 and codes.shape[1:] == layer.input_shape
+        wanted = f"uint8 codes of shape (N, {', '.join(map(str, layer.input_shape))})"
+        require(fits, layer.spec.name, wanted, found, "quantize the layer's input first")
+
 
 def parts_of(layer: QuantizedLayer) -> list[tuple[slice, QuantizedLayer]]:
     """A layer as matrices without groups, each on arrays of its own: input channels and layer.

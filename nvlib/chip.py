@@ -283,11 +283,6 @@ class Chip:
         They read `codes` (N, inputs[, H, W]), uint8; read noise hangs on `keys` (N,) of images.
         """
         layer, codes = self.arrays[number].layer, np.asarray(codes)
-        found, mend = f"{codes.dtype} of shape {codes.shape}", "give the codes of layer_codes()"
-        fits = codes.dtype == np.uint8 and codes.shape[1:] == layer.input_shape
-        require(
-            fits, layer.spec.name, f"uint8 codes of shape (N, *{layer.input_shape})", found, mend
-        )
         most, largest = layer.precision.activation_max, int(codes.max(initial=0))
         wanted, mend = f"codes from 0 to {most}", f"quantize at {layer.precision}"
         require(largest <= most, layer.spec.name, wanted, largest, mend)

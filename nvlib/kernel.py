@@ -50,13 +50,7 @@ class CompiledReader:
 
     def pad(self, codes: np.ndarray) -> np.ndarray:
         """Codes (N, inputs[, H, W]) with zero padding and slack, flat: (N, F)."""
-        layer = self.arrays.layer
-        if codes.dtype != np.uint8 or codes.shape[1:] != layer.input_shape:
-            raise ValueError(
-                f"{layer.spec.name}: expected uint8 codes of shape "
-                f"(N, {', '.join(map(str, layer.input_shape))}), received {codes.dtype} of shape "
-                f"{codes.shape}; quantize the layer's input first"
-            )
+        self.arrays.require_codes(codes)
         flat = np.zeros((len(codes), self.padded_size), np.uint8)
         self.inside(flat)[...] = codes
         return flat

@@ -27,7 +27,7 @@ LEVEL = 0.05
 #: Level at which a search is content, so that Holm's correction over five leaves it decided.
 CONTENT = LEVEL / 5
 
-STRICTER, LOOSER, MIXED, UNDECIDED = "stricter", "looser", "contradictory", "undecided"
+STRICTER, LOOSER, CONTRADICTORY, UNDECIDED = "stricter", "looser", "contradictory", "undecided"
 
 
 def decided(table: pd.DataFrame, delta: float = DELTA) -> bool:
@@ -141,7 +141,7 @@ def verdict(orders: list[str], pooled: str) -> str:
     ('stricter', 'contradictory')
     """
     found = {*orders, pooled} - {UNDECIDED}
-    return MIXED if len(found) > 1 else pooled
+    return CONTRADICTORY if len(found) > 1 else pooled
 
 
 def verdicts(contrasted: pd.DataFrame) -> pd.DataFrame:

@@ -30,6 +30,7 @@ def test_every_figure_and_table_is_there():
 def test_the_readme_table_is_that_of_the_results():
     assert publish.claims_markdown() in (ROOT / "README.md").read_text()
     assert publish.requirements_markdown() in (ROOT / "README.md").read_text()
+    assert publish.conditions_markdown() in (ROOT / "README.md").read_text()
     assert publish.region_markdown() in (ROOT / "README.md").read_text()
     assert publish.harder_markdown() in (ROOT / "README.md").read_text()
     ids = [claim["id"] for claim in json.loads((RESULTS / "claims.json").read_text())]

@@ -176,9 +176,7 @@ def test_bad_input_is_refused_before_any_work(network, digits):
     with pytest.raises(ValueError, match="expected uint8 codes of shape"):
         chip.products(0, np.zeros((1, 28, 28), np.uint8))
     for codes in (np.full((1, 84), -1), np.zeros((1, 84)), np.zeros((1, 83), np.uint8)):
-        with pytest.raises(
-            ValueError, match=r"fc3: expected uint8 codes of shape \(N, \*\(84,\)\)"
-        ):
+        with pytest.raises(ValueError, match=r"fc3: expected uint8 codes of shape \(N, 84\)"):
             Chip(network("W4A3"), compiled=False).products(4, codes)
     with pytest.raises(ValueError, match="images: expected at least one, received 0; pass some"):
         chip.layer_codes(digits.test_images[:0])
