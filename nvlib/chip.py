@@ -353,20 +353,33 @@ def calibrate(network: QuantizedNetwork, hardware: Hardware, images: Any) -> Har
     """
     hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
     mend = "a lossless converter needs no calibration"
-    top = 2 ** (hardware.adc.bits or 0) - 1
-    require(top > 0, "adc", "converters of a fixed resolution", hardware.adc, mend)
+    fixed = hardware.adc.bits is not None
+    require(fixed, "adc", "converters of a fixed resolution", hardware.adc, mend)
+    return fit_scales(hardware, ideal_sums(network, hardware.mapping, images))
+
+
+def ideal_sums(
+    network: QuantizedNetwork, mapping: mapping.ArrayMapping, images: Any
+) -> list[np.ndarray]:
+    """How often each sum occurs in ideal columns: of each of the arrays, counts by sum."""
+    events = Chip(network, Hardware(mapping=mapping)).events(images, column_sums=True)
+    return [event.column_sums for event in events if event.column_sums is not None]
+
+
+def fit_scales(hardware: Hardware, sums: list[np.ndarray]) -> Hardware:
+    """What `calibrate` does, for `ideal_sums` that many kinds of converters can share."""
+    assert hardware.adc.bits is not None
+    top = 2**hardware.adc.bits - 1
     # Quarter steps, and a hundred wider ones: fine enough, and the search stays short.
     coarsest = max(hardware.mapping.largest_sum / top, 1.0)
     wide = np.geomspace(16, max(coarsest, 16), 100)
     steps = np.minimum(np.append(np.arange(1.0, 16.0, 0.25), wide), coarsest)
     scales = []
-    ideal = Chip(network, Hardware(mapping=hardware.mapping))
-    for event in ideal.events(images, column_sums=True):
-        assert event.column_sums is not None
-        sums = np.flatnonzero(event.column_sums)
-        counts = event.column_sums[sums]
+    for histogram in sums:
+        met = np.flatnonzero(histogram)
         errors = [
-            counts @ (np.clip(np.floor(sums / s + 0.5), 0, top) * s - sums) ** 2 for s in steps
+            histogram[met] @ (np.clip(np.floor(met / s + 0.5), 0, top) * s - met) ** 2
+            for s in steps
         ]
         # Rounding may carry the coarsest step beyond the sums.
         most = float(max(hardware.mapping.largest_sum, top))

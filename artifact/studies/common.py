@@ -18,7 +18,8 @@ from artifact.checkpoints import (
 )
 from artifact.paths import CHECKPOINTS, ROOT
 from artifact.recipes import CALIBRATION_IMAGES, SEEDS
-from nvlib import Adc, ArrayMapping, Chip, Hardware, Precision, QuantizedNetwork, calibrate
+from nvlib import Adc, ArrayMapping, Chip, Hardware, Precision, QuantizedNetwork
+from nvlib.chip import fit_scales, ideal_sums
 
 #: Where the shipped networks lie, relative to the artifact, as points name it.
 SHIPPED = CHECKPOINTS.relative_to(ROOT).as_posix()
@@ -82,7 +83,13 @@ def calibrated(net: QuantizedNetwork, hardware: Hardware, dataset: str) -> Hardw
     """
     if hardware.mapping.sliced:
         return hardware
-    return calibrate(net, hardware, data.load(dataset).train_images[:CALIBRATION_IMAGES])
+    return fit_scales(hardware, _sums(net, hardware.mapping, dataset))
+
+
+@lru_cache(maxsize=8)
+def _sums(net: QuantizedNetwork, mapping: ArrayMapping, dataset: str) -> list[np.ndarray]:
+    """Column sums on training images, which converters of all resolutions share."""
+    return ideal_sums(net, mapping, data.load(dataset).train_images[:CALIBRATION_IMAGES])
 
 
 def adc_bits_of(precision: str) -> int:

@@ -151,8 +151,10 @@ def noise(monkeypatch):
     found = Dataset("cifar10", images, labels, images[:20], labels[:20])
     monkeypatch.setattr(data, "load", lambda _: found)
     common.calibrated.cache_clear()
+    common._sums.cache_clear()
     yield found
     common.calibrated.cache_clear()
+    common._sums.cache_clear()
 
 
 def test_a_chip_of_lossless_converters_says_what_its_network_says(noise, monkeypatch):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nvlib import Adc, ArrayMapping, Chip, Hardware, calibrate, quantize
+from nvlib.chip import fit_scales, ideal_sums
 from tests.conftest import model_of
 
 
@@ -57,3 +58,11 @@ def test_a_full_scale_that_reaches_to_the_largest_sum_is_taken():
     found = calibrate(net, Hardware(ArrayMapping(dac_bits=5), adc=Adc(4)), images)
     assert found.adc.full_scale == (31 * 128,)  # 31 x 128 / 15 x 15 is above it
     assert Chip(net, found).logits(images).shape == (64, 8)
+
+
+def test_converters_of_all_resolutions_share_the_sums(network, digits):
+    net, images = network("W4A3"), digits.train_images[:8]
+    sums = ideal_sums(net, ArrayMapping(), images)
+    for bits in (3, 4, 5):
+        hardware = Hardware(adc=Adc(bits))
+        assert fit_scales(hardware, sums) == calibrate(net, hardware, images)
