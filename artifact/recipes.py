@@ -160,11 +160,13 @@ def shipped(dataset: str) -> list[CheckpointName]:
 
 
 def trained(
-    name: CheckpointName, digits: Dataset, start: nn.Module | None, progress: bool = False
-) -> nn.Module | QuantizedNetwork | scales.Scales:
+    name: CheckpointName, digits: Dataset, start: nn.Module | None, progress: bool = False,
+    kept: Path | None = None,
+) -> nn.Module | QuantizedNetwork | scales.Scales:  # fmt: skip
     """Train one network; quantized ones start from a float one, and so do scales.
 
-    One seed gives one network on one machine, not the same bits on every machine.
+    The training of a float network, the longest, is `kept` after each epoch. One seed gives one
+    network on one machine, not the same bits on every machine.
     """
     calibrated = name.recipe == "ptq" and name.precision is not None
     count = training.CALIBRATION_IMAGES if calibrated else len(digits.train_labels)
@@ -175,7 +177,8 @@ def trained(
             torch.manual_seed(name.seed)
             model = MODELS[name.network]()
         pixels = torch.from_numpy(images.astype(np.float32, copy=False))
-        train(model, pixels, labels, recipe_of(name, digits), name.seed, fastest(), progress)
+        recipe = recipe_of(name, digits)
+        train(model, pixels, labels, recipe, name.seed, fastest(), progress, kept=kept)
         return model.eval()
     # What the first layer of LeNet-5 meets ends at 1, whatever the images at hand reach.
     known: dict[str, Any] = {} if name.network == "residual" else {"input_max": 1.0}
@@ -193,7 +196,8 @@ def trained(
 
 
 def train_one(name: CheckpointName, folder: Path, progress: bool = False, threads: int = 1) -> None:
-    """Train and save one network, unless it is there already."""
+    """Train and save one network, unless it is there already; goes on where it was stopped."""
+    kept = (folder / name.path).with_suffix(".training")
     if (folder / name.path).is_file():
         return
     torch.set_num_threads(threads)
@@ -203,7 +207,7 @@ def train_one(name: CheckpointName, folder: Path, progress: bool = False, thread
         floating = replace(name, precision=None, recipe=kind)
         train_one(floating, folder, progress, threads)
         start = checkpoints.with_state(floating, (folder / floating.path).read_bytes())
-    network = trained(name, digits, start, progress)
+    network = trained(name, digits, start, progress, kept)
     metadata = {
         "dataset": name.dataset, "network": name.network, "recipe": name.recipe,
         "precision": str(name.precision or "float"), "seed": str(name.seed),
@@ -216,6 +220,7 @@ def train_one(name: CheckpointName, folder: Path, progress: bool = False, thread
         metadata["test_accuracy"] = f"{accuracy(name.network, network, digits):.4f}"
         metadata["test_images"] = str(len(digits.test_images))
     checkpoints.save(network, name, metadata, folder)
+    kept.unlink(missing_ok=True)
 
 
 def train_all(names: list[CheckpointName], folder: Path, jobs: int) -> None:

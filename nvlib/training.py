@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import io
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,14 @@ from tqdm.auto import tqdm
 
 from nvlib import checks
 from nvlib.arrays import parts_of
-from nvlib.checks import require, require_instance, require_integer, require_number, settle_fields
+from nvlib.checks import (
+    refusing,
+    require,
+    require_instance,
+    require_integer,
+    require_number,
+    settle_fields,
+)
 from nvlib.chip import Chip
 from nvlib.graph.steps import IMAGES, Step, Value
 from nvlib.hardware import Hardware
@@ -21,6 +30,7 @@ from nvlib.network import QuantizedNetwork, as_images, as_labels
 from nvlib.programming import held_codes
 from nvlib.quantization import FakeQuantized, FakeQuantizedLayer
 from nvlib.quantizers import Precision
+from nvlib.storage import write_whole
 
 CALIBRATION_IMAGES = 512
 
@@ -62,7 +72,7 @@ TUNING = Recipe(epochs=3)
 
 def train(
     network: nn.Module, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, seed: int,
-    device: str = "cpu", progress: bool = True, name: str = "train",
+    device: str = "cpu", progress: bool = True, name: str = "train", kept: str | Path | None = None,
 ) -> None:  # fmt: skip
     """Minimize the cross-entropy of a network's output, in place; it comes back on the CPU.
 
@@ -74,6 +84,10 @@ def train(
         Of the order of the images and their shifts.
     device : str
         Where torch computes.
+    kept : str or Path, optional
+        File that holds the training after each epoch. Where it is there already, training goes on
+        from it, to the same numbers as if it had not been stopped; what a network itself draws,
+        such as dropout, is not in it. It stays, and can be deleted once the network is saved.
 
     Examples
     --------
@@ -105,8 +119,12 @@ def train(
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     steps = recipe.epochs * (len(images) // recipe.batch)
     optimizer, schedule = _scheduled(trained, recipe, steps)
-    bar = tqdm(total=steps, desc=name, disable=not progress)
-    for epoch in range(recipe.epochs):
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    facts = {**asdict(recipe), "seed": seed, "images": len(images)}
+    done = 0 if kept is None else _resume(Path(kept), facts, parts, generator)
+    begun = done * (len(images) // recipe.batch)
+    bar = tqdm(total=steps, initial=begun, desc=name, disable=not progress)
+    for epoch in range(done, recipe.epochs):
         window = (recipe.crop,) * 2 if epoch < recipe.crop_epochs else sides
         order = torch.randperm(len(images), generator=generator)
         for step in range(len(images) // recipe.batch):
@@ -117,6 +135,8 @@ def train(
             optimizer.step()
             schedule.step()
             bar.update()
+        if kept is not None:
+            _keep(Path(kept), epoch + 1, facts, parts, generator)
     bar.close()
     network.to("cpu")
     finite = all(bool(torch.isfinite(parameter).all()) for parameter in trained)
@@ -234,6 +254,34 @@ class WriteErrors:
             held = held_codes(asked.T, precision, self.hardware, self.generator)
             errors.append(held.T - asked)
         return torch.from_numpy(np.stack(errors).reshape(codes.shape)).to(codes)
+
+
+def _keep(
+    path: Path, epochs: int, facts: dict[str, Any], parts: dict[str, Any],
+    generator: torch.Generator,
+) -> None:  # fmt: skip
+    """Write a training after so many epochs, whole or not at all."""
+    states = {name: part.state_dict() for name, part in parts.items()}
+    content = io.BytesIO()
+    drawn = generator.get_state()
+    torch.save({"epochs": epochs, "facts": facts, "drawn": drawn, **states}, content)
+    write_whole(path, lambda place: place.write_bytes(content.getbuffer()))
+
+
+def _resume(
+    path: Path, facts: dict[str, Any], parts: dict[str, Any], generator: torch.Generator
+) -> int:
+    """Epochs that `path` holds, 0 without a file; everything else is set as it was after them."""
+    if not path.is_file():
+        return 0
+    with refusing("kept", "a file of train()", f"delete {path}", passing=ValueError):
+        content = torch.load(path, "cpu", weights_only=True)
+        mend = f"delete {path} to begin anew"
+        require(content["facts"] == facts, "kept", f"a training by {facts}", content["facts"], mend)
+        for name, part in parts.items():
+            part.load_state_dict(content[name])
+        generator.set_state(content["drawn"])
+    return content["epochs"]
 
 
 def _scheduled(

@@ -39,8 +39,10 @@ def test_training_learns_and_what_is_saved_is_what_was_trained(digits, tmp_path,
 def test_a_missing_float_network_is_trained_first_and_nothing_twice(digits, tmp_path, monkeypatch):
     calls = []
 
-    def trained(name, _, start, progress=False):
+    def trained(name, _, start, progress, kept):
         calls.append((name.path.stem, start is not None))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(b"")
         model = checkpoints.MODELS[name.network]().eval()
         if name.precision is None:
             return model
@@ -51,6 +53,7 @@ def test_a_missing_float_network_is_trained_first_and_nothing_twice(digits, tmp_
     recipes.train_one(name, tmp_path)
     recipes.train_one(name, tmp_path)
     assert calls == [("lenet5-float-seed0", False), ("lenet5-W4A3-seed0", True)]
+    assert not list(tmp_path.rglob("*.training"))
 
 
 def test_pixels_of_a_shipped_network_become_codes(network):

@@ -322,6 +322,69 @@ def test_weights_that_diverge_are_refused():
         train(nn.Linear(4, 2), images, torch.zeros(64), Recipe(9, 8, 1e3), 0, progress=False)
 
 
+class Stopped(nn.Module):
+    """Passes values on until it has been called so many times."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.calls = calls
+
+    def forward(self, values):
+        self.calls -= 1
+        if not self.calls:
+            raise KeyboardInterrupt
+        return values
+
+
+def residual(calls=-1):
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), Stopped(calls), nn.Linear(4, 3),
+    ).to(memory_format=torch.channels_last)  # fmt: skip
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, momentum):
+    images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels, kept = torch.arange(40) % 3, tmp_path / "folder" / "kept"
+    recipe = Recipe(5, 8, 0.01, 1, True, 1e-3, 0.3, momentum, crop=3, crop_epochs=3)
+
+    def run(network, **options):
+        train(network, images, labels, recipe, 7, progress=False, **options)
+        return {name: value.clone() for name, value in network.state_dict().items()}
+
+    whole = run(residual())
+    with pytest.raises(KeyboardInterrupt):
+        run(residual(calls=5 * 2 + 3), kept=kept)  # within the third epoch
+    saved = torch.load(kept, weights_only=True)
+    assert saved["epochs"] == 2
+    other = residual()
+    nn.init.zeros_(other[0].weight)
+    rest = run(other, kept=kept)
+    assert other[5].calls == -1 - 3 * 5  # the last three epochs alone
+    again = run(residual(calls=1), kept=str(kept))  # nothing is left to train
+    for name, value in whole.items():
+        assert torch.equal(rest[name], value)
+        assert torch.equal(again[name], value)
+
+
+def test_what_was_kept_of_another_training_is_refused(tmp_path):
+    images, labels, kept = torch.rand(16, 1, 4, 4), torch.arange(16) % 3, tmp_path / "kept"
+    recipe = Recipe(1, 8)
+    train(residual(), images, labels, recipe, 0, progress=False, kept=kept)
+    for other, seed in ((Recipe(2, 8), 0), (recipe, 1)):
+        with pytest.raises(ValueError, match="kept: expected a training by .*; delete"):
+            train(residual(), images, labels, other, seed, progress=False, kept=kept)
+    with pytest.raises(ValueError, match="kept: expected a file of train.*; delete"):
+        train(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), images, labels, recipe, 0,
+              progress=False, kept=kept)  # fmt: skip
+    for content in (b"", b"no file of torch", kept.read_bytes()[:200]):
+        kept.write_bytes(content)
+        with pytest.raises(ValueError, match="kept: expected a file of train.*; delete"):
+            train(residual(), images, labels, recipe, 0, progress=False, kept=kept)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_training_on_a_gpu_agrees_with_the_cpu():
     model, images = model_of("residual")
