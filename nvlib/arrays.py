@@ -37,10 +37,8 @@ class LayerArrays:
     mapped: MappedLayer  # What was asked of the cells
     #: int16 or int32 (K, B, M): grid steps, pedestal removed
     conductance: np.ndarray
-    #: int64 (K,): cells of the offset scheme's reference column, and of the sense column
-    reference: np.ndarray | None
-    #: int64 (K,): cells of the offset scheme's reference column, and of the sense column
-    sense: np.ndarray | None
+    reference: np.ndarray | None  # int64 (K,): cells of the offset scheme's reference column
+    sense: np.ndarray | None  # int64 (K,): cells of the sense column
     drive: np.ndarray  # int64 (planes, 2^d): steps that each digit drives its row with
     grid_bits: int
     drive_bits: int
@@ -104,12 +102,14 @@ class LayerArrays:
         """Whether two accesses can differ."""
         return self.cell_noise_steps > 0 or self.adc_noise_steps > 0
 
-    def require_codes(self, codes: np.ndarray) -> None:
-        """Refuse what is no input of the layer: other than uint8 codes (N, inputs[, H, W])."""
-        layer, found = self.layer, f"{codes.dtype} of shape {codes.shape}"
+    def require_codes(self, codes: np.ndarray, keys: np.ndarray) -> None:
+        """Refuse what is no input: other than uint8 codes (N, inputs[, H, W]) and keys (N,)."""
+        layer = self.layer
+        found = f"{codes.dtype} of shape {codes.shape} and keys of shape {keys.shape}"
         fits = codes.dtype == np.uint8 and codes.shape[1:] == layer.input_shape
-        wanted = f"uint8 codes of shape (N, {', '.join(map(str, layer.input_shape))})"
-        require(fits, layer.spec.name, wanted, found, "quantize the layer's input first")
+        wanted = f"uint8 codes of shape (N, {', '.join(map(str, layer.input_shape))}) and N keys"
+        mend = "quantize the layer's input first, and make a key for each row"
+        require(fits and keys.shape == codes.shape[:1], layer.spec.name, wanted, found, mend)
 
 
 def parts_of(layer: QuantizedLayer) -> list[tuple[slice, QuantizedLayer]]:
@@ -134,24 +134,18 @@ def parts_of(layer: QuantizedLayer) -> list[tuple[slice, QuantizedLayer]]:
         columns = slice(group * outputs, (group + 1) * outputs)
         name = f"{spec.name}[{group}]"
         part = replace(
-            layer,
-            spec=replace(spec, name=name, inputs=inputs, outputs=outputs, groups=1),
-            codes=layer.codes[columns],
-            weight_scale=scales[columns],
-            bias=layer.bias[columns],
+            layer, spec=replace(spec, name=name, inputs=inputs, outputs=outputs, groups=1),
+            codes=layer.codes[columns], weight_scale=scales[columns], bias=layer.bias[columns],
             input_shape=(inputs, *layer.input_shape[1:]),
-        )
+        )  # fmt: skip
         found.append((channels, part))
     return found
 
 
 def write_layer(
-    layer: QuantizedLayer,
-    number: int,
-    hardware: Hardware,
-    seeds: np.random.SeedSequence,
+    layer: QuantizedLayer, number: int, hardware: Hardware, seeds: np.random.SeedSequence,
     access: int = 0,
-) -> LayerArrays:
+) -> LayerArrays:  # fmt: skip
     """Program one layer.
 
     Parameters
@@ -159,9 +153,11 @@ def write_layer(
     layer : QuantizedLayer
         Without groups; see `parts_of`.
     number : int
-        Place of the layer in the network, for per-layer full scales.
+        Of these arrays on the chip, which has a full scale for each; groups of a layer have one
+        each.
     seeds : SeedSequence
-        Of this chip and layer; every purpose spawns a generator of its own.
+        Of this chip and layer; every purpose spawns a generator of its own from it, so a second
+        call with the same object draws others.
     access : int
         Which reading of the cells: all find the same but for slow noise.
 
@@ -225,25 +221,14 @@ def write_layer(
         curves = np.rint(drawn * lsb_steps / 2.0**shift).astype(np.int64) << shift
         curves = curves.reshape(grid.row_tiles, grid.column_tiles, -1)
     return LayerArrays(
-        **written._asdict(),
-        layer=layer,
-        mapping=mapping,
-        mapped=mapped,
-        drive=drive,
-        grid_bits=grid_bits,
-        drive_bits=drive_bits,
-        lsb_steps=lsb_steps,
-        scales=scales,
-        code_weights=mapped.coefficients << coarser,
-        code_max=code_max,
-        curves=curves,
-        curve_shift=shift,
-        column_tile=order // mapped.per_array(grid.column_tiles),
+        **written._asdict(), layer=layer, mapping=mapping, mapped=mapped, drive=drive,
+        grid_bits=grid_bits, drive_bits=drive_bits, lsb_steps=lsb_steps, scales=scales,
+        code_weights=mapped.coefficients << coarser, code_max=code_max, curves=curves,
+        curve_shift=shift, column_tile=order // mapped.per_array(grid.column_tiles),
         adc_noise_steps=adc.noise_lsb * lsb_steps,
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),
-        pedestal=pedestal,
-        correction=correction,
-    )
+        pedestal=pedestal, correction=correction,
+    )  # fmt: skip
 
 
 def _limits(hardware: Hardware, lsb: float, code_max: int) -> np.ndarray:

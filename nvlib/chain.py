@@ -45,9 +45,11 @@ class Chain(NamedTuple):
         self, values: torch.Tensor, keys: ReadKeys, observe: Observer | None = None
     ) -> torch.Tensor:
         """Real outputs of the last layer for real inputs of the first."""
-        reader = self.links[0].reader
+        (reader, first, _), *_ = self.links
         keys.check(reader.arrays.layer.spec.name, len(values))
-        codes = reader.pad(reader.arrays.layer.input_codes(values).numpy().astype(np.uint8))
+        codes = reader.arrays.layer.input_codes(values).numpy().astype(np.uint8)
+        reader.arrays.require_codes(codes, keys.of(first))
+        codes = reader.pad(codes)
         for (reader, number, pool), following in zip_longest(self.links, self.links[1:]):
             layer, unit, own = reader.arrays.layer, reader.arrays.unit, keys.of(number)
             if observe is not None:

@@ -122,7 +122,7 @@ class Chip:
         self._parts = [
             (layer.spec.name, *part) for layer in network.layers for part in parts_of(layer)
         ]
-        hardware.adc.check_layers(len(self._parts))
+        hardware.adc.check_arrays(len(self._parts))
         self._others: dict[int, Chip] = {}
         #: What was written, in the order of the layers.
         self.arrays = self._write(access=0)
@@ -159,8 +159,7 @@ class Chip:
         (['0', '3'], (32, 10))
         """
         mend = "write Hardware(...), and precision='W4A3' by its name"
-        if hardware is not None:
-            require_instance("hardware", hardware, Hardware, mend)
+        require_instance("hardware", Hardware() if hardware is None else hardware, Hardware, mend)
         return cls(quantize(model, images, precision, **choices), hardware, seed)
 
     def _write(self, access: int) -> tuple[LayerArrays, ...]:
@@ -316,7 +315,7 @@ class Chip:
         facts, tensors = self.network.parts()
         hardware = storage.plain(self.hardware, STORABLE)
         facts |= {"hardware": hardware, "seed": self.seed, "digest": self.digest()}
-        storage.write(Path(path), facts, tensors, metadata or {})
+        storage.write(path, facts, tensors, metadata or {})
 
     @classmethod
     def load(cls, source: str | Path | bytes) -> Chip:

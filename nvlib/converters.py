@@ -215,8 +215,8 @@ class Adc:
     bits : int, optional
         Resolution B; None takes the smallest that loses nothing.
     full_scale : float or tuple of float, optional
-        Column sum of the highest code, in level x digit units, for all layers or for each; None
-        is the largest sum the array can give.
+        Column sum of the highest code, in level x digit units, for all of `Chip.arrays` or for
+        each; None is the largest sum the array can give.
     noise_lsb : float
         Standard deviation of the thermal noise at the input.
     transitions : tuple of float, optional
@@ -252,20 +252,20 @@ class Adc:
         """Bits of the converter on arrays whose ideal sums reach `largest_sum`."""
         return self.bits or int(largest_sum).bit_length()
 
-    def check_layers(self, count: int) -> None:
-        """Raise ValueError unless the full scale is one for all layers or one for each."""
+    def check_arrays(self, count: int) -> None:
+        """Raise ValueError unless the full scale is one for all `Chip.arrays` or one for each."""
         if isinstance(self.full_scale, tuple):
             fits, mend = len(self.full_scale) == count, "calibrate it for this network"
-            wanted = f"one value, or one for each of {count} layers"
+            wanted = f"one value, or one for each of {count} arrays"
             require(fits, "full_scale", wanted, self.full_scale, mend)
 
-    def lsb(self, largest_sum: int, layer: int) -> float:
+    def lsb(self, largest_sum: int, number: int) -> float:
         """Input of one LSB, in level x digit units; one unit where the codes reach beyond the sums.
 
         >>> Adc(8).lsb(128, 0), Adc(4, full_scale=30.0).lsb(128, 0), Adc(8, 63.75).lsb(128, 0)
         (1.0, 2.0, 0.25)
         """
-        scale = self.full_scale[layer] if isinstance(self.full_scale, tuple) else self.full_scale
+        scale = self.full_scale[number] if isinstance(self.full_scale, tuple) else self.full_scale
         codes = 2 ** self.resolution(largest_sum) - 1
         if scale is None:
             return max(largest_sum / codes, 1.0)

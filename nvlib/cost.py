@@ -26,6 +26,7 @@ from nvlib.energy import (
     adc_saving,
     efficiency_gain,
     inference_energy,
+    tabled,
     tops_per_watt,
 )
 from nvlib.events import LayerEvents
@@ -35,10 +36,10 @@ from nvlib.network import as_labels
 from nvlib.sparsity import ALL_POLICIES, Policy, conversions
 from nvlib.storage import write_text
 
-#: um2 of an ADC by its bits: ISAAC's (Kull et al., ISSCC 2013, 32 nm), scaled as Saberi et al. 2011
-#: scale capacitor arrays. The smallest SAR converters of the Murmann survey, scaled to 32 nm by the
-#: square, have 371 (5 bits), 649 (7 bits), 316 and 727 (8 bits).
-ADC_UM2 = {4: 361.0, 5: 477.0, 6: 627.0, 7: 845.0, 8: 1200.0, 9: 1828.0, 10: 3002.0}
+#: Area (um2) of an ADC of so many bits: ISAAC's (Kull et al., ISSCC 2013, 32 nm), scaled as Saberi
+#: et al. 2011 scale capacitor arrays. The smallest SAR converters of the Murmann survey, scaled to
+#: 32 nm by the square, have 371 (5 bits), 649 (7 bits), 316 and 727 (8 bits).
+adc_um2 = tabled({4: 361.0, 5: 477.0, 6: 627.0, 7: 845.0, 8: 1200.0, 9: 1828.0, 10: 3002.0})
 #: (effective bits, samples a second): no published converter that is not interleaved is faster at
 #: as many (Murmann ADC survey, rev. 2025-06-09).
 FASTEST = ((17.2, 2e6), (16.1, 5e6), (14.9, 4e7), (12.6, 2.5e8), (11.5, 6.4e9), (8.2, 1e10),
@@ -113,18 +114,6 @@ class AreaTable(SourcedTable):
     buffers: float
     interconnect: float
     standby: float
-
-
-def adc_um2(bits: int) -> float:
-    """Area of an ADC of so many bits, in um2; an exponential fits where `ADC_UM2` ends.
-
-    Examples
-    --------
-    >>> adc_um2(8), round(adc_um2(3))
-    (1200.0, 233)
-    """
-    slope = np.polyfit(list(ADC_UM2), np.log(list(ADC_UM2.values())), 1)
-    return ADC_UM2.get(bits, float(np.exp(np.polyval(slope, bits))))
 
 
 def cost(
@@ -294,7 +283,7 @@ class LayerReport:
 
     def save(self, path: Path) -> None:
         """Write the table as CSV, whole or not at all."""
-        write_text(Path(path), self.layers.to_csv(index=False, lineterminator="\n"))
+        write_text(path, self.layers.to_csv(index=False, lineterminator="\n"))
 
 
 def report(
@@ -322,6 +311,7 @@ def report(
     require(len(images) > 0, "images", "at least one", 0, "pass some")
     accuracy, interval = None, None
     if labels is not None:
+        labels = as_labels(labels, len(images))  # before the images are read
         logits, mend = chip.logits(images), "leave the labels out"
         wanted = "an output (N, classes) to compare with labels"
         require(logits.ndim == 2, "network", wanted, logits.shape, mend)

@@ -145,14 +145,21 @@ def _neurosim_sar(bits: Any) -> Any:
     return (0.538 * bits + 4.375) * (bits + 1)
 
 
-def _tabled(energies_pj: dict[int, float]) -> Callable[[int, EnergyTable], float]:
-    known = sorted(energies_pj)
-    slope = np.polyfit(known, np.log([energies_pj[bits] for bits in known]), 1)
+def tabled(known: dict[int, float]) -> Callable[..., float]:
+    """What is known of converters of some bits, and of others on the exponential that fits it.
 
-    def design(bits: int, table: EnergyTable) -> float:
-        return energies_pj.get(bits, float(np.exp(np.polyval(slope, bits))))
+    Examples
+    --------
+    >>> energy_pj = tabled({4: 1.0, 8: 4.0})
+    >>> energy_pj(8), round(energy_pj(6), 6)
+    (4.0, 2.0)
+    """
+    slope = np.polyfit(sorted(known), np.log([known[bits] for bits in sorted(known)]), 1)
 
-    return design
+    def value(bits: int, table: object = None) -> float:
+        return known.get(bits, float(np.exp(np.polyval(slope, bits))))
+
+    return value
 
 
 #: pJ of one full conversion of B bits, by name of the law.
@@ -161,13 +168,13 @@ DESIGN_LAWS: dict[str, Callable[[int, EnergyTable], float]] = {
     "walden": lambda bits, table: table.walden_step * 2.0**bits,
     "neurosim": lambda bits, table: float(_neurosim_sar(np.float64(bits))) / 1000,
     # ISAAC's converter scaled by Saberi et al. 2011.
-    "isaac-saberi": _tabled({4: 0.79, 5: 0.99, 6: 1.20, 7: 1.42, 8: 1.67}),
+    "isaac-saberi": tabled({4: 0.79, 5: 0.99, 6: 1.20, 7: 1.42, 8: 1.67}),
     # Regression of the Murmann survey at 32 nm by the CiMLoop project.
-    "survey": _tabled({4: 0.92, 5: 0.94, 6: 1.07, 7: 1.31, 8: 1.71}),
+    "survey": tabled({4: 0.92, 5: 0.94, 6: 1.07, 7: 1.31, 8: 1.71}),
     # Quantile regressions of ln(energy) on ENOB, 120 Nyquist converters of ENOB 3 to 9 since 2010
     # in the Murmann survey (rev. 2025-06-09); an ENOB of B - 0.5 is read as B bits.
-    "survey tenth": _tabled({4: 0.60, 5: 0.88, 6: 1.28, 7: 1.87, 8: 2.73}),
-    "survey median": _tabled({4: 1.45, 5: 2.28, 6: 3.57, 7: 5.59, 8: 8.76}),
+    "survey tenth": tabled({4: 0.60, 5: 0.88, 6: 1.28, 7: 1.87, 8: 2.73}),
+    "survey median": tabled({4: 1.45, 5: 2.28, 6: 3.57, 7: 5.59, 8: 8.76}),
 }
 #: Share of a full conversion that resolving b > 0 of B bits takes, by name of the law.
 PARTIAL_LAWS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
@@ -279,7 +286,7 @@ def inference_energy(
         mapping, arrays = event.arrays.mapping, event.column_tiles
         unit = step / mapping.digit_max**2  # the largest digit drives the read voltage
         counts = conversions(event, policies, adc_bits)
-        rows = [tile.stop - tile.start for tile in mapping.tiles(len(event.drive_events))]
+        rows = [tile.stop - tile.start for tile in mapping.tiles(len(event.squared_digits))]
         driven = int(event.digit_sums.sum(axis=(1, 2)) @ rows)
         columns = event.accesses * event.columns
         total["adc"] += law.conversions_pj(counts, adc_bits, table)

@@ -61,7 +61,6 @@ class LayerEvents:
     positions: int  # output positions of one image
     #: (tiles, planes, rows x digit_max + 1): how many accesses met each sum of digits
     digit_sums: np.ndarray
-    drive_events: np.ndarray  # (K,): times that a row was driven
     squared_digits: np.ndarray  # (K,): sum of the squares of the digits that drove a row
     #: (rows x digit_max + 1, M): how often, at each sum of digits, an output's ReLU gives zero;
     #: None where one read does not decide that: several tiles, planes or slices, offset columns,
@@ -76,6 +75,11 @@ class LayerEvents:
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in counted}
         sums: Any = {k: None if mine is None else mine + its for k, (mine, its) in pairs.items()}
         return replace(self, **sums)
+
+    @cached_property
+    def known(self) -> dict[Any, np.ndarray]:
+        """Counts of conversions that were made of it, by policies and bits."""
+        return {}
 
     @property
     def accesses(self) -> int:
@@ -108,15 +112,12 @@ def count(
     mapping = arrays.mapping
     tiles, most = len(mapping.tiles(inputs.shape[-1])), mapping.rows * mapping.digit_max
     sums = np.zeros((tiles, arrays.planes, most + 1), np.int64)
-    driven, squared = np.zeros((2, inputs.shape[-1]), np.int64)
+    squared = np.zeros(inputs.shape[-1], np.int64)
     histogram = np.zeros(mapping.largest_sum + 1, np.int64) if column_sums else None
     levels = torch.from_numpy(arrays.mapped.levels.astype(np.float32)).flatten(1)
     for read in walk(arrays, inputs):
-        times = np.count_nonzero(read.digits, axis=(0, 1))
-        driven[read.rows] += times
-        if mapping.dac_bits > 1:
-            times = (read.digits.astype(np.int64) ** 2).sum(axis=(0, 1))
-        squared[read.rows] += times
+        squares = np.square(read.digits, dtype=np.uint16)  # of digits below 2^8
+        squared[read.rows] += squares.sum(axis=(0, 1), dtype=np.int64)
         met = read.digits.sum(axis=-1, dtype=np.int64).ravel()
         sums[read.tile, read.plane] += np.bincount(met, minlength=most + 1)
         if histogram is not None:
@@ -127,7 +128,7 @@ def count(
     one_read = tiles == arrays.planes == 1 and not arrays.layer.signed  # which reads twice
     zeros = _zero_outputs(arrays, inputs) if relu and one_pair and one_read else None
     images, positions = inputs.shape[:2]
-    return LayerEvents(arrays, images, positions, sums, driven, squared, zeros, histogram)
+    return LayerEvents(arrays, images, positions, sums, squared, zeros, histogram)
 
 
 def _zero_outputs(arrays: LayerArrays, inputs: np.ndarray) -> np.ndarray:

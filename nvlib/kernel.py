@@ -45,12 +45,12 @@ class CompiledReader:
     def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Products (N, outputs[, H, W]) of codes (N, inputs[, H, W]), in LSB."""
         spec = self.arrays.layer.spec
+        self.arrays.require_codes(codes, keys)
         found = self.read(self.pad(codes), keys)[:, :, : spec.outputs].transpose(0, 2, 1)
         return found.reshape(len(codes), spec.outputs, *self.output_sides).astype(np.int64)
 
     def pad(self, codes: np.ndarray) -> np.ndarray:
         """Codes (N, inputs[, H, W]) with zero padding and slack, flat: (N, F)."""
-        self.arrays.require_codes(codes)
         flat = np.zeros((len(codes), self.padded_size), np.uint8)
         self.inside(flat)[...] = codes
         return flat
@@ -64,14 +64,7 @@ class CompiledReader:
 
     def read(self, padded: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Products of padded codes (N, F): int32, (N, positions, outputs and more)."""
-        images, length = padded.shape
-        if length != self.padded_size or padded.dtype != np.uint8 or keys.shape != (images,):
-            raise ValueError(
-                f"{self.arrays.layer.spec.name}: expected uint8 codes of shape "
-                f"(N, {self.padded_size}) and N keys, received {padded.dtype} {padded.shape} and "
-                f"{keys.shape}; pad the codes, and make a key for each row"
-            )
-        arrays = self.arrays
+        arrays, (images, length) = self.arrays, padded.shape
         layout, variances = self.tables.layout, self.tables.variances
         blocks, _, _, columns = layout.tables.shape
         shape, kind = (images, arrays.planes, length), self.tables.converter.half.dtype

@@ -175,24 +175,18 @@ def lay_out(arrays: LayerArrays) -> Tables:
 
     tables = tabled(steps, float_type)
     layout = Layout(
-        serial=arrays.serial,
-        group=group,
-        bases=bases,
-        breadth=breadth,
-        stride=stride,
+        serial=arrays.serial, group=group, bases=bases, breadth=breadth, stride=stride,
         sources=np.array([offset[row] for row, _, _ in groups], np.uint64),
         lines=(np.arange(len(groups)) - by_rows) * tables[0, 0].size,
         tile_starts=np.searchsorted(tile_of_group, np.arange(tile_of_group[-1] + 2)),
-        tables=tables,
-        width=width,
-        slices=width * np.arange(per_output),
-        coefficients=arrays.code_weights.astype(np.int32),
-        dac_bits=arrays.mapping.dac_bits,
-    )
+        tables=tables, width=width, slices=width * np.arange(per_output),
+        coefficients=arrays.code_weights.astype(np.int32), dac_bits=arrays.mapping.dac_bits,
+    )  # fmt: skip
     silent = np.full(len(layout.tile_starts) - 1, arrays.adc_noise_steps == 0)
     curves = noise = variances = None
     if arrays.curves is not None:
-        curves, zeros = _curves(arrays, _in_blocks(arrays.column_tile[None], width, columns))
+        across = _in_blocks(arrays.column_tile[None], width, columns)
+        curves, zeros = _curves(arrays, across, float_type)
         silent &= zeros
     if arrays.noisy:
         noise = Noise(
@@ -271,7 +265,9 @@ def _in_blocks(columns: np.ndarray, width: int, filled: int, kind: Any = np.int6
     return blocks
 
 
-def _curves(arrays: LayerArrays, column_tile: np.ndarray) -> tuple[Curves, np.ndarray]:
+def _curves(
+    arrays: LayerArrays, column_tile: np.ndarray, float_type: type[np.floating]
+) -> tuple[Curves, np.ndarray]:
     """Codes of nonlinear converters, for every input that a step apart can tell.
 
     And, for each tile (tiles,), whether no current gives code 0 in every converter.
@@ -289,7 +285,6 @@ def _curves(arrays: LayerArrays, column_tile: np.ndarray) -> tuple[Curves, np.nd
         codes[place] = np.searchsorted(arrays.curves[place], inputs, side="right")
     starts = column_tile[:, 0] * len(inputs)
     zero = codes[:, :, int(np.clip(-first, 0, len(inputs) - 1))] == 0
-    float_type = _float_type(arrays)
     curves = Curves(
         codes.reshape(len(codes), -1), starts.astype(np.uint32), float_type(2.0**-shift),
         float_type(first), float_type(len(inputs) - 1),

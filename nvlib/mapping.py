@@ -115,7 +115,7 @@ class MappedLayer:
     #: int64 (B,): levels that are one of a column's own: 1 but in cells narrower than the widest
     multiples: np.ndarray
     coefficients: np.ndarray  # int64 (B,): signed weight of such a level in the output
-    offset: int  # what every stored weight is too large by; 0 for differential pairs
+    offset: int  # that every stored weight is too large by; 0 but in the offset scheme
 
     @property
     def columns(self) -> int:

@@ -238,7 +238,7 @@ class QuantizedNetwork:
 
     def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write the network, and words about it, to one safetensors file; `load` reads it."""
-        storage.write(Path(path), *self.parts(), metadata or {})
+        storage.write(path, *self.parts(), metadata or {})
 
     def parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Facts for JSON, and tensors: what `save` writes and `of_parts` reads."""

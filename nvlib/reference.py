@@ -22,7 +22,7 @@ class ReferenceReader:
 
     def __call__(self, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """Products (N, outputs[, H, W]) of codes (N, inputs[, H, W]), in LSB."""
-        self.arrays.require_codes(codes)
+        self.arrays.require_codes(codes, keys)
         products = read_layer(self.arrays, codes, keys, self.device).transpose(0, 2, 1)
         spec, (_, *sides) = self.arrays.layer.spec, self.arrays.layer.input_shape
         return products.reshape(len(codes), spec.outputs, *spec.output_sides(*sides))

@@ -13,11 +13,11 @@ bits. `SignSkip` is the exception: it compares the two columns of a pair.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
+from nvlib.checks import require, require_tuple
 from nvlib.events import LayerEvents
 
 NO_BOUND = np.iinfo(np.int64).max
@@ -123,7 +123,6 @@ def conversions(event: LayerEvents, policies: tuple[Policy, ...], adc_bits: int)
     return conversions_by_column(event, policies, adc_bits).sum(axis=(0, 1))
 
 
-@lru_cache(maxsize=64)
 def conversions_by_column(
     event: LayerEvents, policies: tuple[Policy, ...], adc_bits: int
 ) -> np.ndarray:
@@ -131,13 +130,19 @@ def conversions_by_column(
 
     An int64 array (planes, B, adc_bits + 1). Columns are slices x polarities as in
     `MappedLayer.coefficients`, and last the reference column where there is one. Entry b counts
-    the conversions of b bits; entry 0 those spared. No policies: every bit is resolved.
+    the conversions of b bits; entry 0 those spared. No policies: every bit is resolved. With
+    policies, `adc_bits` are those of the chip's converters, or ValueError: they decide its LSB.
 
     >>> event = chip.events(images[:1])[-1]
     >>> conversions_by_column(event, ALL_POLICIES, 8).shape  # 3 planes; 3 slices of 2 polarities
     (3, 6, 9)
     """
+    policies = require_tuple("policies", policies, "write (ZeroSkip(),)")
+    if (policies, adc_bits) in event.known:
+        return event.known[policies, adc_bits]
     arrays, mapping = event.arrays, event.arrays.mapping
+    own, mend = arrays.code_max.bit_length(), "count on a chip with converters of these bits"
+    require(adc_bits == own or not policies, "adc_bits", f"the chip's {own}", adc_bits, mend)
     per_output, outputs = arrays.mapped.levels.shape[1:]
     offset = arrays.mapped.offset > 0
     kinds, references = per_output + offset, offset * event.column_tiles
@@ -169,5 +174,6 @@ def conversions_by_column(
                 spared = np.bincount(kind, spared, kinds).astype(np.int64)
                 counts[0, :, b] -= spared
                 counts[0, :, 0] += spared
-    counts.flags.writeable = False  # the cache keeps it
+    counts.flags.writeable = False  # for it is kept
+    event.known[policies, adc_bits] = counts
     return counts

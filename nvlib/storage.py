@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from safetensors.numpy import load, save
 
-from nvlib.checks import refusing, require
+from nvlib.checks import refusing, require, require_path
 
 Made = TypeVar("Made")
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then move it into place.
 
     A reader sees the old file or the new one, whatever dies in between.
@@ -32,6 +32,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     OSError
         If the disk is full or the folder cannot be written.
     """
+    path = require_path("path", path)
     temporary = path.parent / f".{uuid4().hex}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             temporary.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -70,7 +71,7 @@ def unpack_codes(stream: np.ndarray, bits: int, shape: tuple[int, ...]) -> np.nd
 
 
 def write(
-    path: Path, facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray],
+    path: str | Path, facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str],
 ) -> None:  # fmt: skip
     """Write facts and tensors, and words about them, to one file, whole or not at all."""
@@ -91,7 +92,7 @@ def read(source: str | Path | bytes, make: Callable[[Any, Mapping[str, np.ndarra
 
     ValueError if the file holds something else, or lacks something.
     """
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    content = source if isinstance(source, bytes) else require_path("path", source).read_bytes()
     name = "content" if isinstance(source, bytes) else str(source)
     with refusing(name, "a file that save() wrote", "write it again", passing=ValueError):
         facts = json.loads(read_metadata(content)["nvlib"])

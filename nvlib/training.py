@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,7 @@ from tqdm.auto import tqdm
 
 from nvlib import checks
 from nvlib.arrays import parts_of
-from nvlib.checks import (
-    refusing,
-    require,
-    require_instance,
-    require_integer,
-    require_number,
-    settle_fields,
-)
+from nvlib.checks import require, require_instance, require_integer, require_number, settle_fields
 from nvlib.chip import Chip
 from nvlib.graph.steps import IMAGES, Step, Value
 from nvlib.hardware import Hardware
@@ -107,12 +101,9 @@ def train(
     require(enough, "images", wanted, len(images), mend)
     sides = tuple(images.shape[1:][-2:])
     least = min(sides) if len(sides) == 2 else 0
-    wanted, mend = f"less than the sides of images {sides}", "write Recipe(..., shift=0)"
-    require(not recipe.shift or recipe.shift < least, "shift", wanted, recipe.shift, mend)
-    wanted, mend = f"at most the sides of images {sides}", "write Recipe(..., crop=0)"
-    require(not recipe.crop or recipe.crop <= least, "crop", wanted, recipe.crop, mend)
-    mend = "write Recipe(..., flip=False)"
-    require(not recipe.flip or least > 0, "flip", "images of two sides", sides, mend)
+    for part, most in (("shift", max(least - 1, 0)), ("crop", least), ("flip", least > 0)):
+        asked, wanted = getattr(recipe, part), f"at most {most} for images of sides {sides}"
+        require(asked <= most, part, wanted, asked, f"write Recipe(..., {part}={type(asked)(0)})")
     network.to(device)
     images, labels = images.to(device), labels.to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -121,8 +112,9 @@ def train(
     optimizer, schedule = _scheduled(trained, recipe, steps)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     facts = {**asdict(recipe), "seed": seed, "images": len(images)}
-    done = 0 if kept is None else _resume(Path(kept), facts, parts, generator)
-    begun = done * (len(images) // recipe.batch)
+    kept = None if kept is None else checks.require_path("kept", kept)
+    done = 0 if kept is None else _resume(kept, facts, parts, generator)
+    begun = done * steps // recipe.epochs
     bar = tqdm(total=steps, initial=begun, desc=name, disable=not progress)
     for epoch in range(done, recipe.epochs):
         window = (recipe.crop,) * 2 if epoch < recipe.crop_epochs else sides
@@ -136,7 +128,7 @@ def train(
             schedule.step()
             bar.update()
         if kept is not None:
-            _keep(Path(kept), epoch + 1, facts, parts, generator)
+            _keep(kept, epoch + 1, facts, parts, generator)
     bar.close()
     network.to("cpu")
     finite = all(bool(torch.isfinite(parameter).all()) for parameter in trained)
@@ -161,8 +153,9 @@ def fine_tune(
         As the model takes them, and the class of each.
     hardware : Hardware, optional
         Where given, training meets it. If cells alone differ from ideal ones, each step computes
-        with the weights that newly written cells hold (`WriteErrors`); if reads do too, by noise,
-        converters or drivers, each step reads newly written arrays (`Reads`), which takes longer.
+        with the weights that newly written cells hold (`write_errors`); if reads do too, by noise,
+        converters or drivers, each step reads newly written arrays (`chip_outputs`), which takes
+        longer.
     recipe : Recipe, optional
         Three epochs by default.
     device : str
@@ -185,6 +178,7 @@ def fine_tune(
     with torch.no_grad():
         classes = network(images[:1]).shape[-1]
     labels = as_labels(labels, len(images), classes)
+    seed = require_integer("seed", seed, 0, 2**63)
     if hardware is not None:
         hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
         meet(hardware, network, seed)
@@ -198,10 +192,10 @@ def meet(hardware: Hardware, network: FakeQuantized, seed: int) -> None:
     """Let the layers of a network in training meet imperfect hardware, from the next step on."""
     generator = np.random.default_rng(seed)
     written = Hardware(hardware.mapping, hardware.devices, wires=hardware.wires)
-    cells_alone = hardware == written and not hardware.devices.read_noise.sigma
+    cells_alone = hardware == written and not np.any(hardware.devices.read_noise.sigma)
     layers = network.layers.items()
     parts = {path: len(parts_of(layer.freeze(path))) for path, layer in layers}
-    hardware.adc.check_layers(sum(parts.values()))
+    hardware.adc.check_arrays(sum(parts.values()))
     count, scales = 0, hardware.adc.full_scale
     for path, layer in layers:
         own = hardware
@@ -209,51 +203,44 @@ def meet(hardware: Hardware, network: FakeQuantized, seed: int) -> None:
             adc = replace(hardware.adc, full_scale=scales[count : count + parts[path]])
             own = replace(hardware, adc=adc)
         if cells_alone:
-            layer.disturb = WriteErrors(own, generator)
+            layer.disturb = partial(write_errors, own, generator)
         else:
-            layer.read = Reads(own, generator)
+            layer.read = partial(chip_outputs, own, generator)
         count += parts[path]
 
 
-@dataclass(frozen=True)
-class Reads:
-    """What a new chip makes of every batch: its cells and wires, read noise and converters.
+def chip_outputs(
+    hardware: Hardware, generator: np.random.Generator, layer: FakeQuantizedLayer,
+    inputs: torch.Tensor,
+) -> torch.Tensor:  # fmt: skip
+    """Outputs of a layer in training, as a new chip reads every batch, in the type of `inputs`.
 
-    A step's outputs are those of newly written arrays; its gradients are those of the ideal
-    product (chip in the loop, Wan et al. 2022, doi:10.1038/s41586-022-04992-8).
+    A step's outputs are those of newly written arrays, with their cells and wires, read noise and
+    converters; its gradients are those of the ideal product (chip in the loop, Wan et al. 2022,
+    doi:10.1038/s41586-022-04992-8).
     """
-
-    hardware: Hardware
-    generator: np.random.Generator
-
-    def __call__(self, layer: FakeQuantizedLayer, inputs: torch.Tensor) -> torch.Tensor:
-        """Outputs of one layer for its inputs, in the type of these."""
-        frozen = layer.freeze("layer")
-        step = Step("outputs", "layer", "layer", (Value(IMAGES),))
-        alone = QuantizedNetwork((step,), (frozen,), frozen.input_shape)
-        chip = Chip(alone, self.hardware, int(self.generator.integers(2**63)))
-        return torch.from_numpy(chip(inputs)).to(inputs)
+    frozen = layer.freeze("layer")
+    step = Step("outputs", "layer", "layer", (Value(IMAGES),))
+    alone = QuantizedNetwork((step,), (frozen,), frozen.input_shape)
+    chip = Chip(alone, hardware, int(generator.integers(2**63)))
+    return torch.from_numpy(chip(inputs)).to(inputs)
 
 
-@dataclass(frozen=True)
-class WriteErrors:
-    """What a new chip would change at every step of the training: noise-aware training.
+def write_errors(
+    hardware: Hardware, generator: np.random.Generator, codes: torch.Tensor, precision: Precision,
+    groups: int = 1,
+) -> torch.Tensor:  # fmt: skip
+    """Errors (outputs, ...), in codes, of the weight codes that a new chip holds at every step.
 
     The weights of each step are those that freshly written cells hold; gradients go to the
-    weights that were asked for (Joshi et al. 2020, doi:10.1038/s41467-020-16108-9). Of the
-    hardware, mapping, devices and wires count.
+    weights that were asked for: noise-aware training (Joshi et al. 2020,
+    doi:10.1038/s41467-020-16108-9). Of the hardware, mapping, devices and wires count. Each group
+    has arrays of its own.
     """
-
-    hardware: Hardware
-    generator: np.random.Generator
-
-    def __call__(self, codes: torch.Tensor, precision: Precision, groups: int = 1) -> torch.Tensor:
-        """Errors of weight codes (outputs, ...), in codes; each group has arrays of its own."""
-        errors = []
-        for asked in codes.cpu().numpy().reshape(groups, len(codes) // groups, -1):
-            held = held_codes(asked.T, precision, self.hardware, self.generator)
-            errors.append(held.T - asked)
-        return torch.from_numpy(np.stack(errors).reshape(codes.shape)).to(codes)
+    errors = []
+    for asked in codes.cpu().numpy().reshape(groups, len(codes) // groups, -1):
+        errors.append(held_codes(asked.T, precision, hardware, generator).T - asked)
+    return torch.from_numpy(np.stack(errors).reshape(codes.shape)).to(codes)
 
 
 def _keep(
@@ -262,8 +249,7 @@ def _keep(
 ) -> None:  # fmt: skip
     """Write a training after so many epochs, whole or not at all."""
     states = {name: part.state_dict() for name, part in parts.items()}
-    content = io.BytesIO()
-    drawn = generator.get_state()
+    drawn, content = generator.get_state(), io.BytesIO()  # a full disk shall raise OSError
     torch.save({"epochs": epochs, "facts": facts, "drawn": drawn, **states}, content)
     write_whole(path, lambda place: place.write_bytes(content.getbuffer()))
 
@@ -274,7 +260,7 @@ def _resume(
     """Epochs that `path` holds, 0 without a file; everything else is set as it was after them."""
     if not path.is_file():
         return 0
-    with refusing("kept", "a file of train()", f"delete {path}", passing=ValueError):
+    with checks.refusing("kept", "a file of train()", f"delete {path}", passing=ValueError):
         content = torch.load(path, "cpu", weights_only=True)
         mend = f"delete {path} to begin anew"
         require(content["facts"] == facts, "kept", f"a training by {facts}", content["facts"], mend)

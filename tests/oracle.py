@@ -55,7 +55,7 @@ def read_position(arrays, inputs, key=0, position=0, events=None):
     """Products of one output position: `inputs` are its K codes.
 
     `events`, a Counter, is filled with what happened: ("access", tile, plane, digit sum) and
-    ("driven", row).
+    ("squared", row).
     """
     rows, per_output, outputs = arrays.conductance.shape
     mapping, planes = arrays.mapping, arrays.planes
@@ -88,7 +88,7 @@ def read_position(arrays, inputs, key=0, position=0, events=None):
             if events is not None:
                 events["access", tile, plane, sum(digits[i] for i in here)] += 1
                 for i in here:
-                    events["driven", i] += digits[i] > 0
+                    events["squared", i] += digits[i] ** 2
             top = arrays.code_max
             if arrays.sense is not None:
                 lsb = mapping.level_max << (arrays.grid_bits + arrays.drive_bits)

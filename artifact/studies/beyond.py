@@ -38,7 +38,7 @@ def active_rows_first(chip: Chip, images: Any) -> list[np.ndarray]:
     The other tiles then have fewer active rows, or none. Products do not change, since digital
     logic adds tiles up in any order.
     """
-    return [np.argsort(-event.drive_events, kind="stable") for event in chip.events(images)]
+    return [np.argsort(-event.squared_digits, kind="stable") for event in chip.events(images)]
 
 
 def reordered(arrays: LayerArrays, order: np.ndarray) -> LayerArrays:

@@ -27,9 +27,9 @@ def test_rows_in_another_order_give_the_same_products(network, digits):
     for one, other in zip(natural, sorted_rows, strict=True):
         assert one.accesses == other.accesses
         assert (one.images, one.positions) == (other.images, other.positions)
-        assert one.drive_events.sum() == other.drive_events.sum()
+        assert one.squared_digits.sum() == other.squared_digits.sum()
         order = orders[natural.index(one)]
-        np.testing.assert_array_equal(one.drive_events[order], other.drive_events)
+        np.testing.assert_array_equal(one.squared_digits[order], other.squared_digits)
 
     def spent(events):
         counts = sum(conversions(event, ALL_POLICIES, 8) for event in events)

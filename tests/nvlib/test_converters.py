@@ -66,9 +66,9 @@ def test_lsb_never_resolves_less_than_one_cell():
 
 
 def test_one_full_scale_serves_any_number_of_layers():
-    Adc(4, full_scale=30.0).check_layers(7)
-    Adc(4, full_scale=(30.0, 45.0)).check_layers(2)
-    Adc(4).check_layers(3)
+    Adc(4, full_scale=30.0).check_arrays(7)
+    Adc(4, full_scale=(30.0, 45.0)).check_arrays(2)
+    Adc(4).check_arrays(3)
 
 
 def test_numbers_of_numpy_make_the_same_converters():
@@ -116,8 +116,8 @@ def test_a_driver_at_rest_drives_nothing():
         (lambda: Adc(True), "ADC bits: expected an integer from 1 to 16, received True"),
         (lambda: Adc(4, full_scale="x"), "full_scale: expected a finite number .* received 'x'"),
         (lambda: Adc(4, full_scale=(30.0, None)), r"full_scale\[1\]: expected a finite number"),
-        (lambda: Adc(4, full_scale=(30.0,)).check_layers(2), "full_scale: .* each of 2 layers"),
-        (lambda: Adc(4, full_scale=(30.0,) * 3).check_layers(2), "full_scale: .* each of 2 layers"),
+        (lambda: Adc(4, full_scale=(30.0,)).check_arrays(2), "full_scale: .* each of 2 arrays"),
+        (lambda: Adc(4, full_scale=(30.0,) * 3).check_arrays(2), "full_scale: .* each of 2 arrays"),
         (lambda: Nonlinearity(offset_lsb=1e15), "offset_lsb: expected a finite number from"),
         (lambda: Nonlinearity(gain_error=9), "gain_error: expected a finite number from -0.9 to 1"),
         (

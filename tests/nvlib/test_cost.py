@@ -222,11 +222,15 @@ def test_groups_on_arrays_of_their_own_are_read_at_once():
     assert found["arrays"].tolist()[1] == 12
 
 
-def test_labels_and_images_that_do_not_fit_are_refused():
+def test_labels_and_images_that_do_not_fit_are_refused(monkeypatch):
     model, images = model_of("residual")
     chip = Chip.from_torch(model, images)
     with pytest.raises(ValueError, match=r"labels: expected shape \(40,\)"):
         report(chip, images, np.zeros(3))
+    with monkeypatch.context() as patched:  # before the images are read
+        patched.setattr(Chip, "logits", None)
+        with pytest.raises(ValueError, match=r"labels: expected shape \(40,\)"):
+            report(chip, images, np.zeros(3))
     with pytest.raises(ValueError, match="images: expected at least one, received 0"):
         report(chip, images[:0])
     maps = Chip.from_torch(nn.Sequential(nn.Conv2d(1, 3, 3)), torch.rand(4, 1, 4, 4))

@@ -52,7 +52,8 @@ def test_events_are_the_oracles(kernel, cell_bits, dac_bits):
     counted = count(arrays, codes)
     for (tile, plane, digits), times in np.ndenumerate(counted.digit_sums):
         assert times == events["access", tile, plane, digits]
-    assert counted.drive_events.tolist() == [events["driven", i] for i in range(layer.spec.rows)]
+    squared = [events["squared", i] for i in range(layer.spec.rows)]
+    assert counted.squared_digits.tolist() == squared
     bits = 5
     whole = conversions(counted, (), bits)
     assert whole[-1] == whole.sum() == counted.accesses * counted.columns
@@ -140,7 +141,7 @@ def test_signed_layers_read_twice_and_count_their_images_once():
         events[0].digit_sums, separate[0].digit_sums + separate[1].digit_sums
     )
     np.testing.assert_array_equal(
-        events[0].drive_events, separate[0].drive_events + separate[1].drive_events
+        events[0].squared_digits, separate[0].squared_digits + separate[1].squared_digits
     )
 
 

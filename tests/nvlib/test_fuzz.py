@@ -73,7 +73,7 @@ def convert(adc):
     """Draw a converter."""
     assert adc.lsb(384, 0) > 0
     assert np.isfinite(adc.curve(384, np.random.default_rng(0))).all()
-    adc.check_layers(1)
+    adc.check_arrays(1)
 
 
 def drive(dac):

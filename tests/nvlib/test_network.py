@@ -56,6 +56,10 @@ def test_a_file_and_a_pickle_give_the_network_back(name, per_channel, tmp_path):
     model, images = model_of(name)
     net = quantize(model, images, "W3A5", per_channel=per_channel)
     net.save(tmp_path / "network", {"words": "about it"})
+    for path in (3, "", "a\0b"):
+        for use in (net.save, QuantizedNetwork.load, Chip(net).save, Chip.load):
+            with pytest.raises(ValueError, match="path: expected a path"):
+                use(path)
     for again in (
         QuantizedNetwork.load(tmp_path / "network"),
         QuantizedNetwork.load((tmp_path / "network").read_bytes()),

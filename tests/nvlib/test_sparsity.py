@@ -121,7 +121,9 @@ def test_sign_skip_does_nothing_where_one_read_does_not_decide(mapping, relu):
     arrays = written(layer, Hardware(mapping))
     event = count(arrays, generator.integers(0, 8, (9, 20)).astype(np.uint8), relu)
     assert event.zero_outputs is None
-    np.testing.assert_array_equal(conversions(event, (SignSkip(),), 6), conversions(event, (), 6))
+    bits = arrays.code_max.bit_length()
+    skipped, plain = (conversions(event, policies, bits) for policies in ((SignSkip(),), ()))
+    np.testing.assert_array_equal(skipped, plain)
 
 
 def test_sign_skip_leaves_signed_inputs_alone_for_they_are_read_twice():
@@ -151,6 +153,16 @@ def test_bounds_by_hand():
     assert ColumnBound().bound(access).tolist() == [[14, 35, 0]]
 
 
+def test_bits_that_are_not_the_converters_are_refused_where_they_decide_what_is_spared(
+    network, digits
+):
+    event = Chip(network("W4A3"), Hardware(adc=Adc(4))).events(digits.test_images[:2])[0]
+    assert conversions(event, ALL_POLICIES, 4).sum() == conversions(event, (), 8).sum()
+    for counted in (conversions, conversions_by_column):
+        with pytest.raises(ValueError, match="adc_bits: expected the chip's 4, received 8"):
+            counted(event, ALL_POLICIES, 8)
+
+
 def test_counts_that_are_kept_cannot_be_changed(network, digits):
     event = Chip(network("W4A3")).events(digits.test_images[:2])[0]
     with pytest.raises(ValueError, match="read-only"):
@@ -158,5 +170,9 @@ def test_counts_that_are_kept_cannot_be_changed(network, digits):
     for policies in (ZeroSkip(), "all"):
         with pytest.raises(ValueError, match=r"policies: expected a tuple, .* write \(ZeroSkip"):
             inference_energy([event], policies, 8, AdcLaw(), EnergyTable.load())
+    assert (
+        conversions(event, [ZeroSkip()], 8).tolist()
+        == conversions(event, (ZeroSkip(),), 8).tolist()
+    )
     listed = inference_energy([event], [ZeroSkip()], 8, AdcLaw(), EnergyTable.load())
     assert listed == inference_energy([event], (ZeroSkip(),), 8, AdcLaw(), EnergyTable.load())

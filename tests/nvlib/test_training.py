@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ from nvlib import (
     train,
 )
 from nvlib.programming import held_codes
-from nvlib.training import WriteErrors, _augmented, _cropped, _scheduled, _shifted, meet
+from nvlib.training import _augmented, _cropped, _scheduled, _shifted, meet, write_errors
 from tests.conftest import model_of
 
 
@@ -163,7 +165,7 @@ def test_windows_are_cut_from_every_image_on_its_own_and_reach_its_margin():
 
     train(Seen(), images[:16], torch.zeros(16), recipe, 0, progress=False)
     assert sides == [(2, 2)] * 2 + [(4, 5)] * 4
-    with pytest.raises(ValueError, match=r"crop: expected at most the sides of images \(4, 5\)"):
+    with pytest.raises(ValueError, match=r"crop: expected at most 4 for images of sides \(4, 5\)"):
         train(Seen(), images, torch.zeros(400), Recipe(1, 8, crop=5), 0, progress=False)
 
 
@@ -178,14 +180,14 @@ def test_a_random_half_of_the_images_is_mirrored_each_on_its_own():
     both = Recipe(1, shift=1, flip=True)
     seen = _augmented(images.clone(), both, sides, generator)
     assert len({tuple(image.flatten().tolist()) for image in seen}) == 2  # shifted together
-    with pytest.raises(ValueError, match="expected images of two sides"):
+    with pytest.raises(ValueError, match="flip: expected at most False for images of sides"):
         train(nn.Linear(4, 2), torch.rand(8, 4), torch.zeros(8), Recipe(1, 8, flip=True), 0)
 
 
 def test_errors_of_a_step_are_those_of_freshly_written_cells():
     hardware = Hardware(devices=DeviceModel(effects=(RangeVariation(0.1),)))
     codes = torch.arange(-6.0, 6.0).reshape(3, 2, 2)
-    errors, precision = WriteErrors(hardware, np.random.default_rng(5)), Precision(4, 3)
+    errors, precision = partial(write_errors, hardware, np.random.default_rng(5)), Precision(4, 3)
     first, second = errors(codes, precision), errors(codes, precision)
     asked = codes.reshape(3, 4).T.numpy()
     wanted = held_codes(asked, precision, hardware, np.random.default_rng(5)) - asked
@@ -244,7 +246,7 @@ def test_each_layer_in_training_has_the_full_scale_of_its_own_arrays():
     images = torch.rand(5, 2, 5, 5)
     trained = FakeQuantized(model, images, "W4A3")
     meet(Hardware(adc=Adc(4, full_scale=(15.0, 20.0, 30.0))), trained, seed=0)
-    found = [layer.read.hardware.adc.full_scale for layer in trained.layers.values()]
+    found = [layer.read.args[0].adc.full_scale for layer in trained.layers.values()]
     assert found == [(15.0, 20.0), (30.0,)]
     with pytest.raises(ValueError, match="full_scale: expected one value, or one for each of 3"):
         meet(Hardware(adc=Adc(4, full_scale=(15.0, 20.0))), trained, seed=0)
@@ -301,6 +303,13 @@ def test_labels_that_are_no_classes_are_refused(labels, message):
         report(Chip.from_torch(model, images), images, labels)
 
 
+@pytest.mark.parametrize("seed", [-1, "a", 1.5])
+def test_a_seed_that_is_none_is_refused_with_hardware_too(seed):
+    model, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), torch.rand(9, 1, 4, 4)
+    with pytest.raises(ValueError, match="seed: expected an integer from 0"):
+        fine_tune(model, images, torch.arange(9) % 3, "W4A3", hardware=Hardware(), seed=seed)
+
+
 def test_shifts_keep_the_shape_of_images_and_leave_features_alone():
     tall = torch.arange(2 * 5 * 9.0).reshape(2, 5, 9)
     places = set()
@@ -310,9 +319,9 @@ def test_shifts_keep_the_shape_of_images_and_leave_features_alone():
         y, x = np.argwhere(shifted[1].numpy() == tall[1, 2, 4].item())[0]
         places.add((y - 2, x - 4))
     assert len(places) == 25  # every way, down as far as across
-    with pytest.raises(ValueError, match="shift: expected less than the sides of images"):
+    with pytest.raises(ValueError, match="shift: expected at most .* for images of sides"):
         train(nn.Linear(4, 2), torch.rand(8, 4), torch.zeros(8), Recipe(1, 8, shift=1), 0)
-    with pytest.raises(ValueError, match="shift: expected less than the sides"):
+    with pytest.raises(ValueError, match="shift: expected at most .* for images of sides"):
         train(nn.Flatten(), tall, torch.zeros(2), Recipe(1, 2, shift=5), 0)
 
 
