@@ -81,6 +81,8 @@ def judge_trend(claim: str, table: pd.DataFrame, delta: float) -> list[dict[str,
         for row in found[found["training"] != "qat"].itertuples()
     ]
     singles = ratios[ratios["nonideality"] != "pooled"]
+    notes += [f"pooled with {SCHEMES[scheme]}: {', '.join(dict.fromkeys(part['nonideality']))}"
+              for scheme, part in singles.groupby("scheme", sort=False)]  # fmt: skip
     notes += [
         f"{SCHEMES[row.scheme]}, {RECIPES[row.training]}, {row.nonideality}: {row.order}"
         for row in singles.itertuples()
@@ -104,6 +106,29 @@ def headline(table: pd.DataFrame, claim: str, delta: float) -> str:
     if len(told) == 1:
         return f"{next(iter(told))} with every mapping of weights"
     return "; ".join(f"{verdict} with {schemes}" for verdict, schemes in told.items())
+
+
+def without_one(table: pd.DataFrame, claim: str, delta: float) -> str:
+    """How far a trend rests on single nonidealities: what is pooled, but for each in turn.
+
+    Of quantization-aware training; a scheme with a single nonideality has nothing to leave out.
+    """
+    told = []
+    today = table[table["training"] == "qat"]
+    members = trends.ratios(today, (delta,)).query("family == @FAMILIES[@claim]")
+    for scheme, part in today.groupby("scheme", sort=False):
+        names = members[members["scheme"] == scheme]["nonideality"]
+        names = [name for name in names if name != "pooled"]
+        for name in names if len(names) > 1 else ():
+            rest = trends.verdicts(trends.ratios(part[part["nonideality"] != name], (delta,)))
+            row = rest[rest["family"] == FAMILIES[claim]].iloc[0]
+            told.append((scheme, name, row))
+    lines = []
+    for scheme in dict.fromkeys(scheme for scheme, *_ in told):
+        parts = [f"{row['verdict']} without {name} ({row['pooled']:.2f} [{row['lower']:.2f}, "
+                 f"{row['upper']:.2f}])" for one, name, row in told if one == scheme]  # fmt: skip
+        lines.append(f"With {SCHEMES[scheme]}: {', '.join(parts)}.")
+    return "\n".join(lines)
 
 
 def _scheme_told(row: Any) -> str:
@@ -190,6 +215,23 @@ def show(value: Any, claim: str) -> str:
     if expected()[claim]["unit"].startswith("share"):
         return f"{value:.2%}".replace("%", " %") if claim == "C1" else f"{100 * value:.1f} %"
     return f"{value:.2f} x"
+
+
+def sentence(claims: list[dict[str, Any]]) -> str:
+    """Each claim as measured, beside the paper's value where it can be, and the verdict.
+
+    Examples
+    --------
+    >>> sentence([claim for claim in read() if claim["id"].startswith("C5")]).partition(",")[0]
+    'C5 at W8A8: 80.0 % (paper: 79.0 %)'
+    """
+    told = []
+    for claim in claims:
+        name, value = claim["id"].replace("_", " at "), show(claim["measured"], claim["id"])
+        if claim["dataset"] == "mnist":
+            value += f" (paper: {show(claim['paper'], claim['id'])}), {claim['verdict']}"
+        told.append(f"{name}: {value}")
+    return f"{'; '.join(told)}."
 
 
 def table(claims: list[dict[str, Any]]) -> pd.DataFrame:

@@ -102,12 +102,12 @@ def agree(before: dict[str, Any], now: dict[str, Any]) -> str:
     >>> agree(wide, narrow | {"verdict": "undecided"})
     'too small to say'
     """
-    if claims.UNDECIDED in {before["verdict"], now["verdict"]} and before != now:
+    if before["verdict"] == now["verdict"] and before["measured"] == now["measured"]:
+        return "yes"
+    if claims.UNDECIDED in {before["verdict"], now["verdict"]}:
         return TOO_SMALL
     if before["verdict"] != now["verdict"]:
         return "NO: the verdict differs"
-    if before["measured"] == now["measured"]:
-        return "yes"
     if before["lower"] is None or now["lower"] is None:
         return "yes: the same verdict"
     overlap = max(before["lower"], now["lower"]) <= min(before["upper"], now["upper"])
@@ -283,8 +283,10 @@ def _table_answer(
     count, same, words = common_points(before, now)
     if {"limit", "lower", "upper", "bound"} <= set(before) and same < max(len(before), len(now)):
         return limits_agree(before, now)
-    if not other and (same < count or count < max(len(before), len(now))):
-        return f"{'yes, to' if words.startswith('rounding') else 'NO:'} {words or 'other rows'}"
+    if not other and count < max(len(before), len(now)):
+        return f"NO: {words if words and not words.startswith('rounding') else 'other rows'}"
+    if not other and same < count:
+        return f"{'yes, to' if words.startswith('rounding') else 'NO:'} {words}"
     if count == 0:
         return profiles
     if same < count and not words.startswith("rounding"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -262,6 +262,21 @@ def evaluate(setting: Setting, subject: Subject) -> Evaluation:
     )  # fmt: skip
 
 
+def lost(settings: Sequence[Setting], found: Sequence[Evaluation]) -> str:
+    """Points of accuracy that each of several chips loses to its integer network.
+
+    Examples
+    --------
+    >>> lost([Setting()], [evaluate(Setting(), shipped("embedded", 50))])
+    'A chip of W4A3 loses 0.0 points.'
+    """
+    parts = [
+        f"of {setting.precision} loses {100 * (one.ideal_correct - one.correct) / one.images:.1f}"
+        for setting, one in zip(settings, found, strict=True)
+    ]
+    return f"A chip {', one '.join(parts)} points."
+
+
 def draw(setting: Setting, found: Evaluation) -> Figure:
     """Accuracy, ADC saving and energy by component, side by side.
 
@@ -309,9 +324,9 @@ def draw(setting: Setting, found: Evaluation) -> Figure:
     gain = efficiency_gain(found.before, found.after)
     answer(
         figure,
-        f"{setting.precision} ({found.trained}), {setting.rows} × {setting.rows}, "
-        f"{setting.cell_bits}-bit cells, {setting.adc_bits}-bit ADC, "
-        f"σ = {setting.variation:g}: efficiency gain {gain:.2f} ×",
+        f"{setting.precision} gets {100 * accuracies[1]:.1f} % right, and sparsity makes it "
+        f"{gain:.2f} × as efficient: {found.trained}, {setting.rows} × {setting.rows}, "
+        f"{setting.cell_bits}-bit cells, {setting.adc_bits}-bit ADC, σ = {setting.variation:g}",
     )
     if found.label:
         note(figure, found.label)

@@ -33,6 +33,21 @@ class CheckError(AssertionError):
     """A notebook's own check failed."""
 
 
+class Top:
+    """The place below a notebook's title, where its answers stand once they are known."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        waiting = Markdown("> The answer comes here when the notebook has run.")
+        self.place = display(waiting, display_id=True)  # None where no notebook shows it
+
+    def add(self, text: str) -> None:
+        """Sentences more, each a paragraph."""
+        self.lines += text.splitlines()
+        if self.place is not None:
+            self.place.update(_quoted("\n".join(self.lines)))
+
+
 @dataclass(frozen=True)
 class Session:
     """One notebook at work.
@@ -50,6 +65,8 @@ class Session:
         Folder of the trained networks, relative to the artifact.
     cluster : str
         Address of a Dask scheduler, or empty.
+    top : Top, optional
+        What `answer` fills.
     """
 
     dataset: str
@@ -58,6 +75,7 @@ class Session:
     jobs: int
     checkpoints: str
     cluster: str = ""
+    top: Top | None = None
 
     def on(self, dataset: str, checkpoints: str, at_hand: bool) -> Session:
         """The same run on another task's data set, whose tables are a record of their own.
@@ -123,6 +141,15 @@ class Session:
         elif dataset != "mnist":
             figures.note(figure, label)
 
+    def answer(self, told: str | Figure) -> None:
+        """Put what answers the notebook's question below its title, after earlier answers.
+
+        Sentences, a paragraph for each line; or a figure, whose title is its answer.
+        """
+        if self.top is not None:
+            title = told.get_suptitle() if isinstance(told, Figure) else ""
+            self.top.add(" ".join(title.split()) if title else str(told))
+
     def claims(self, judged: list[dict[str, Any]]) -> None:
         """Show paper beside ours; write it to ``build``, unless recorded tables are shown."""
         if not self.recorded:
@@ -173,7 +200,7 @@ def start(
             f"{checkpoints}: expected a folder of checkpoints in {ROOT}, found none; "
             "restore it from git, or train with ./run_all.sh --retrain"
         )
-    return Session(digits.name, recorded, profile, jobs, checkpoints, cluster)
+    return Session(digits.name, recorded, profile, jobs, checkpoints, cluster, Top())
 
 
 def say(text: str) -> None:
@@ -183,8 +210,13 @@ def say(text: str) -> None:
     --------
     >>> say("W4A3 gives 98.83 +- 0.15 %.")  # doctest: +SKIP
     """
+    display(_quoted(text))
+
+
+def _quoted(text: str) -> Markdown:
+    """A block quote, a paragraph for each line of `text`."""
     lines = [typeset(f"{line[0].upper()}{line[1:]}") for line in text.splitlines()]
-    display(Markdown("\n>\n".join(f"> {line}" for line in lines)))
+    return Markdown("\n>\n".join(f"> {line}" for line in lines))
 
 
 def readable(table: pd.DataFrame, precision: int = 2, **forms: str) -> Styler:
@@ -254,7 +286,7 @@ def _same(before: dict[str, Any], now: dict[str, Any]) -> bool:
     for name, value in now.items():
         other = before[name]
         if isinstance(value, float):
-            if not np.isclose(value, float(other), rtol=1e-9):
+            if not np.isclose(value, float(other), rtol=1e-9, atol=0, equal_nan=True):
                 return False
         elif str(value) != str(other):
             return False

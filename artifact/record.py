@@ -79,6 +79,11 @@ class Record:
         """
         last = _read_json(self.results / RUN) or {}
         if all(last.get(fact) == origin[fact] for fact in COMMON) and self.is_of(origin):
+            known = self.origins()
+            for path in self.results.glob("*.*"):  # a run that died may have left one unlisted
+                vouched = known.get(path.name, {}).get("sha256") == _hash(path.read_bytes())
+                if not vouched and path.name not in (PROVENANCE, RUN):
+                    path.unlink()
             return
         for folder in (self.results, self.figures, self.notebooks):
             for path in folder.glob("*.*"):  # files; the embedded digits lie in a folder below
@@ -88,7 +93,7 @@ class Record:
     def write(self, name: str, text: str, origin: dict[str, str]) -> Path:
         """Write a file, and its hash and origin to ``provenance.json``."""
         path = self.results / name
-        entry = {"sha256": hashlib.sha256(text.encode()).hexdigest()} | origin
+        entry = {"sha256": _hash(text.encode())} | origin
         write_text(path, text)
         write_text(self.results / PROVENANCE, _json(self.origins() | {name: entry}))
         return path
@@ -111,7 +116,7 @@ class Record:
             )
         content = path.read_bytes()
         expected = self.origins().get(name, {}).get("sha256", "no entry")
-        found = hashlib.sha256(content).hexdigest()
+        found = _hash(content)
         if expected != found:
             raise AlteredError(
                 f"{_short(path)}: expected SHA-256 {found} in {PROVENANCE}, found {expected}; "
@@ -156,6 +161,10 @@ def of_run(dataset: str) -> Record:
     """
     own = "" if dataset == "mnist" else dataset
     return Record(BUILD / "results" / own, BUILD / "figures" / own, BUILD / "notebooks" / own)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _short(path: Path) -> Path:

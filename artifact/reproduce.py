@@ -160,8 +160,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
     mine, recorded = record.of_run(digits.name), record.committed(digits.name)
+    # What is of another time is of another size, and no table of the profile.
+    profile = options.profile + (f", {options.minutes:g} minutes" if options.minutes else "")
     common: dict[str, Any] = {
-        "dataset": digits.name, "recorded": False, "profile": options.profile, "jobs": options.jobs,
+        "dataset": digits.name, "recorded": False, "profile": profile, "jobs": options.jobs,
         "cluster": options.cluster,
     }  # fmt: skip
     if options.retrain:
@@ -178,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for notebook, parameters in plans:
         check_parameters(notebook, parameters)
-    facts = provenance.of_run(digits.name, options.profile, common.get("checkpoints", SHIPPED))
+    facts = provenance.of_run(digits.name, profile, common.get("checkpoints", SHIPPED))
     mine.begin(facts)
     if any(notebook.dataset for notebook in chosen) or record.of_run(data.OTHER_TASK).tables():
         _begin_other(options.profile)

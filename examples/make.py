@@ -1,7 +1,7 @@
-"""Makes the tables beside it: synthetic measurements, drawn from known models.
+"""Makes device.csv, adc.csv and dac.csv: synthetic measurements, drawn from known models.
 
 Usage: python examples/make.py [FOLDER]. They show the form of your own tables, and tests fit
-them to get the models back.
+them to get the models back. adc_energy.csv is not made here: its numbers are of a survey.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ slower but to the same bits.
 
 from __future__ import annotations
 
+import hashlib
+from importlib.resources import files
 from math import prod
 from typing import Any
 
@@ -59,9 +61,14 @@ def aligned(shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
 
 
 if COMPILED:
+    #: Numba knows a kept function to be stale by its own source alone, so what is kept is named
+    #: after the sources too whose functions are pasted into it.
+    _SOURCES = (files("nvlib").joinpath(f"{name}.py") for name in ("compiled", "noise"))
+    _STAMP = hashlib.sha256(b"".join(f.read_bytes() for f in _SOURCES)).hexdigest()[:12]
 
     def compiled(function):
         """Compile once, keep that where a folder can be written, let threads run side by side."""
+        function.__qualname__ += f"_{_STAMP}"
         try:
             return numba.njit(cache=True, nogil=True)(function)
         except RuntimeError:  # neither the package's folder nor the user's

@@ -279,8 +279,6 @@ def inference_energy(
     """
     require(len(events) > 0, "events", "those of a layer or more", events, "count some images")
     step = table.on_conductance * table.read_voltage**2 * table.read_time * 1e12  # pJ at G_on
-    policies = checks.require_tuple("policies", policies, "write (ZeroSkip(),)")
-    senses = any(policy.senses for policy in policies)
     total = dict.fromkeys(COMPONENTS, 0.0)
     for event in events:
         mapping, arrays = event.arrays.mapping, event.column_tiles
@@ -302,7 +300,7 @@ def inference_energy(
         total["data movement"] += columns * table.data_movement
         if SignSkip() in policies and event.zero_outputs is not None:
             total["detection"] += event.accesses * event.zero_outputs.shape[1] * table.comparator
-        if senses:
+        if any(policy.senses for policy in policies):
             total["detection"] += columns * table.comparator
             sense_bits = min((mapping.rows * mapping.digit_max).bit_length(), adc_bits)
             whole = np.zeros(sense_bits + 1, np.int64)

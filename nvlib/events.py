@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -69,17 +69,14 @@ class LayerEvents:
     #: (largest_sum + 1,): how often each ideal column sum occurs in accesses with an active row,
     #: where asked for
     column_sums: np.ndarray | None = None
+    #: Counts of conversions that were made of it, by policies and bits.
+    known: dict[Any, np.ndarray] = field(init=False, repr=False, default_factory=dict)
 
     def __add__(self, other: LayerEvents) -> LayerEvents:
-        counted = {item.name for item in fields(self)} - {"arrays", "positions"}
+        counted = {item.name for item in fields(self)} - {"arrays", "positions", "known"}
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in counted}
         sums: Any = {k: None if mine is None else mine + its for k, (mine, its) in pairs.items()}
         return replace(self, **sums)
-
-    @cached_property
-    def known(self) -> dict[Any, np.ndarray]:
-        """Counts of conversions that were made of it, by policies and bits."""
-        return {}
 
     @property
     def accesses(self) -> int:

@@ -19,9 +19,6 @@ NOISE_BITS = 16  # variances of cells that differ are told apart to 2^-16 of the
 #: double precision, of which there are several on the way, take the memory of one tile.
 MOST_CELLS = 2**22
 
-#: Of the cells, of the columns beside them, and of slow noise.
-Generators = tuple[np.random.Generator, np.random.Generator, np.random.Generator]
-
 
 class Programmed(NamedTuple):
     """The cells of one layer, as `nvlib.arrays.LayerArrays` has them."""
@@ -36,11 +33,12 @@ class Programmed(NamedTuple):
 
 def program_layer(
     mapped: MappedLayer, column_tiles: int, hardware: Hardware, scales: np.ndarray, grid_bits: int,
-    drive: int, generators: Generators,
+    drive: int, generators: tuple[np.random.Generator, ...],
 ) -> tuple[Programmed, float]:  # fmt: skip
     """Program the cells of a layer on so many arrays side by side; cells, and what they conduct.
 
-    `scales` (B,) are those of the columns, and `drive` is the largest that a row is driven with.
+    `scales` (B,) are those of the columns, and `drive` is the largest that a row is driven with;
+    generators are of the cells, of the columns beside them, and of slow noise.
     """
     devices, mapping = hardware.devices, hardware.mapping
     pedestal = devices.pedestal(mapping.level_max)
@@ -111,8 +109,9 @@ def held_codes(
 
 
 def _program(
-    mapped: MappedLayer, column_tiles: int, hardware: Hardware, generators: Generators
-) -> tuple[np.ndarray, np.ndarray]:
+    mapped: MappedLayer, column_tiles: int, hardware: Hardware,
+    generators: tuple[np.random.Generator, ...],
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Conductances of cells (K, B, M) and of columns beside them (K, E), as they read, in steps.
 
     With wires these are effective ones. Physical columns run output by output, on `column_tiles`

@@ -73,8 +73,6 @@ def effective(cells_s: np.ndarray, wires: Wires) -> np.ndarray:
     >>> round(float(1 - read.sum() / cells.sum()), 3)  # share of the current that is lost
     0.099
     """
-    fine = cells_s.ndim == 2 and cells_s.size > 0 and bool((cells_s >= 0).all())
-    require(fine, "cells_s", "conductances (rows, columns), none negative", cells_s, "in siemens")
     segment, (near, far, top, bottom) = 1 / wires.ohm_per_segment, wires._ends
     columns_s = np.ascontiguousarray(cells_s.T)
     words, bits = _lines(cells_s, segment, near, far), _lines(columns_s, segment, top, bottom)

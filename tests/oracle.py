@@ -143,20 +143,24 @@ def count_resolved(arrays, events: Counter, adc_bits: int, rows=True, columns=Tr
             continue
         _, tile, plane, digits = event
         here = slice(tile * mapping.rows, (tile + 1) * mapping.rows)
-        for k in range(per_output):
-            for m in range(outputs):
-                bound = mapping.rows * mapping.level_max * mapping.digit_max
-                if zero and digits == 0:
-                    bound = 0
-                if rows:
-                    bound = min(bound, digits * mapping.level_max)
-                if columns:
-                    bound = min(bound, int(levels[here, k, m].sum()) * mapping.digit_max)
-                lsb = arrays.lsb * int(arrays.scales[k])
-                code = min(int(bound / lsb + 0.5), 2**adc_bits - 1)
-                needed = 0
-                while 2**needed - 1 < code:
-                    needed += 1
-                bounded = rows or columns or (zero and digits == 0)
-                counts[plane, k, needed if bounded else adc_bits] += times
+        kinds = [(k, levels[here, k, m], int(arrays.scales[k]))
+                 for k in range(per_output) for m in range(outputs)]  # fmt: skip
+        if arrays.reference is not None:  # a column of level 1 in each array across
+            across = int(arrays.column_tile.max()) + 1
+            kinds += [(per_output, np.ones(len(levels[here])), 1)] * across
+        for k, column, scale in kinds:
+            bound = mapping.rows * mapping.level_max * mapping.digit_max
+            if zero and digits == 0:
+                bound = 0
+            if rows:
+                bound = min(bound, digits * mapping.level_max)
+            if columns:
+                bound = min(bound, int(column.sum()) * mapping.digit_max)
+            lsb = arrays.lsb * scale
+            code = min(int(bound / lsb + 0.5), 2**adc_bits - 1)
+            needed = 0
+            while 2**needed - 1 < code:
+                needed += 1
+            bounded = rows or columns or (zero and digits == 0)
+            counts[plane, k, needed if bounded else adc_bits] += times
     return counts

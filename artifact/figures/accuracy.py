@@ -122,7 +122,9 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
     floors : dict
         Recipe -> accuracy (%) that the stated rule asks for.
     """
-    figure, panels = new_figure(PAGE, 3.0, 1, len(tables), title=title, sharey=True, squeeze=False)
+    figure, panels = new_figure(
+        PAGE, 3.0, 1, len(tables), title=title, sharex=True, sharey=True, squeeze=False
+    )
     lowest = max(LOWEST, min(floors.values()) - 0.8)
     highest = max(table["accuracy"].max() for table in tables.values())
     labels: list[list[tuple[float, float, str, str]]] = []

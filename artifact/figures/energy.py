@@ -137,14 +137,16 @@ def _is_dark(colour: str) -> bool:
 
 
 def efficiency(ours: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """TOPS/W before and after, beside published macros as their authors state them."""
+    """TOPS/W before and after, beside published systems and macros as their authors state them."""
     told = " and ".join(
         f"from {rows['TOPS/W'].iloc[0]:.2g} to {rows['TOPS/W'].iloc[-1]:.2g} at {name}"
         for name, rows in ours.groupby("precision", sort=False)
     )
-    stated = published["tops_per_watt"]
-    title = (f"Sparsity brings TOPS/W {told}; published macros state {stated.min():g} to "
-             f"{stated.max():g}")  # fmt: skip
+    stated = ", ".join(
+        f"{kind}s {values.min():g} to {values.max():g}"
+        for kind, values in published.groupby("kind", sort=False)["tops_per_watt"]
+    )
+    title = f"Sparsity brings TOPS/W {told}; published {stated}"
     names = [f"{row.precision}, {row.sparsity} (ours, counted)" for row in ours.itertuples()]
     names += [typeset(name) for name in published["name"]]
     values = [*ours["TOPS/W"], *published["tops_per_watt"]]

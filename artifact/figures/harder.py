@@ -64,7 +64,9 @@ def _lost(axes: Axes, lost: pd.DataFrame) -> None:
     axes.set_yticks(range(len(rows)), [f"{p}\n{names[t]}" for (t, p), _ in rows])
     # Linear around 0: some precisions lose nothing, or are above floating point.
     axes.set_xscale("symlog", linthresh=1)
-    ticks = [tick for tick in (-1, 0, 1, 3, 10, 30) if tick <= 1.2 * max(lost["upper"].max(), 1)]
+    ticks = [
+        tick for tick in (-1, 0, 1, 2, 4, 8, 16, 32) if tick <= 1.2 * max(lost["upper"].max(), 1)
+    ]
     axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
     axes.minorticks_off()
     axes.axvline(0, color=INK, lw=0.8, zorder=1)
@@ -76,12 +78,12 @@ def _ratios(axes: Axes, ratios: pd.DataFrame) -> None:
         ratios[["lower", "ratio"]].to_numpy().min(),
         ratios[["upper", "ratio"]].to_numpy().max(),
     )
-    span = (min(ends[0], 0.5) / 1.15, max(ends[1], 1.0) * 1.3)
+    span = (min(ends[0], 0.5) / 2, max(ends[1], 1.0) * 2)
     names = list(dict.fromkeys(ratios["nonideality"]))
     axes.set_xscale("log")
     for row in ratios.itertuples():
         place = names.index(row.nonideality) + (-0.13, 0.13)[MAIN.index(row.precision)]
-        interval(axes, place, row.ratio, row.lower, row.upper, span, COLOURS[row.precision])
+        interval(axes, place, row.ratio, row.lower, row.upper, span, COLOURS[row.precision], "D")
         axes.annotate(f"{row.ratio:.2g}", (row.ratio, place), (0, 3), fontsize=6.5, ha="center",
                       textcoords="offset points")  # fmt: skip
     axes.axvline(1, color=INK, lw=0.8, zorder=1)
@@ -109,10 +111,11 @@ def _savings(axes: Axes, steps: pd.DataFrame) -> None:
 def aware(chips: pd.DataFrame, sigma: float) -> Figure:
     """Accuracy of chips whose cells vary, of networks trained with and without such cells."""
     table = chips.set_index(["training", "sigma"])["accuracy"]
-    kept = [table[training, sigma] for training in AWARE]
+    there, here = ([table[training, at] for training in AWARE] for at in (sigma, 0.0))
     title = (
-        f"ResNet-20 at W4A3 on cells that vary by {sigma:g} of their range: {kept[0]:.0f} %, and "
-        f"{kept[1]:.0f} % where training met such cells"
+        f"ResNet-20 at W4A3: training that meets cells which vary by {sigma:g} of their range "
+        f"turns {there[0]:.0f} % on such cells into {there[1]:.0f} %, and {here[0]:.0f} % on ideal "
+        f"ones into {here[1]:.0f} %"
     )
     figure, axes = new_figure(PAGE / 2, 2.7, title=title)
     only: Any = np.ravel(axes)[0]

@@ -41,6 +41,8 @@ def schemes(summary: pd.DataFrame, comparable: bool, title: str) -> Figure:
             if claim and comparable and stated:
                 star = factor * claims.paper(f"{claim}_{precision}")
                 paper_star(axes, star, -0.8, "paper" if precision == "W8A8" else "")
+                axes.annotate(precision, (star, -0.8), (7, 0), textcoords="offset points",
+                              va="center", fontsize=6.5)  # fmt: skip
         axes.set(xlabel=label, ylim=(len(names) - 0.5, -1.2))
     panels[2].set(xscale="log")
     ticks = log_ticks(summary["energy_nj"].min(), summary["energy_nj"].max())

@@ -192,5 +192,5 @@ def _guard_title(table: pd.DataFrame) -> str:
     given = 100 * (saved.iloc[0] - saved.iloc[-1]).max()
     return (
         f"A sense column costs on average at most {max(lost[0], 0):.2f} points without guard "
-        f"rows, {after}; {saved.index[-1]} of them give up at most {given:.1f} % of the ADC energy"
+        f"rows, {after}; {saved.index[-1]} of them give up at most {given:.1f} points of saving"
     )

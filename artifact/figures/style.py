@@ -206,7 +206,8 @@ def direct_label(axes: Axes, x: float, y: float, text: str, colour: str, **optio
 def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) -> None:
     """Write a text beside each point, on the side where it covers the least that is there.
 
-    What coincides with an earlier label is not written.
+    Nor is it nearer to another point that has a text. What coincides with an earlier label is not
+    written.
 
     Parameters
     ----------
@@ -219,8 +220,9 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
     for line in axes.lines:
         path = line.get_transform().transform_path(line.get_path())
         drawn = line.get_linestyle() != "None" and np.size(line.get_xdata()) > 1
-        marks.append(((path.interpolated(30) if drawn else path).vertices, 1 if drawn else 8))
+        marks.append(((path.interpolated(100) if drawn else path).vertices, 1 if drawn else 8))
     taken = [text.get_window_extent() for text in axes.texts]
+    places = axes.transData.transform([point[:2] for point in points])
     for x, y, text, colour in {point[:3]: point for point in reversed(points)}.values():
         tried = []
         for dx, dy in ((5, -5), (5, 5), (-5, 5), (-5, -5), (0, 9), (0, -9), (8, 0), (-8, 0)):
@@ -230,8 +232,11 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str, str]]) ->
                 va=("top", "center", "bottom")[np.sign(dy) + 1],
             )  # fmt: skip
             box = label.get_window_extent().padded(scale)
-            covered = sum(20 * box.count_overlaps([other]) for other in taken)
+            covered = sum(100 * box.count_overlaps([other]) for other in taken)
             covered += sum(weight * box.count_contains(line) for line, weight in marks)
+            centre = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+            own, *_ = np.hypot(*(axes.transData.transform([(x, y)]) - centre).T)
+            covered += 60 * int((np.hypot(*(places - centre).T) < own - 1).any())
             outside = not (axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
                            and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1)  # fmt: skip
             tried.append((covered + 40 * outside, label, box))

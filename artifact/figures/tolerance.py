@@ -21,6 +21,7 @@ from artifact.figures.style import (
     new_figure,
     typeset,
 )
+from artifact.studies.nonidealities import NONIDEALITIES
 
 
 def requirements(
@@ -29,11 +30,13 @@ def requirements(
 ) -> Figure:  # fmt: skip
     """Loss of accuracy against the size of each nonideality, and the limits that follow.
 
-    Of differential pairs and quantization-aware training. Of two precisions the limits are printed.
+    Of differential pairs and quantization-aware training. Of two precisions the limits are printed,
+    and the panels are marked that a pooled answer counts.
     """
     losses, limits = _default(losses, precisions), _default(limits, precisions)
     kinds = list(dict.fromkeys(losses["nonideality"]))
     lines, few = -(-len(kinds) // 3), len(precisions) <= 2
+    counted = [NONIDEALITIES[kind].counted for kind in kinds]
     size = PAGE, 1.95 * lines + 0.3
     figure, panels = new_figure(*size, lines, 3, title=answer, squeeze=False)
     for axes in panels.ravel()[len(kinds) :]:
@@ -58,8 +61,9 @@ def requirements(
         axes.axhline(delta, ls=":", lw=0.8, color="black")
         unit = found["unit"].iloc[0]
         axes.set(
-            title=typeset(kind), xlabel=typeset(unit), xscale="log", yscale="symlog",
-            ylim=(-0.6, 30), ylabel="" if place % 3 else "loss (points)",
+            title=typeset(kind) + " (pooled)" * (few and counted[place] and not all(counted)),
+            xlabel=typeset(unit), xscale="log", yscale="symlog", ylim=(-0.6, 30),
+            ylabel="" if place % 3 else "loss (points, log above 2)",
         )  # fmt: skip
         if unit.startswith("bit"):
             axes.set(xscale="linear")

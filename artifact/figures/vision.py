@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 from matplotlib import colors
@@ -80,14 +79,6 @@ def confused(palette: tuple[str, ...]) -> list[tuple[str, str, str]]:
             if distance(*pair) < least:
                 found.append((first, second, how))
     return found
-
-
-def present(picture: Path, palette: tuple[str, ...]) -> tuple[str, ...]:
-    """Colours of a palette that a picture shows: at least one pixel in 10,000."""
-    levels = np.round(255 * imread(picture)[..., :3]).astype(int)
-    wanted = [np.round(255 * np.array(colors.to_rgb(colour))) for colour in palette]
-    shares = [(np.abs(levels - rgb).max(axis=-1) <= 2).mean() for rgb in wanted]
-    return tuple(c for c, share in zip(palette, shares, strict=True) if share >= 1e-4)
 
 
 def main() -> None:

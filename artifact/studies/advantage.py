@@ -9,7 +9,7 @@ difference of its two losses.
 
 Left out are nonidealities whose losses count from a chip that is not lossless (`against_size_0`),
 for what precisions differ in there is not in the tables. Intervals cover training seeds, chips and
-images, but on ideal hardware training seeds alone: the recorded accuracies are of all test images.
+images; on ideal hardware, training seeds and blocks of the test images that all seeds share.
 Whether an advantage is kept or gone is decided like the order of two limits: p-values hold over all
 looks and, within a scheme, for how many advantages are looked at (Holm 1979).
 """
@@ -23,15 +23,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from artifact.statistics import Estimate, holm, sequential_p
 from artifact.studies import limits
 from artifact.studies.common import PRECISIONS
+from artifact.studies.compromise import ACCURACIES, LOSSLESS_BITS
 from artifact.studies.limits import CONFIDENCE, LOOKS, Curve
 from artifact.studies.nonidealities import NONIDEALITIES
+from artifact.studies.requirements import TRAININGS
 from artifact.studies.trends import LEVEL
 
-TRAINING = "qat"
+TRAINING = TRAININGS[0]
 #: Each precision and the next lower one.
 PAIRS = tuple(pairwise(PRECISIONS))
 #: What becomes of an advantage: it holds at the largest size that both visited; it turned into the
@@ -47,8 +50,8 @@ class Advantage:
 
     Attributes
     ----------
-    of_seeds : ndarray, shape (seeds,)
-        Points on ideal hardware, by training seed.
+    of_blocks : ndarray, shape (seeds, blocks)
+        Points on ideal hardware, by training seed and block of test images.
     of_trials : ndarray, shape (trials,)
         The same of each trial's seed.
     lost : Curve
@@ -56,16 +59,21 @@ class Advantage:
         the second.
     """
 
-    of_seeds: np.ndarray
+    of_blocks: np.ndarray
     of_trials: np.ndarray
     lost: Curve
 
     def ideal(self) -> tuple[float, float, float]:
-        """Points on ideal hardware and their 95 % interval, which a single seed does not have."""
-        if len(self.of_seeds) < 2:
-            return float(self.of_seeds.mean()), np.nan, np.nan
-        found = _mean(self.of_seeds, np.arange(len(self.of_seeds)))
-        return found.value, *found.interval()
+        """Points on ideal hardware and their 95 % interval, which a single seed does not have.
+
+        Seeds share the images, so what these add to the error does not shrink with more seeds.
+        """
+        value, seeds = float(self.of_blocks.mean()), len(self.of_blocks)
+        if seeds < 2:
+            return value, np.nan, np.nan
+        error = np.hypot(*(stats.sem(self.of_blocks.mean(axis=axis)) for axis in (0, 1)))
+        half = float(stats.t.ppf(0.975, seeds - 1) * error)
+        return value, value - half, value + half
 
     def at(self, place: int) -> Estimate:
         """Points at one of the sizes."""
@@ -104,17 +112,20 @@ def _mean(values: np.ndarray, groups: np.ndarray) -> Estimate:
     return Estimate.jackknife(float(values.mean()), without, groups)
 
 
-def _of_seeds(accuracies: pd.DataFrame, high: str, low: str) -> pd.Series:
-    """Points that one precision has over another on ideal hardware, by training seed."""
-    mine = accuracies[accuracies["training"] == TRAINING]
-    points = mine.assign(points=100 * mine["correct"] / mine["images"])
-    wide = points.pivot(index="seed", columns="precision", values="points")
-    if not {high, low} <= set(wide):
+def _of_blocks(accuracies: pd.DataFrame, high: str, low: str) -> pd.DataFrame:
+    """Points that one precision has over another on ideal hardware: seeds by blocks of images."""
+    ideal = accuracies["bits"] == LOSSLESS_BITS
+    mine = accuracies[ideal & (accuracies["training"] == TRAINING)].drop_duplicates(
+        ["precision", "seed"]
+    )
+    known = list(dict.fromkeys(mine["precision"]))
+    if not {high, low} <= set(known):
         raise ValueError(
             f"accuracies: expected {high} and {low} on ideal hardware, received "
-            f"{', '.join(wide) or 'none'}; run notebook 01 with the same networks"
+            f"{', '.join(known) or 'none'}; run notebook 01 with the same networks"
         )
-    return (wide[high] - wide[low]).dropna()
+    wide = mine.set_index(["precision", "seed"])[ACCURACIES]
+    return (wide.loc[high] - wide.loc[low]).dropna()
 
 
 def _pairs(
@@ -130,21 +141,21 @@ def _pairs(
             "trials: expected losses of a precision and of the next lower one among "
             f"{', '.join(PRECISIONS)}, received {', '.join(sorted(known)) or 'none'}; search both"
         )
-    of_seeds = {pair: _of_seeds(accuracies, *pair) for pair in pairs}
+    of_blocks = {pair: _of_blocks(accuracies, *pair) for pair in pairs}
     shared = ["nonideality", "rung", "trial", "training_seed"]
     for (scheme, name), part in mine.groupby(["scheme", "nonideality"], sort=False):
         for high, low in pairs:
             first, second = (part[part["precision"] == precision] for precision in (high, low))
             both = first.merge(second[[*shared, "loss"]], on=shared, suffixes=("", "_low"))
-            seeds = of_seeds[high, low]
-            both = both[both["training_seed"].isin(seeds.index)]
+            ideal = of_blocks[high, low]
+            both = both[both["training_seed"].isin(ideal.index)]
             if both["trial"].nunique() < 2:
                 continue
             lost = Curve.of(both.assign(loss=both["loss"] - both["loss_low"]))
             yield (
                 {"scheme": scheme, "nonideality": name, "precision": high, "over": low,
                  "unit": lost.kind.unit},
-                Advantage(seeds.to_numpy(), seeds[lost.groups].to_numpy(), lost),
+                Advantage(ideal.to_numpy(), ideal.mean(axis=1)[lost.groups].to_numpy(), lost),
             )  # fmt: skip
 
 
@@ -177,7 +188,7 @@ def advantages(trials: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
     trials : DataFrame
         Tidy, of `artifact.studies.requirements`.
     accuracies : DataFrame
-        On ideal hardware: columns training, precision, seed, images, correct.
+        Of `compromise`, whose lossless chips say what their networks say.
 
     Returns
     -------
@@ -185,9 +196,9 @@ def advantages(trials: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
         For each scheme and nonideality, with quantization-aware training, of pairs with two trials
         or more in common: columns scheme, nonideality, precision, over, unit, images (of each
         trial), ideal_images, trials, ideal (points), ideal_lower, ideal_upper (95 % over training
-        seeds), largest (size that both visited), advantage (points there), advantage_lower,
-        advantage_upper (95 %), p_holm (of its being 0), outcome (one of `OUTCOMES`), and, where it
-        is gone, bound, limit (the size at which), lower, upper, as of
+        seeds and test images), largest (size that both visited), advantage (points there),
+        advantage_lower, advantage_upper (95 %), p_holm (of its being 0), outcome (one of
+        `OUTCOMES`), and, where it is gone, bound, limit (the size at which), lower, upper, as of
         `artifact.studies.limits.limits`.
 
     Raises

@@ -33,7 +33,7 @@ AROUND = (*(f"W{w}A{a}" for w in (2, 3, 4, 5) for a in (2, 3, 4)), "W6A6", "W8A8
 #: Points that converters may lose on training images.
 CONVERTER_LOSS = 0.1
 #: What the fewest bits that lose no more are called in the table of converters.
-FEWEST = "least that lose nothing measurable"
+FEWEST = "least that lose no training image, net"
 #: Points below floating point that a choice may lose.
 TOLERANCES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 BLOCKS = 10  # of test images, every tenth in one, resampled by the bootstrap

@@ -262,7 +262,7 @@ def _trends(trials: tuple[pd.DataFrame, ...]) -> list[Row]:
     found = [trends.verdicts(trends.ratios(table)).set_index("family") for table in trials]
     rows = []
     for claim, what, family in (
-        ("C3a", "device variation", "device"), ("C3b", "converter nonlinearity", "nonlinearity")
+        ("C3a", "range variation and stuck cells", "device"), ("C3b", "INL alone", "nonlinearity")
     ):  # fmt: skip
         mine = [table.loc[family] for table in found]
         told = (f"{row['verdict']} ({row['pooled']:.2f} [{row['lower']:.2g}, {row['upper']:.2g}])"

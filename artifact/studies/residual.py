@@ -199,7 +199,7 @@ def chip_summary(table: pd.DataFrame, along: str) -> pd.DataFrame:
     rows = []
     for (training, size), chips in table.groupby(["training", along], sort=False):
         shares = (100 * chips["correct"] / chips["images"]).to_numpy()
-        lower, upper = mean_interval(shares) if len(shares) > 1 else (shares[0], shares[0])
+        lower, upper = mean_interval(shares) if len(shares) > 1 else (np.nan, np.nan)
         rows.append({"training": training, along: size, "accuracy": float(np.mean(shares)),
                      "lower": lower, "upper": upper, "chips": len(shares)})  # fmt: skip
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -33,6 +34,9 @@ def test_a_planted_difference_is_found(tmp_path):
     last_bit = GRID.assign(correct=[9, 8.000000000000002])
     mine.write_table("grid", last_bit, FULL)
     assert answers(known, mine)["table grid"] == "yes, to rounding (2e-16)"
+    for rows in (last_bit[:1], last_bit[1:]):  # whose common row may differ by rounding alone
+        mine.write_table("grid", rows, FULL)
+        assert answers(known, mine)["table grid"] == "NO: other rows"
 
 
 def test_an_undecided_run_contradicts_nothing(tmp_path):
@@ -41,6 +45,9 @@ def test_an_undecided_run_contradicts_nothing(tmp_path):
     assert answers(known, mine)["claim C1"] == compare.TOO_SMALL
     assert answers(mine, known)["claim C1"] == compare.TOO_SMALL
     assert ", 1 too small to say, " in compare.counted(compare.beside(known, mine))
+    claims.write([CLAIM | {"verdict": "undecided"}], known, FULL)
+    claims.write([CLAIM | {"verdict": "undecided", "note": "in other words"}], mine, FULL)
+    assert answers(known, mine)["claim C1"] == "yes"
 
 
 def test_limits_of_two_profiles_are_compared_by_their_intervals(tmp_path):
@@ -150,3 +157,14 @@ def test_one_retrained_network_has_no_interval():
     found = compare.networks(entries(a=[0.98]), entries(a=[0.99]))
     assert found["lower"].isna().all()
     assert found["gained"].tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_few_trials_tell_nothing_and_many_limits_are_held_to_more():
+    names = [f"x{k}" for k in range(20)]
+    known = pd.DataFrame({"nonideality": names, "bound": "=", "limit": 1.0, "lower": 0.9,
+                          "upper": 1 / 0.9, "trials": 10})  # fmt: skip
+    astray = np.exp(np.where(np.arange(20) == 7, 2.3 / 1.96 * 2**0.5 * np.log(1 / 0.9), 0))
+    now = known.assign(limit=astray, lower=0.9 * astray, upper=astray / 0.9)  # 2.3 sigma
+    assert compare.limits_agree(known, now).startswith("yes: 20 limits")
+    assert compare.limits_agree(known[7:8], now[7:8]).startswith("NO: x7 is ")
+    assert compare.limits_agree(known, now.assign(trials=3)) == compare.TOO_SMALL

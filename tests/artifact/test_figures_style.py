@@ -9,9 +9,6 @@ import pytest
 from matplotlib import pyplot as plt
 
 from artifact.figures import style, vision
-from artifact.record import committed
-
-PICTURES = sorted(path for path in committed().pictures() if path.suffix == ".png")
 
 
 @pytest.fixture
@@ -35,15 +32,6 @@ def test_colours_of_a_palette_are_told_apart_without_green_and_in_grey(name):
 def test_a_red_and_a_green_are_confused():
     assert vision.confused(("#996600", "#668800")) == [("#996600", "#668800", "deuteranopia"),
                                                        ("#996600", "#668800", "grey")]  # fmt: skip
-
-
-@pytest.mark.parametrize("how", vision.LEAST)
-@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
-def test_series_of_a_committed_figure_stay_apart_as_it_is_seen(path, how):
-    """Of all palettes' colours that the picture shows, measured in the picture itself."""
-    for palette in style.PALETTES.values():
-        shown = vision.present(path, palette)
-        assert not [pair for pair in vision.confused(shown) if pair[2] == how]
 
 
 def test_a_star_leaves_our_mark_in_sight(pixels):

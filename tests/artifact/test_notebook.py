@@ -8,6 +8,7 @@ import re
 import nbformat
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from artifact import catalogue, notebook, provenance, record
 from artifact.notebook import CheckError, Session, readable
@@ -58,6 +59,30 @@ def test_the_sentences_of_a_notebook_are_paragraphs(monkeypatch):
     monkeypatch.setattr(notebook, "display", shown.append)
     notebook.say("W4A3: 98.83 +- 0.15 %\nmore")
     assert shown[0].data == "> W4A3: 98.83 ± 0.15 %\n>\n> More"
+
+
+def test_answers_gather_below_the_title(monkeypatch):
+    class Place:
+        def update(self, shown):
+            self.shown = shown.data
+
+    monkeypatch.setattr(notebook, "display", lambda *_, **__: Place())
+    session = notebook.start("embedded")
+    session.answer("two bits +- 1 suffice.\nSo they do.")
+    figure = Figure()
+    figure.suptitle("A title that\nis broken")
+    session.on("cifar10", "checkpoints/harder", True).answer(figure)
+    told = "> Two bits ± 1 suffice.\n>\n> So they do.\n>\n> A title that is broken"
+    assert session.top.place.shown == told
+
+
+@pytest.mark.parametrize("name", [notebook.name for notebook in catalogue.CATALOGUE])
+def test_the_answer_of_a_notebook_stands_before_its_method(name):
+    cells = notebooks()[name].cells
+    (place,) = [n for n, cell in enumerate(cells) if "notebook.start(" in cell.source]
+    assert not any(cell.cell_type == "markdown" for cell in cells[1:place])
+    told = "".join(str(o.get("data", {}).get("text/markdown", "")) for o in cells[place].outputs)
+    assert re.search(r"> .*[0-9]", told), told
 
 
 def test_a_changed_table_is_noticed(monkeypatch):

@@ -16,6 +16,10 @@ def test_a_run_of_another_profile_begins_with_nothing_and_the_same_one_goes_on(t
     place = made(tmp_path)
     below = Record(place.results / "embedded", tmp_path / "none", tmp_path / "none")
     below.begin(FULL | {"dataset": "embedded"})
+    (place.results / "grid.csv").write_text("x\n1\n")  # by a run that died before it listed it
+    place.begin(FULL | {"time": "later"})
+    assert place.tables() == []
+    place = made(tmp_path)
     place.begin(FULL | {"time": "later"})
     assert place.tables() == ["grid"]
     for change in ({"profile": "quick"}, {"code": "c2"}, {"checkpoints": "n2"}, {"data": "d2"}):

@@ -130,6 +130,7 @@ def test_minutes_go_to_the_notebooks_that_take_them(tmp_path, monkeypatch, capsy
 
     def check(book, parameters):
         handed[book.name] = parameters.get("minutes")
+        assert parameters["profile"] == "standard, 2.5 minutes"  # is of no profile's size
         raise OSError("far enough")
 
     monkeypatch.setattr(reproduce, "check_parameters", check)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from artifact import verdicts
 from artifact.studies import advantage, limits
+from artifact.studies.compromise import ACCURACIES, LOSSLESS_BITS
 from artifact.studies.nonidealities import NONIDEALITIES
 from tests.artifact.test_studies_requirements import searched
 
@@ -19,9 +21,10 @@ def accuracies(**points):
     """Of ideal hardware, by precision: per cent, about which training seeds spread."""
     return pd.DataFrame(
         [{"dataset": "mnist", "training": "qat", "precision": name, "seed": seed,
-          "images": 10_000, "correct": round(100 * (percent + 0.01 * sign * (seed - 2)))}
+          "images": 10_000, "bits": bits}
+         | dict.fromkeys(ACCURACIES, percent + 0.01 * sign * (seed - 2) - (bits < LOSSLESS_BITS))
          for (name, percent), sign in zip(points.items(), (1, -1), strict=False)
-         for seed in range(5)]
+         for seed in range(5) for bits in (4, LOSSLESS_BITS)]
     )  # fmt: skip
 
 
@@ -81,8 +84,22 @@ def test_swapped_precisions_flip_the_sign():
 def test_an_advantage_of_zero_on_ideal_hardware_is_undecided_whatever_is_lost():
     for losses in ((STEEP, FLAT), (FLAT, STEEP)):
         ideal = accuracies(W8A8=99.0, W6A6=99.0)
-        ideal["correct"] += np.where(ideal["precision"] == "W8A8", 10 * (ideal["seed"] % 2), 4)
+        more = np.where(ideal["precision"] == "W8A8", 0.1 * (ideal["seed"] % 2), 0.04)
+        ideal[ACCURACIES] = ideal[ACCURACIES].add(more, axis=0)
         assert only(trials(*losses), ideal)["outcome"] == advantage.UNDECIDED
+
+
+def test_the_images_that_all_seeds_share_count_in_the_interval_on_ideal_hardware():
+    table, wavy = trials(STEEP, FLAT), AHEAD.copy()
+    waves = np.where(np.arange(len(ACCURACIES)) % 2, 1.5, -1.5)  # between blocks, of W8A8 alone
+    wavy[ACCURACIES] += np.outer(wavy["precision"] == "W8A8", waves)
+    sure, open_ = only(table, AHEAD), only(table, wavy)
+    assert open_["ideal"] == pytest.approx(sure["ideal"])
+    assert sure["ideal_lower"] > 0 > open_["ideal_lower"]
+    assert (sure["outcome"], open_["outcome"]) == (advantage.GONE, advantage.UNDECIDED)
+    seeds, blocks = 0.02 * np.std(np.arange(5), ddof=1) / 5**0.5, np.std(waves, ddof=1) / 10**0.5
+    half = stats.t.ppf(0.975, 4) * np.hypot(seeds, blocks)
+    assert open_["ideal_upper"] - open_["ideal"] == pytest.approx(half)
 
 
 def test_one_training_seed_tells_nothing_of_ideal_hardware():

@@ -100,6 +100,16 @@ def test_verdicts_on_trends():
     assert mixed["verdict"] == "not reproduced"
 
 
+def test_what_a_trend_rests_on_is_shown_by_leaving_out_each_in_turn():
+    low, high = ladder(0, 0.1), ladder(1, 0.1)
+    alone = pair(high, low, scheme="offset")
+    both = pd.concat([pair(high, low), pair(low, low, "read noise"), alone], ignore_index=True)
+    told = claims.without_one(both, "C3a", 1.0)
+    assert told.startswith("With differential pairs: undecided without range variation (1.00 [")
+    assert f"stricter without read noise ({1 / KIND.step:.2f} [" in told
+    assert "offset" not in told  # a single one has nothing to leave out
+
+
 def test_intervals_cover_what_they_say_whether_or_not_seeds_differ():
     generator, hits = np.random.default_rng(1), 0
     for share in (0.0, 0.3, 3.0):  # variance of training seeds over that of trials

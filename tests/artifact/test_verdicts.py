@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,8 +87,14 @@ def parts(saving, detection=0.0):
 
 
 def test_savings_are_judged_gross_and_net():
-    draws = pd.DataFrame([{name: claims.paper(verdicts._key(name)) for name in verdicts.FOUR}])
-    singles = pd.concat([draws.assign(choice=choice) for choice in verdicts.OTHERS])
+    paper = pd.DataFrame([{name: claims.paper(verdicts._key(name)) for name in verdicts.FOUR}])
+    singles = pd.concat([paper.assign(choice=choice) for choice in verdicts.OTHERS])
+    networks = [
+        {"training": training, "seed": seed} for training in ("ptq", "qat") for seed in (0, 1)
+    ]
+    draws = pd.concat(
+        [paper.assign(draw=draw, **network) for draw in (0, 1, 2) for network in networks]
+    )
     found = verdicts.judge_savings(parts(0.79, detection=20.0), draws, singles)
     judged = {claim["id"]: claim for claim in found}
     assert list(judged) == ["C5_W8A8", "C5_W4A3", "C6_W8A8", "C6_W4A3"]
@@ -94,7 +102,8 @@ def test_savings_are_judged_gross_and_net():
     assert "net of detection 59.0 %: not reproduced" in judged["C5_W8A8"]["note"]
     assert judged["C5_W4A3"]["verdict"] == claims.FAILED
     assert "79.0 % with two's-complement slices" in judged["C5_W8A8"]["note"]
-    assert "100 % of 1 random draws" in judged["C6_W8A8"]["note"]
+    for told in (judged["C6_W8A8"]["note"], verdicts.draws_title(draws)):
+        assert re.search(r"100(.0)? ?% of 3 random draws of .*, each on 4 networks, give ", told)
 
 
 def test_a_hardware_is_named_only_as_near_as_it_is():

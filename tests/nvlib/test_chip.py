@@ -393,3 +393,23 @@ def test_a_compiled_chip_without_numba_is_refused_with_the_way_to_one(network, m
     with pytest.raises(ValueError, match="compiled: expected Numba, .* pass compiled=False"):
         Chip(network("W4A3"), compiled=True)
     Chip(network("W4A3"), compiled=False)
+
+
+def test_layers_and_arrays_err_each_in_its_own_way():
+    torch.manual_seed(0)
+    same = nn.Linear(300, 300)
+    model = nn.Sequential(same, nn.ReLU(), nn.Linear(300, 300))
+    model[2].load_state_dict(same.state_dict())
+    varied = DeviceModel(3.0, (RangeVariation(0.1),))  # no cell is cut off at 0
+    nonlinear = Nonlinearity(inl_lsb=1.0, shape="random-walk", monotone=False)
+    chip = Chip.from_torch(model, torch.rand(9, 300), Hardware(devices=varied, adc=Adc(8)))
+    first, second = (a.conductance / 2.0**a.grid_bits - a.mapped.levels for a in chip.arrays)
+    assert (chip.arrays[0].mapped.levels == chip.arrays[1].mapped.levels).all()
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
+    curved = Hardware(adc=Adc(8, nonlinearity=nonlinear))
+    chips = [Chip(chip.network, curved, seed) for seed in (0, 1)]
+    curves = np.concatenate([a.curves.reshape(-1, 255) for one in chips for a in one.arrays])
+    assert len(curves) == 2 * 2 * 3 * chips[0].arrays[0].column_tile.max() + 12
+    assert len(np.unique(curves, axis=0)) == len(curves)  # one converter to each array
+    digests = {one.digest() for one in (*chips, Chip(chip.network))}
+    assert len(digests) == 3  # though all have ideal cells

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 
+from artifact.paths import ROOT
 from nvlib import compiled
 
 
@@ -13,3 +19,28 @@ def test_where_no_cache_can_be_written_kernels_compile_all_the_same(monkeypatch)
 
     monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
     assert compiled.compiled(lambda x: x + 1)(2) == 3
+
+
+@pytest.mark.skipif(not compiled.COMPILED, reason="needs Numba")
+def test_a_kept_kernel_is_stale_where_what_is_pasted_into_it_changed(tmp_path):
+    """Numba looks at a function's own source alone."""
+    shutil.copytree(ROOT / "nvlib", tmp_path / "nvlib", ignore=shutil.ignore_patterns("__py*"))
+    user, noise = tmp_path / "user.py", tmp_path / "nvlib" / "noise.py"
+    user.write_text(
+        "import numpy as np\n"
+        "from nvlib.compiled import compiled\n"
+        "from nvlib.noise import hash64\n"
+        "@compiled\ndef kernel(key):\n    return hash64(key, np.uint64(1))\n"
+        "key = np.uint64(5)\n"
+        "with np.errstate(over='ignore'):\n    print(kernel(key) == hash64(key, np.uint64(1)))\n"
+    )
+    for change in ("", "0x9E3779B97F4A7C15"):
+        text = noise.read_text(encoding="utf-8")
+        assert change in text
+        noise.write_text(text.replace(change, "0x1234567890ABCDEF") if change else text)
+        done = subprocess.run(
+            [sys.executable, str(user)], cwd=tmp_path, capture_output=True, text=True, check=True,
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        assert done.stdout == "True\n"
+    assert len(list((tmp_path / "__pycache__").glob("user.kernel*.nbi"))) == 2

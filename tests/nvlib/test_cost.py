@@ -247,3 +247,15 @@ def test_a_layer_that_is_called_network_keeps_its_row():
     found = report(chip, torch.ones(3, 6)).layers
     assert found["matrix"].tolist() == ["6 x 4", "4 x 2", ""]
     assert found["arrays"].tolist() == [1, 1, 2]
+
+
+def test_a_report_is_of_the_chips_own_cells(network, digits):
+    images = digits.test_images[:2]
+    found = [
+        report(Chip(network("W4A3"), Hardware(devices=DeviceModel(on_conductance_s=siemens))),
+               images, policies=()).layers["energy_pj"].iloc[-1]
+        for siemens in (10e-6, 100e-6)
+    ]  # fmt: skip
+    events = Chip(network("W4A3")).events(images)
+    array = inference_energy(events, (), 8, AdcLaw(), EnergyTable.load())["array"]
+    assert found[1] - found[0] == pytest.approx(9 * array)

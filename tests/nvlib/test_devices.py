@@ -186,3 +186,12 @@ def test_slow_noise_has_the_spread_of_each_level():
         devices.program(levels % 2, 1, np.random.default_rng(0))
     with pytest.raises(ValueError, match="slow_noise: expected an effect, with apply"):
         DeviceModel(slow_noise=0.1)
+
+
+def test_no_cell_drifts_upwards():
+    drift = RetentionDrift(1e6, nu=0.0, nu_sigma=0.1)  # half of the exponents would be below 0
+    levels = np.full((50, 20), 3)
+    held = DeviceModel(9.0, (drift,)).program(levels, 3, np.random.default_rng(0))
+    written_ = DeviceModel(9.0).program(levels, 3, np.random.default_rng(0))
+    assert (held <= written_).all()
+    assert 0.4 < (held < written_).mean() < 0.6

@@ -25,7 +25,7 @@ from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping
 from nvlib.measured import read_adc_energies
 from nvlib.quantizers import Precision
-from nvlib.sparsity import ZeroSkip
+from nvlib.sparsity import SignSkip, ZeroSkip
 from tests.conftest import random_layer, written
 
 #: pJ that a cell at G_on takes in a read: 10 uS, 0.2 V, 100 ns.
@@ -253,3 +253,32 @@ def test_aliases_of_aliases_take_no_time_and_no_memory(tmp_path):
         EnergyTable.load(path)
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("adc_bits", [2, 4])
+def test_every_array_across_is_driven_sensed_and_converted(adc_bits):
+    layer = random_layer(np.random.default_rng(1), Precision(2, 1), 7, 3)
+    hardware = Hardware(ArrayMapping(rows=4, columns=4, scheme="offset"), adc=Adc(adc_bits))
+    arrays = written(layer, hardware)
+    event = count(arrays, np.array([[1, 0, 1, 1, 0, 0, 1]], np.uint8))
+    across = int(arrays.column_tile.max()) + 1
+    assert (event.column_tiles, event.accesses) == (across, 2)
+    assert across > 1
+    table, law = EnergyTable.load(), AdcLaw("walden", "linear")
+    energy = inference_energy([event], (ZeroSkip(),), adc_bits, law, table)
+    converted = arrays.mapped.levels[0].size + across  # a reference column in each
+    assert event.columns == converted
+    assert energy["row drivers"] == pytest.approx(7 * across * 0.39)
+    assert energy["data movement"] == pytest.approx(2 * converted * 0.48)
+    assert energy["adc"] == pytest.approx(2 * converted * 0.017 * 2**adc_bits)
+    sense_bits = min(3, adc_bits)  # 4 rows are counted with 3 bits
+    sensed = 2 * across * 0.017 * 2**sense_bits + 2 * converted * 0.029 + 4 * across * ON_CELL_PJ
+    assert energy["detection"] == pytest.approx(sensed)
+
+
+def test_skipping_by_the_sign_takes_a_comparison_for_each_pair():
+    layer = random_layer(np.random.default_rng(1), Precision(2, 2), 7, 3)
+    arrays = written(layer, Hardware(ArrayMapping(rows=8, dac_bits=2), adc=Adc(5)))
+    event = count(arrays, np.array([[1, 0, 3, 1, 0, 0, 1], [0] * 7], np.uint8), relu=True)
+    energy = inference_energy([event], (SignSkip(),), 5, AdcLaw(), EnergyTable.load())
+    assert energy["detection"] == pytest.approx(2 * 3 * 0.029 / event.images)

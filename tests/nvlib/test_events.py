@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from nvlib import (
     ZeroSkip,
 )
 from nvlib.events import count, unfold, walk
-from nvlib.mapping import SCHEMES
+from nvlib.mapping import SCHEMES, map_weights
 from nvlib.network import rectified
 from nvlib.sparsity import conversions, conversions_by_column
 from tests import oracle
@@ -29,14 +30,20 @@ from tests.conftest import model_of, random_layer, written
 
 
 @pytest.mark.parametrize("kernel", [(), (3, 3)])
-@pytest.mark.parametrize(("cell_bits", "dac_bits"), [(2, 1), (2, 2), ((1, 2), 1)])
-def test_events_are_the_oracles(kernel, cell_bits, dac_bits):
+@pytest.mark.parametrize(
+    ("cell_bits", "dac_bits", "scheme"),
+    [(2, 1, "differential"), (2, 2, "differential"), ((1, 2), 1, "differential"),
+     (1, 1, "offset"), (2, 2, "offset")],
+)  # fmt: skip
+def test_events_are_the_oracles(kernel, cell_bits, dac_bits, scheme):
     generator = np.random.default_rng(5)
     precision = Precision(4, 3)
     inputs = 2 if kernel else 40
     layer = random_layer(generator, precision, inputs, 3, kernel, sides=(5, 5))
     layer.codes[0] = np.abs(layer.codes[0])  # an output with an empty negative column
-    mapping = ArrayMapping(rows=16, cell_bits=cell_bits, dac_bits=dac_bits)
+    # Three outputs on arrays of two, so that two lie side by side.
+    columns = 2 * map_weights(layer.matrix, precision, ArrayMapping(scheme=scheme)).columns // 3
+    mapping = ArrayMapping(16, columns, cell_bits, dac_bits, scheme)
     hardware = Hardware(mapping, adc=Adc(5))
     arrays = written(layer, hardware)
     shape = (2, inputs, 5, 5) if kernel else (2, inputs)
@@ -146,13 +153,20 @@ def test_signed_layers_read_twice_and_count_their_images_once():
 
 
 def test_counts_of_parts_add_up(network, digits):
-    chip, images = Chip(network("W4A3"), Hardware()), digits.test_images[:130]
-    whole = chip.events(images)
-    pairs = zip(chip.events(images[:50]), chip.events(images[50:]), strict=True)
-    parts = [one + other for one, other in pairs]
-    for one, other in zip(whole, parts, strict=True):
-        np.testing.assert_array_equal(one.digit_sums, other.digit_sums)
-        assert one.images == other.images == 130
+    net, many = network("W4A3"), digits.test_images[:130]
+    one_shot = Hardware(ArrayMapping(rows=512, cell_bits=3, dac_bits=3))  # ReLUs are decided
+    for chip, images in ((Chip(net), many), (Chip(net, one_shot), many[:8])):
+        half = len(images) // 3
+        every, first, last = (
+            chip.events(part, column_sums=True) for part in (images, images[:half], images[half:])
+        )
+        for whole, one, other in zip(every, first, last, strict=True):
+            added = one + other
+            for field in fields(whole):
+                if field.name not in ("arrays", "known"):
+                    pair = (getattr(each, field.name) for each in (whole, added))
+                    np.testing.assert_array_equal(*pair, err_msg=field.name)
+    assert every[0].zero_outputs is not None
 
 
 def test_a_layer_that_is_called_relu_is_none():

@@ -79,3 +79,10 @@ def test_cells_too_large_for_two_bytes_take_four():
     codes = np.full((1, 60), 7, np.uint8)
     found = read_layer(few, codes, np.zeros(1, np.uint64))[0, 0]
     assert found.tolist() == (7 * layer.matrix.astype(int).sum(axis=0)).tolist()
+
+
+def test_cells_whose_sums_float32_does_not_hold_are_refused():
+    layer = random_layer(np.random.default_rng(0), Precision(4, 3), 2000, 7)
+    wild = Hardware(ArrayMapping(rows=4096), DeviceModel(effects=(LognormalVariation(3.0),)))
+    with pytest.raises(ValueError, match=r"conductances: expected column sums below 2\^24"):
+        written(layer, wild)

@@ -178,7 +178,5 @@ def test_what_no_line_has_is_refused():
         Hardware(wires=1.0)
     with pytest.raises(ValueError, match="on_conductance_s: expected a finite number from 1e-09"):
         DeviceModel(on_conductance_s=10.0)
-    with pytest.raises(ValueError, match="cells_s: expected conductances"):
-        effective(np.array([[-1e-6]]), Wires())
     with pytest.raises(ValueError, match="wires: expected lines that leave the cells some voltage"):
         effective(np.full((128, 128), 0.01), Wires(100.0))
