@@ -83,6 +83,6 @@ def test_cells_too_large_for_two_bytes_take_four():
 
 def test_cells_whose_sums_float32_does_not_hold_are_refused():
     layer = random_layer(np.random.default_rng(0), Precision(4, 3), 2000, 7)
-    wild = Hardware(ArrayMapping(rows=4096), DeviceModel(effects=(LognormalVariation(3.0),)))
+    wild = Hardware(ArrayMapping(4096), DeviceModel(effects=(LognormalVariation(2.0),) * 3))
     with pytest.raises(ValueError, match=r"conductances: expected column sums below 2\^24"):
         written(layer, wild)
