@@ -17,7 +17,7 @@ from torch import nn
 
 from nvlib import converters, devices, hardware, mapping, storage, wires
 from nvlib.arrays import LayerArrays, parts_of, write_layer
-from nvlib.checks import require, require_flag, require_instance, require_integer
+from nvlib.checks import refusing, require, require_flag, require_instance, require_integer
 from nvlib.compiled import COMPILED
 from nvlib.events import LayerEvents, count
 from nvlib.graph.steps import IMAGES
@@ -115,10 +115,11 @@ class Chip:
         hardware = Hardware() if hardware is None else hardware
         self.hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
         self.seed = require_integer("seed", seed, 0, 2**63)
-        self._device = require_instance("device", device, str, "write 'cpu' or 'cuda'")
+        with refusing("device", "one that torch has", "write 'cpu', or 'cuda' where there is one"):
+            self._device = str(torch.empty(0, device=device).device)
         compiled, mend = require_flag("compiled", compiled), "install it, or pass compiled=False"
         require(COMPILED or not compiled, "compiled", "Numba", "none", mend)
-        self._compiled = compiled and device == "cpu"
+        self._compiled = compiled and self._device == "cpu"
         self._parts = [
             (layer.spec.name, *part) for layer in network.layers for part in parts_of(layer)
         ]

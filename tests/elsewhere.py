@@ -1,4 +1,4 @@
-"""A digest of points of every study, for a process of its own; see `tests.artifact.test_sweep`.
+"""A digest of points of many studies, for a process of its own; see `tests.artifact.test_sweep`.
 
 Usage: python -m tests.elsewhere THREADS BATCH
 """
@@ -9,11 +9,11 @@ import hashlib
 import json
 import random
 import sys
+import tempfile
+from pathlib import Path
 
 import torch
 
-from artifact import sweep
-from artifact.paths import ROOT
 from artifact.studies import (
     beyond,
     common,
@@ -32,7 +32,7 @@ from artifact.studies import (
 from artifact.studies.nonidealities import NONIDEALITIES
 from nvlib import Chip, QuantizedNetwork, chip
 
-#: (function, points of the quick profile's size or below it), of every study.
+#: (function, points of the quick profile's size or below it).
 STUDIES = (
     (precision.quantized_point, precision.seed_points("embedded", 100)),
     (precision.chip_point, precision.seed_points("embedded", 30)),
@@ -68,10 +68,11 @@ def main(threads: int, batch: int) -> str:
     chip.IMAGE_BLOCK = batch
     QuantizedNetwork.logits.__defaults__ = (batch,)
     results = []
-    for function, points in STUDIES:
-        for point in random.Random(2022).sample(points, EACH):
-            sweep.POINTS = sampling.POINTS = ROOT / "build" / f"elsewhere-{threads}-{batch}"
-            results.append([function.__name__, point, function(**point)])
+    with tempfile.TemporaryDirectory() as folder:  # so that no other process's points are read
+        sampling.POINTS = Path(folder)
+        for function, points in STUDIES:
+            for point in random.Random(2022).sample(points, EACH):
+                results.append([function.__name__, point, function(**point)])
     net, (pixels, _) = common.network("embedded", "W4A3"), common.test_images("embedded", 60)
     results.append(net.logits(pixels).tolist())
     for name, size in (("range variation", 0.1), ("read noise", 0.15), ("ADC INL", 5.0)):

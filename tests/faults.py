@@ -231,7 +231,8 @@ TESTED_BY = {
     "nvlib/layout": "nvlib/kernel", "nvlib/kernel.pool_and_quantize": "nvlib/chain",
     **dict.fromkeys((f"artifact/studies/{name}" for name in ("limits", "sampling", "trends")),
                     "artifact/studies_requirements"),
-    "artifact/studies/harder": "artifact/studies_harder",
+    **{f"artifact/studies/{name}": f"artifact/studies_{name}"
+       for name in ("advantage", "harder", "nonidealities")},
 }  # fmt: skip
 LONGEST_S = 1800
 

@@ -413,3 +413,9 @@ def test_layers_and_arrays_err_each_in_its_own_way():
     assert len(np.unique(curves, axis=0)) == len(curves)  # one converter to each array
     digests = {one.digest() for one in (*chips, Chip(chip.network))}
     assert len(digests) == 3  # though all have ideal cells
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", 3.5])
+def test_a_device_that_is_none_is_refused_when_a_chip_is_made(network, device):
+    with pytest.raises(ValueError, match="device: expected one that torch has, received .*; write"):
+        Chip(network("W4A3"), device=device)
