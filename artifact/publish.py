@@ -255,9 +255,9 @@ def region_markdown() -> str:
     others = int((explains["network"] != "lenet5").sum())
     readings = len(explains.drop_duplicates(READING))
     return (
-        f"Of {len(region):,} configurations {len(explains)}, of {readings} readings of the "
-        f"hardware, give all four numbers within their tolerances, {others} of them on another "
-        "network: notebook 05 shows which."
+        f"{len(explains)} of {len(region):,} configurations give all four numbers within their "
+        f"tolerances. They belong to {readings} of {len(region.drop_duplicates(READING))} readings "
+        f"of the hardware, and {others} of them to another network: notebook 05 shows which."
     )
 
 

@@ -312,7 +312,7 @@ def judge_savings(
             told = [f"{_shown(what, others[choice])} with {w}" for choice, w in OTHERS.items()]
             note += f". In place of the default, on one network: {'; '.join(told)}"
             dataset = str(table["dataset"].iloc[0])
-            interval = f"95 % over {seeds} training seeds and blocks of test images (bootstrap)"
+            interval = f"95 % over {seeds} training seeds and images (bootstrap, widened to t)"
             judged.append(
                 line(key, dataset, mean, _within(key, mean), lower, upper, interval,
                       _sentence(note))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from artifact.statistics import redrawn
 from artifact.studies import common
@@ -108,7 +109,8 @@ def intervals(
     """Saving, net saving and gain of everything against nothing: value and 95 % interval.
 
     Of the mean over training seeds and test images; both, seeds and blocks of images, are drawn
-    with replacement (percentile bootstrap).
+    with replacement. The ends of the bootstrap are those of a normal distribution, and of few seeds
+    87 % in place of 95 would lie between them: they are moved out as Student's t is wider.
     """
     rows = table[(table["training"] == training) & (table["precision"] == precision)]
     wide = rows.set_index(["mechanism", "seed", "block"])[COSTS].sort_index()
@@ -122,11 +124,13 @@ def intervals(
     generator = np.random.default_rng(seed)
     s, b = (redrawn(generator.random((samples, count)), count) for count in adc.shape)
     s, b = s[:, :, None], b[:, None, :]
+    few = min((count for count in adc.shape if count > 1), default=2)
+    wider = float(stats.t.ppf(0.975, few - 1) / stats.norm.ppf(0.975))
 
     def both(values: Callable[..., np.ndarray]) -> tuple[float, float, float]:
         drawn = values(*(part[s, b].mean(axis=(1, 2)) for part in (adc, whole, less, total, spent)))
         value = float(values(*(part.mean() for part in (adc, whole, less, total, spent))))
-        lower, upper = np.quantile(drawn, (0.025, 0.975))
+        lower, upper = value + wider * (np.quantile(drawn, (0.025, 0.975)) - value)
         return value, float(lower), float(upper)
 
     return {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from artifact.studies import common, decomposition
 from artifact.studies.readings import Reading
@@ -42,22 +44,37 @@ def test_each_mechanism_saves_more_and_sensing_alone_costs():
     assert 0 < fair["gain"] < last["gain"]
 
 
-def test_intervals_cover_seeds_and_images():
-    def rows(savings):
-        return pd.DataFrame([
-            {"training": "qat", "precision": "W8A8", "seed": seed, "block": block, "cycles": 1.0,
-             "mechanism": mechanism, "adc_pj": adc, "detection_pj": 0.0, "total_pj": adc + 50}
-            for seed, of_seed in enumerate(savings) for block, saving in enumerate(of_seed)
-            for mechanism, adc in (("nothing", 100.0), ("all, sensed", 100 * (1 - saving)))
-        ])  # fmt: skip
+def rows(savings):
+    """Of training seeds by blocks of images."""
+    return pd.DataFrame([
+        {"training": "qat", "precision": "W8A8", "seed": seed, "block": block, "cycles": 1.0,
+         "mechanism": mechanism, "adc_pj": adc, "detection_pj": 0.0, "total_pj": adc + 50}
+        for seed, of_seed in enumerate(savings) for block, saving in enumerate(of_seed)
+        for mechanism, adc in (("nothing", 100.0), ("all, sensed", 100 * (1 - saving)))
+    ])  # fmt: skip
 
+
+def test_intervals_cover_seeds_and_images():
+    half = 0.1 * stats.t.ppf(0.975, 1) / stats.norm.ppf(0.975)
     value, lower, upper = decomposition.intervals(rows([[0.8, 0.8], [0.8, 0.8]]), "W8A8")["saving"]
     assert (value, lower, upper) == pytest.approx((0.8, 0.8, 0.8))
     for spread in ([[0.7, 0.7], [0.9, 0.9]], [[0.7, 0.9], [0.7, 0.9]]):  # of seeds, of images
         value, lower, upper = decomposition.intervals(rows(spread), "W8A8")["saving"]
-        assert (value, lower, upper) == pytest.approx((0.8, 0.7, 0.9))
+        assert (value, lower, upper) == pytest.approx((0.8, 0.8 - half, 0.8 + half))
     gain = decomposition.intervals(rows([[0.8, 0.8], [0.8, 0.8]]), "W8A8")["gain"]
     assert gain[0] == pytest.approx(150 / 70)
+
+
+@pytest.mark.parametrize("of_images", [0.0, 1.0])
+def test_so_many_intervals_hold_the_true_mean(of_images):
+    generator, held = np.random.default_rng(0), 0
+    for _ in range(80):
+        spread = generator.standard_normal((5, 1)) + of_images * generator.standard_normal(10)
+        _, lower, upper = decomposition.intervals(
+            rows(0.5 + 0.01 * spread), "W8A8", samples=200
+        )["saving"]  # fmt: skip
+        held += lower <= 0.5 <= upper
+    assert held >= 0.92 * 80  # of the bootstrap's own ends 0.87
 
 
 def test_draws_are_the_same_for_every_network():

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -60,6 +61,24 @@ def test_what_is_needed_is_what_is_installed_with_it():
     assert {name.lower() for name in project["dependencies"]} == wanted
     everything = {name for path in MODULES for name in imported(path)}
     assert everything >= NEEDED  # and each is used
+
+
+def test_modules_import_in_one_direction():
+    """What is imported for type checkers alone, or while a function runs, does not count."""
+    needs = {}
+    for path in MODULES:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        body += [inner for node in body if isinstance(node, ast.If)
+                 and ast.unparse(node.test) == "COMPILED" for inner in node.body]  # fmt: skip
+        found = [node for node in body if isinstance(node, ast.ImportFrom)]
+        needs[name] = {str(node.module) for node in found} | {
+            f"{node.module}.{alias.name}" for node in found for alias in node.names
+        }
+    known = {name: needs[name] & needs.keys() - {"nvlib", "nvlib.graph"} for name in needs}
+    order = list(TopologicalSorter(known).static_order())  # CycleError if there is none
+    assert order[-1] == "nvlib"
+    assert order.index("nvlib.kernel") < order.index("nvlib.chip") < order.index("nvlib.cost")
 
 
 def test_the_simulator_stays_small():
