@@ -263,18 +263,18 @@ def evaluate(setting: Setting, subject: Subject) -> Evaluation:
 
 
 def lost(settings: Sequence[Setting], found: Sequence[Evaluation]) -> str:
-    """Points of accuracy that each of several chips loses to its integer network.
+    """Points of accuracy that chips of the same cells lose to their integer networks.
 
     Examples
     --------
     >>> lost([Setting()], [evaluate(Setting(), shipped("embedded", 50))])
-    'A chip of W4A3 loses 0.0 points.'
+    'On cells that vary by 0, a chip of W4A3 loses 0.0 points.'
     """
     parts = [
         f"of {setting.precision} loses {100 * (one.ideal_correct - one.correct) / one.images:.1f}"
         for setting, one in zip(settings, found, strict=True)
     ]
-    return f"A chip {', one '.join(parts)} points."
+    return f"On cells that vary by {settings[0].variation:g}, a chip {', one '.join(parts)} points."
 
 
 def draw(setting: Setting, found: Evaluation) -> Figure:

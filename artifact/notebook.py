@@ -43,7 +43,7 @@ class Top:
 
     def add(self, text: str) -> None:
         """Sentences more, each a paragraph."""
-        self.lines += text.splitlines()
+        self.lines += [line if line.endswith(".") else f"{line}." for line in text.splitlines()]
         if self.place is not None:
             self.place.update(_quoted("\n".join(self.lines)))
 

@@ -72,7 +72,7 @@ def test_answers_gather_below_the_title(monkeypatch):
     figure = Figure()
     figure.suptitle("A title that\nis broken")
     session.on("cifar10", "checkpoints/harder", True).answer(figure)
-    told = "> Two bits ± 1 suffice.\n>\n> So they do.\n>\n> A title that is broken"
+    told = "> Two bits ± 1 suffice.\n>\n> So they do.\n>\n> A title that is broken."
     assert session.top.place.shown == told
 
 
