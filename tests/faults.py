@@ -224,8 +224,6 @@ FAULTS = tuple(Fault(*fault) for fault in (
      "np.hypot(*(stats.sem(self.of_blocks.mean(axis=axis)) for axis in (0, 1)))",
      "stats.sem(self.of_blocks.mean(axis=1))"),
 ))  # fmt: skip
-#: Modules that Numba compiles: kernels kept of one must not serve another.
-COMPILED = {"compiled", "kernel", "layout", "noise"}
 #: Modules and functions that have no tests of their own, and whose tests see them first.
 TESTED_BY = {
     "nvlib/layout": "nvlib/kernel", "nvlib/kernel.pool_and_quantize": "nvlib/chain",
@@ -337,8 +335,6 @@ def first_failure(fault: Fault, folder: Path) -> dict[str, str]:
         if caught := _failure(copy, selection):
             break
     path.write_text(sound, encoding="utf-8")
-    if fault.module in COMPILED:
-        shutil.rmtree(copy / "nvlib" / "__pycache__", ignore_errors=True)
     if (tests := _file(caught)) and _failure(copy, ["--nbval-lax"] * ("ipynb" in tests) + [
         tests if "ipynb" in tests else caught
     ]):  # fmt: skip
