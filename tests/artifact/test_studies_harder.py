@@ -208,5 +208,5 @@ def test_figures_say_what_their_tables_say(lenet):
                                         ("noise-aware", 0.1, 8))]
     )  # fmt: skip
     figure = figures.aware(residual.chip_summary(varied, "sigma"), 0.1)
-    assert "45 %, and 75 % where training met such cells" in " ".join(figure.get_suptitle().split())
+    assert "turns 45 % on such cells into 75 %, and 85 %" in " ".join(figure.get_suptitle().split())
     plt.close(figure)
