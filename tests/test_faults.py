@@ -50,7 +50,5 @@ def test_code_that_stands_twice_or_nowhere_is_an_error():
 
 def test_deliberate_faults_were_caught():
     table = pd.read_csv(RESULTS / "faults.csv")
-    known = [fault.what for fault in FAULTS]
-    assert set(table["fault"]) <= set(known)
-    assert len(table) >= 0.7 * len(known)  # faults planted since the last whole run count too
+    assert table["fault"].tolist() == [fault.what for fault in FAULTS]  # of today
     assert table["caught by"].notna().mean() >= 0.95

@@ -17,7 +17,7 @@ from nvlib import (
     ReadNoise,
 )
 from nvlib.kernel import CompiledReader
-from nvlib.noise import hash64, normal
+from nvlib.noise import ReadKeys, hash64, normal
 from tests.conftest import random_layer, written
 
 KEYS = np.random.default_rng(0).integers(0, 2**63, 2000).astype(np.uint64)
@@ -97,3 +97,12 @@ def test_columns_fluctuate_by_what_their_cells_do_and_independently(noise, bits)
         assert abs((moved**order).mean(axis=0) - expected).max() < 5 * error / np.sqrt(len(keys))
     others = np.corrcoef(moved.T) - np.eye(40)
     assert np.abs(others).max() < 5 / np.sqrt(len(keys))
+
+
+def test_rows_that_are_no_images_have_no_keys():
+    keys = ReadKeys(np.zeros(2, np.uint64), seed=0, access=0)
+    keys.check("fc", 2)
+    for rows in (1, 3, 8):
+        message = f"input of fc: expected one row for each of 2 images, received {rows}; keep"
+        with pytest.raises(ValueError, match=message):
+            keys.check("fc", rows)
