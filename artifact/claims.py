@@ -113,29 +113,26 @@ def without_one(table: pd.DataFrame, claim: str, delta: float) -> str:
 
     Of quantization-aware training; a scheme with a single nonideality has nothing to leave out.
     """
-    told = []
-    today = table[table["training"] == "qat"]
-    members = trends.ratios(today, (delta,)).query("family == @FAMILIES[@claim]")
-    for scheme, part in today.groupby("scheme", sort=False):
-        names = members[members["scheme"] == scheme]["nonideality"]
-        names = [name for name in names if name != "pooled"]
-        for name in names if len(names) > 1 else ():
+    lines = []
+    for scheme, part in table[table["training"] == "qat"].groupby("scheme", sort=False):
+        ratios = trends.ratios(part, (delta,))
+        members = ratios[(ratios["family"] == FAMILIES[claim])]["nonideality"].drop_duplicates()
+        told = []
+        for name in members[members != "pooled"] if len(members) > 2 else ():
             rest = trends.verdicts(trends.ratios(part[part["nonideality"] != name], (delta,)))
             row = rest[rest["family"] == FAMILIES[claim]].iloc[0]
-            told.append((scheme, name, row))
-    lines = []
-    for scheme in dict.fromkeys(scheme for scheme, *_ in told):
-        parts = [f"{row['verdict']} without {name} ({row['pooled']:.2f} [{row['lower']:.2f}, "
-                 f"{row['upper']:.2f}])" for one, name, row in told if one == scheme]  # fmt: skip
-        lines.append(f"With {SCHEMES[scheme]}: {', '.join(parts)}.")
+            told.append(f"{row.verdict} without {name} {_ratio_told(row)}")
+        if told:
+            lines.append(f"With {SCHEMES[scheme]}: {', '.join(told)}.")
     return "\n".join(lines)
 
 
 def _scheme_told(row: Any) -> str:
-    return (
-        f"{row.verdict} with {SCHEMES[row.scheme]} "
-        f"({row.pooled:.2f} [{row.lower:.2f}, {row.upper:.2f}])"
-    )
+    return f"{row.verdict} with {SCHEMES[row.scheme]} {_ratio_told(row)}"
+
+
+def _ratio_told(row: Any) -> str:
+    return f"({row.pooled:.2f} [{row.lower:.2f}, {row.upper:.2f}])"
 
 
 def judge_requirements(limits: pd.DataFrame, dataset: str) -> list[dict[str, Any]]:

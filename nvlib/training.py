@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,8 @@ def train(
     kept : str or Path, optional
         File that holds the training after each epoch. Where it is there already, training goes on
         from it, to the same numbers as if it had not been stopped; what a network itself draws,
-        such as dropout, is not in it. It stays, and can be deleted once the network is saved.
+        such as dropout, is not in it. Refused is one of another recipe, seed, start or data. It
+        stays, and can be deleted once the network is saved.
 
     Examples
     --------
@@ -111,11 +113,13 @@ def train(
     steps = recipe.epochs * (len(images) // recipe.batch)
     optimizer, schedule = _scheduled(trained, recipe, steps)
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    facts = {**asdict(recipe), "seed": seed, "images": len(images)}
-    kept = None if kept is None else checks.require_path("kept", kept)
-    done = 0 if kept is None else _resume(kept, facts, parts, generator)
-    begun = done * steps // recipe.epochs
-    bar = tqdm(total=steps, initial=begun, desc=name, disable=not progress)
+    facts, done = {**asdict(recipe), "seed": seed}, 0
+    if kept is not None:
+        kept = checks.require_path("kept", kept)
+        start = images, labels, *network.state_dict().values()
+        facts["start"] = zlib.crc32(b"".join(v.cpu().contiguous().numpy().tobytes() for v in start))
+        done = _resume(kept, facts, parts, generator) if kept.is_file() else 0
+    bar = tqdm(total=steps, initial=done * steps // recipe.epochs, desc=name, disable=not progress)
     for epoch in range(done, recipe.epochs):
         window = (recipe.crop,) * 2 if epoch < recipe.crop_epochs else sides
         order = torch.randperm(len(images), generator=generator)
@@ -178,10 +182,9 @@ def fine_tune(
     with torch.no_grad():
         classes = network(images[:1]).shape[-1]
     labels = as_labels(labels, len(images), classes)
-    seed = require_integer("seed", seed, 0, 2**63)
     if hardware is not None:
         hardware = require_instance("hardware", hardware, Hardware, "write Hardware(...)")
-        meet(hardware, network, seed)
+        meet(hardware, network, require_integer("seed", seed, 0, 2**63))
     name = f"{'noise-aware' if hardware is not None else 'fine-tune'} {precision}"
     recipe = TUNING if recipe is None else recipe
     train(network, images, labels, recipe, seed, device, progress, name)
@@ -257,9 +260,7 @@ def _keep(
 def _resume(
     path: Path, facts: dict[str, Any], parts: dict[str, Any], generator: torch.Generator
 ) -> int:
-    """Epochs that `path` holds, 0 without a file; everything else is set as it was after them."""
-    if not path.is_file():
-        return 0
+    """Epochs that `path` holds; everything else is set as it was after them."""
     with checks.refusing("kept", "a file of train()", f"delete {path}", passing=ValueError):
         content = torch.load(path, "cpu", weights_only=True)
         mend = f"delete {path} to begin anew"

@@ -369,7 +369,6 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, momentum
     saved = torch.load(kept, weights_only=True)
     assert saved["epochs"] == 2
     other = residual()
-    nn.init.zeros_(other[0].weight)
     rest = run(other, kept=kept)
     assert other[5].calls == -1 - 3 * 5  # the last three epochs alone
     again = run(residual(calls=1), kept=str(kept))  # nothing is left to train
@@ -382,12 +381,15 @@ def test_what_was_kept_of_another_training_is_refused(tmp_path):
     images, labels, kept = torch.rand(16, 1, 4, 4), torch.arange(16) % 3, tmp_path / "kept"
     recipe = Recipe(1, 8)
     train(residual(), images, labels, recipe, 0, progress=False, kept=kept)
-    for other, seed in ((Recipe(2, 8), 0), (recipe, 1)):
+    begun = residual()
+    nn.init.zeros_(begun[0].weight)
+    for network, pixels, classes, other, seed in (
+        (residual(), images, labels, Recipe(2, 8), 0), (residual(), images, labels, recipe, 1),
+        (residual(), images + 1, labels, recipe, 0), (residual(), images, 2 - labels, recipe, 0),
+        (begun, images, labels, recipe, 0),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="kept: expected a training by .*; delete"):
-            train(residual(), images, labels, other, seed, progress=False, kept=kept)
-    with pytest.raises(ValueError, match="kept: expected a file of train.*; delete"):
-        train(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), images, labels, recipe, 0,
-              progress=False, kept=kept)  # fmt: skip
+            train(network, pixels, classes, other, seed, progress=False, kept=kept)
     for content in (b"", b"no file of torch", kept.read_bytes()[:200]):
         kept.write_bytes(content)
         with pytest.raises(ValueError, match="kept: expected a file of train.*; delete"):
