@@ -18,19 +18,19 @@ from torch import nn
 from nvlib import converters, devices, hardware, mapping, storage, wires
 from nvlib.arrays import LayerArrays, parts_of, write_layer
 from nvlib.checks import refusing, require, require_flag, require_instance, require_integer
-from nvlib.compiled import COMPILED
+from nvlib.engine.compiled import COMPILED
+from nvlib.engine.noise import ReadKeys, image_keys
+from nvlib.engine.reference import ReferenceReader
 from nvlib.events import LayerEvents, count
 from nvlib.graph.steps import IMAGES
 from nvlib.hardware import Hardware
 from nvlib.network import QuantizedLayer, QuantizedNetwork, rectified
-from nvlib.noise import ReadKeys, image_keys
 from nvlib.quantization import quantize
 from nvlib.quantizers import Precision
-from nvlib.reference import ReferenceReader
 
 if COMPILED:
-    from nvlib.chain import fuse
-    from nvlib.kernel import CompiledReader
+    from nvlib.engine.chain import fuse
+    from nvlib.engine.kernel import CompiledReader
 
 IMAGE_BLOCK = 256  # images that pass through the layers together, on one thread
 EVENT_BLOCK = 100  # images that are counted together
@@ -94,9 +94,9 @@ class Chip:
     hardware : Hardware, optional
         128 x 128 ideal arrays with converters that lose nothing by default.
     compiled : bool
-        False reads with `nvlib.reference`, slower and to the same bits.
+        False reads with `nvlib.engine.reference`, slower and to the same bits.
     device : str
-        Where torch multiplies; any but "cpu", such as "cuda", reads with `nvlib.reference` too.
+        Where torch multiplies; any but "cpu", such as "cuda", is read so too.
 
     Examples
     --------

@@ -26,8 +26,8 @@ def test_a_fault_applies_and_compiles(fault):
 def test_tests_of_its_own_come_first():
     first = {fault.what: selections(fault)[0] for fault in FAULTS}
     assert all(len(tests) == 1 and tests[0].endswith(".py") for tests in first.values())
-    assert first["truncation within a chain"] == ["tests/nvlib/test_chain.py"]
-    assert first["a wrong plane weight"] == ["tests/nvlib/test_kernel.py"]
+    assert first["truncation within a chain"] == ["tests/nvlib/engine/test_chain.py"]
+    assert first["a wrong plane weight"] == ["tests/nvlib/engine/test_kernel.py"]
     assert first["a padding that is forgotten"] == ["tests/nvlib/graph/test_rewrites.py"]
     assert first["a limit at the wrong crossing"] == ["tests/artifact/test_studies_requirements.py"]
 

@@ -14,8 +14,8 @@ from artifact import drawings
 from artifact.drawings import Column
 from nvlib import Chip, Hardware, Precision, report
 from nvlib.arrays import write_layer
+from nvlib.engine.reference import read_layer
 from nvlib.network import LayerSpec, QuantizedLayer
-from nvlib.reference import read_layer
 
 
 def read(column):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from artifact.studies.beyond import active_rows_first, events_in_order, reordered
-from nvlib import ALL_POLICIES, Chip, reference
+from nvlib import ALL_POLICIES, Chip
+from nvlib.engine import reference
 from nvlib.events import unfold
 from nvlib.sparsity import conversions
 

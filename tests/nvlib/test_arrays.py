@@ -21,8 +21,8 @@ from nvlib import (
     StuckCells,
 )
 from nvlib.energy import operations
+from nvlib.engine.reference import read_layer
 from nvlib.programming import held_codes
-from nvlib.reference import read_layer
 from tests.conftest import model_of, random_layer, written
 
 

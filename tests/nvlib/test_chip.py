@@ -103,7 +103,7 @@ def test_another_process_gives_the_same_bits_with_and_without_numba(
     code = (
         f"import sys; {first}; sys.path.insert(0, '.');"
         "from tests.nvlib.test_chip import REAL; from artifact import data;"
-        f"from nvlib.compiled import COMPILED; assert COMPILED is {compiled};"
+        f"from nvlib.engine.compiled import COMPILED; assert COMPILED is {compiled};"
         "from artifact.checkpoints import CheckpointName, load_quantized;"
         "from nvlib import Chip, Precision;"
         "net = load_quantized(CheckpointName('embedded', 'lenet5', Precision(4, 3), 0));"

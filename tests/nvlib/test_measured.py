@@ -22,12 +22,12 @@ from nvlib.devices import (
     RangeVariation,
     RetentionDrift,
 )
+from nvlib.engine.kernel import CompiledReader
+from nvlib.engine.reference import read_layer
 from nvlib.hardware import Hardware
-from nvlib.kernel import CompiledReader
 from nvlib.mapping import ArrayMapping
 from nvlib.measured import read_adc, read_dac, read_device
 from nvlib.quantizers import Precision
-from nvlib.reference import read_layer
 from tests import oracle
 from tests.conftest import random_layer
 

@@ -18,7 +18,7 @@ from nvlib import (
     Wires,
     programming,
 )
-from nvlib.reference import read_layer
+from nvlib.engine.reference import read_layer
 from tests.conftest import random_layer, written
 
 FIELDS = ("conductance", "reference", "sense", "noise_weights", "on_conductance")

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nvlib.arrays import LayerArrays
-from nvlib.compiled import LANES, aligned
+from nvlib.engine.compiled import LANES, aligned
 
 GROUP_ROWS = 4  # rows per group of a linear layer; a convolution groups a kernel row
 LARGEST_GROUP = 5
@@ -31,7 +31,7 @@ BLOCK_COLUMNS = 128  # columns read together, so that their tables stay in the L
 #: Bytes that the tables of a layer may take; beyond, a group is one row.
 LARGEST_TABLES = 2**24
 ROW_COLUMNS = 1024  # columns of a block then: 128 rows of them fit the L2 cache too
-#: Noise of more standard deviations does not occur; see `nvlib.noise`.
+#: Noise of more standard deviations does not occur; see `nvlib.engine.noise`.
 MOST_NOISE = 6
 EXACT_FLOAT32 = 2**24  # whole numbers below this
 #: Sums below this convert exactly in float32, half a step and the rounding of 1/LSB included.

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from artifact.paths import ROOT
-from nvlib import compiled
+from nvlib.engine import compiled
 
 
 @pytest.mark.skipif(not compiled.COMPILED, reason="needs Numba")
@@ -26,11 +26,11 @@ def test_where_no_cache_can_be_written_kernels_compile_all_the_same(monkeypatch)
 def test_a_kept_kernel_is_stale_where_what_is_pasted_into_it_changed(tmp_path):
     """Numba looks at a function's own source alone."""
     shutil.copytree(ROOT / "nvlib", tmp_path / "nvlib", ignore=shutil.ignore_patterns("__py*"))
-    user, noise = tmp_path / "user.py", tmp_path / "nvlib" / "noise.py"
+    user, noise = tmp_path / "user.py", tmp_path / "nvlib" / "engine" / "noise.py"
     user.write_text(
         "import numpy as np\n"
-        "from nvlib.compiled import compiled\n"
-        "from nvlib.noise import hash64\n"
+        "from nvlib.engine.compiled import compiled\n"
+        "from nvlib.engine.noise import hash64\n"
         "@compiled\ndef kernel(key):\n    return hash64(key, np.uint64(1))\n"
         "key = np.uint64(5)\n"
         "with np.errstate(over='ignore'):\n    print(kernel(key) == hash64(key, np.uint64(1)))\n"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nvlib.checks import require
-from nvlib.compiled import shared
+from nvlib.engine.compiled import shared
 
 #: Odd coefficients of the polynomial in `normal`: least squares over the distribution of the sum,
 #: of unit variance.

@@ -1,6 +1,6 @@
 """The read of an array, line by line: what the fast kernel computes, to the same bits.
 
-Slow and obvious, in torch, on any device. `nvlib.kernel` is tested against it,
+Slow and obvious, in torch, on any device. `nvlib.engine.kernel` is tested against it,
 notebooks show it, and chips are read by it where Numba is absent.
 """
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from nvlib.arrays import LayerArrays
+from nvlib.engine.noise import hash64, normal
 from nvlib.events import unfold, walk
-from nvlib.noise import hash64, normal
 
 
 class ReferenceReader:

@@ -1,6 +1,6 @@
 """Numba, where it is installed, and the loops that it does not vectorise by itself.
 
-Without Numba `COMPILED` is false and chips are read by `nvlib.reference`,
+Without Numba `COMPILED` is false and chips are read by `nvlib.engine.reference`,
 slower but to the same bits.
 """
 
@@ -63,7 +63,7 @@ def aligned(shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
 if COMPILED:
     #: Numba knows a kept function to be stale by its own source alone, so what is kept is named
     #: after the sources too whose functions are pasted into it.
-    _SOURCES = (files("nvlib").joinpath(f"{name}.py") for name in ("compiled", "noise"))
+    _SOURCES = (files("nvlib.engine").joinpath(f"{name}.py") for name in ("compiled", "noise"))
     _STAMP = hashlib.sha256(b"".join(f.read_bytes() for f in _SOURCES)).hexdigest()[:12]
 
     def compiled(function):

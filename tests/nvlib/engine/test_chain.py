@@ -23,7 +23,7 @@ from nvlib import (
     ReadNoise,
     quantize,
 )
-from nvlib.chain import Chain
+from nvlib.engine.chain import Chain
 
 
 def pair(network, hardware, seed=3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nvlib.arrays import LayerArrays
-from nvlib.compiled import (
+from nvlib.engine.compiled import (
     OUTPUT_LANES,
     add_reads,
     add_slices,
@@ -16,8 +16,8 @@ from nvlib.compiled import (
     pasted,
     word_at,
 )
-from nvlib.layout import lay_out
-from nvlib.noise import hash64, normal
+from nvlib.engine.layout import lay_out
+from nvlib.engine.noise import hash64, normal
 
 WORTH_CHOOSING = 64  # columns: adding fewer takes no longer than finding out which rows are driven
 
@@ -161,7 +161,7 @@ def read_arrays(
     inputs, keys, layout, converter, curves, noise, variances, extra, limits, terms, most,
     currents, sums, out,
 ):  # fmt: skip
-    """Read every array for a block of images; see `nvlib.layout` for the tables.
+    """Read every array for a block of images; see `nvlib.engine.layout` for the tables.
 
     inputs (N, planes, F), patterns or drives, and keys (N,) -> out (N, positions, blocks, width):
     products. Up to `most` reads that stand side by side in a row are taken together: neighbouring

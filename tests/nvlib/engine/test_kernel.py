@@ -27,11 +27,11 @@ from nvlib import (
     StuckCells,
     Wires,
     WriteVerify,
-    layout,
 )
-from nvlib.kernel import CompiledReader
+from nvlib.engine import layout
+from nvlib.engine.kernel import CompiledReader
+from nvlib.engine.reference import ReferenceReader, read_layer
 from nvlib.mapping import SCHEMES
-from nvlib.reference import ReferenceReader, read_layer
 from tests import oracle
 from tests.conftest import random_layer, written
 

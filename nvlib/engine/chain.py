@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nvlib.engine.kernel import CompiledReader, pool_and_quantize
+from nvlib.engine.noise import ReadKeys
 from nvlib.graph.steps import Step, is_relu, values_of
-from nvlib.kernel import CompiledReader, pool_and_quantize
-from nvlib.noise import ReadKeys
 
 if TYPE_CHECKING:
     from nvlib.chip import ArrayLayer, Observer

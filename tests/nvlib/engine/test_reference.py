@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nvlib import Adc, Chip, DeviceModel, Hardware, RangeVariation, ReadNoise
-from nvlib.noise import image_keys
+from nvlib.engine.noise import image_keys
 from tests.conftest import CASES, model_of
 
 NOISY = DeviceModel(effects=(RangeVariation(0.05),), read_noise=ReadNoise(0.05))

@@ -16,8 +16,8 @@ from nvlib import (
     RangeVariation,
     ReadNoise,
 )
-from nvlib.kernel import CompiledReader
-from nvlib.noise import ReadKeys, hash64, normal
+from nvlib.engine.kernel import CompiledReader
+from nvlib.engine.noise import ReadKeys, hash64, normal
 from tests.conftest import random_layer, written
 
 KEYS = np.random.default_rng(0).integers(0, 2**63, 2000).astype(np.uint64)
