@@ -21,8 +21,11 @@ def in_processes(jobs: int, tasks: Iterable[Any], ordered: bool = True) -> Itera
     >>> list(in_processes(1, [delayed(abs)(-1), delayed(abs)(2)]))
     [1, 2]
     """
-    work = Parallel(n_jobs=jobs, return_as="generator" if ordered else "generator_unordered",
-                    initializer=_end_with, initargs=(os.getpid(),))  # fmt: skip
+    order = "generator" if ordered else "generator_unordered"
+    # By default tasks that are fast, as those of what is there already, make joblib hand out the
+    # slow ones behind them in large batches: no progress is seen, and one process has them all.
+    work = Parallel(jobs, return_as=order, batch_size=1, initializer=_end_with,
+                    initargs=(os.getpid(),))  # fmt: skip
     with warnings.catch_warnings():
         # A worker that has grown by 300 MB, as by images that it keeps, is replaced after a task
         # and before the next, so nothing is lost; there is no setting for it. Where a worker dies

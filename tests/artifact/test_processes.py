@@ -22,6 +22,17 @@ def growing(task):
     return task, os.getpid()
 
 
+def waiting(seconds):
+    """Take that long."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def test_slow_tasks_behind_many_fast_ones_are_shared_out():
+    tasks = [delayed(waiting)(seconds) for seconds in [0.02] * 200 + [0.5] * 8]
+    assert len(set(list(in_processes(2, tasks))[-4:])) == 2
+
+
 def test_a_worker_that_is_replaced_for_its_memory_loses_nothing_and_says_nothing(recwarn):
     found = list(in_processes(2, [delayed(growing)(task) for task in range(8)]))
     assert [task for task, _ in found] == list(range(8))
