@@ -140,8 +140,10 @@ def check_parameters(notebook: Notebook, parameters: dict[str, Any]) -> None:
 
 def fitting(notebook: Notebook, profile: str, digits: Any) -> dict[str, Any]:
     """The profile's parameters, with no more images than there are."""
-    most = len(digits.test_images)
+    trained = {"train_images", "bits_images"}
     return {
-        name: min(value, most) if "images" in name else value
+        name: min(value, len(digits.train_images if name in trained else digits.test_images))
+        if "images" in name
+        else value
         for name, value in notebook.parameters(profile).items()
     }

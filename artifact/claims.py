@@ -20,6 +20,7 @@ REPRODUCED, TREND, FAILED = "reproduced", "reproduced as trend", "not reproduced
 #: The data are too few to tell; never a failure.
 UNDECIDED = "undecided"
 INCOMPARABLE = "not comparable"
+INTERVAL = "95 % interval"
 FAMILIES = {"C3a": "device", "C3b": "nonlinearity"}
 SCHEMES = {"differential": "differential pairs", "offset": "offset columns",
            "twos-complement": "two's-complement slices",
@@ -242,7 +243,7 @@ def table(claims: list[dict[str, Any]]) -> pd.DataFrame:
             {"claim": name, "what": expected()[name]["sentence"].split(":")[0],
              "paper": show(claim["paper"], name) if comparable else "(not set beside these)",
              "ours": show(claim["measured"], name),
-             "95 % interval": " to ".join(bounds) if all(bounds) else "",
+             INTERVAL: " to ".join(bounds) if all(bounds) else "",
              "verdict": claim["verdict"]}
         )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["claim", "what", "paper", "ours", INTERVAL, "verdict"])

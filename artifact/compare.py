@@ -47,8 +47,11 @@ def beside(recorded: Record, mine: Record) -> pd.DataFrame:
     >>> set(found["agrees?"])
     {'yes'}
     """
-    known = {claim["id"]: claim for claim in claims.read_unaltered(recorded)}
-    rows = [_claim_row(known.get(claim["id"]), claim) for claim in claims.read(mine)]
+    try:
+        known, unknown = {claim["id"]: claim for claim in claims.read(recorded)}, "not recorded"
+    except AlteredError:
+        known, unknown = {}, "not comparable: the recorded ones were altered"
+    rows = [_claim_row(known.get(claim["id"]), claim, unknown) for claim in claims.read(mine)]
     rows += [_table_row(name, recorded, mine) for name in mine.tables()]
     return pd.DataFrame(rows, columns=["what", "recorded", "yours", "agrees?"])
 
@@ -109,7 +112,8 @@ def agree(before: dict[str, Any], now: dict[str, Any]) -> str:
     if before["verdict"] != now["verdict"]:
         return "NO: the verdict differs"
     if before["lower"] is None or now["lower"] is None:
-        return "yes: the same verdict"
+        judged = now["verdict"] != claims.INCOMPARABLE
+        return "yes: the same verdict" if judged else "not comparable: it has no verdict"
     overlap = max(before["lower"], now["lower"]) <= min(before["upper"], now["upper"])
     return "yes: intervals overlap" if overlap else "NO: intervals do not overlap"
 
@@ -239,10 +243,10 @@ def limits_agree(before: pd.DataFrame, now: pd.DataFrame) -> str:
     return f"{words}, {vague} {TOO_SMALL}" if vague else words
 
 
-def _claim_row(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, str]:
+def _claim_row(before: dict[str, Any] | None, now: dict[str, Any], unknown: str) -> dict[str, str]:
     return {
         "what": f"claim {now['id']}", "recorded": _told(before) if before else "",
-        "yours": _told(now), "agrees?": agree(before, now) if before else "not recorded",
+        "yours": _told(now), "agrees?": agree(before, now) if before else unknown,
     }  # fmt: skip
 
 

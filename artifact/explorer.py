@@ -26,6 +26,7 @@ from artifact.figures.style import (
     new_figure,
     note,
 )
+from artifact.paths import ROOT
 from artifact.recipes import CALIBRATION_IMAGES
 from artifact.statistics import wilson_interval
 from artifact.studies import common
@@ -160,8 +161,10 @@ class Subject:
 
 
 @lru_cache(maxsize=8)
-def shipped(dataset: str = "auto", images: int = 1000) -> Subject:
-    """The artifact's LeNet-5 and the first test images of a data set.
+def shipped(
+    dataset: str = "auto", images: int = 1000, checkpoints: str = common.SHIPPED
+) -> Subject:
+    """The artifact's LeNet-5, of a folder of networks, and the first test images of a data set.
 
     Examples
     --------
@@ -175,9 +178,11 @@ def shipped(dataset: str = "auto", images: int = 1000) -> Subject:
     @lru_cache(maxsize=64)
     def network(precision: Precision) -> tuple[QuantizedNetwork, str]:
         name = CheckpointName(digits.name, "lenet5", precision, 0)
-        if name.path.as_posix() in read_manifest():
-            return common.network(digits.name, str(precision)), "trained with quantization"
-        floating = load_float(CheckpointName(digits.name, "lenet5", None, 0))
+        folder = ROOT / checkpoints
+        if name.path.as_posix() in read_manifest(folder):
+            net = common.network(digits.name, str(precision), checkpoints=checkpoints)
+            return net, "trained with quantization"
+        floating = load_float(CheckpointName(digits.name, "lenet5", None, 0), folder)
         return quantize(floating, calibration, precision, input_max=1.0), "quantized after training"
 
     return Subject(network, pixels, labels, calibration, "" if digits.comparable else digits.label)

@@ -6,7 +6,6 @@ Usage: ./run_all.sh, or python -m artifact.reproduce; --help lists the options.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import math
 import os
@@ -120,14 +119,22 @@ def retrain(jobs: int, dataset: str) -> str:
     return folder.relative_to(ROOT).as_posix()
 
 
-def summary(mine: Record, recorded: Record, beside: pd.DataFrame) -> str:
-    """Claims of this run, and the run beside the record, as text."""
+def summary(pairs: list[tuple[Record, Record]], beside: pd.DataFrame) -> str:
+    """Claims of this run, and the run beside the record, as text.
+
+    Parameters
+    ----------
+    pairs : list of (Record, Record)
+        What this run made and what is recorded, of each data set; the first has claims.
+    beside : DataFrame
+        All of them compared, see `artifact.compare.beside`.
+    """
     from artifact import claims, compare
 
-    judged = claims.table(claims.read(mine))
+    judged = claims.table(claims.read(pairs[0][0]))
     text = compare.as_text(judged.drop(columns="what")) if len(judged) else "no claim was judged"
     if len(beside):
-        missing = len(set(recorded.tables()) - set(mine.tables()))
+        missing = sum(len(set(known.tables()) - set(mine.tables())) for mine, known in pairs)
         compared = beside[~beside["agrees?"].str.startswith("not comparable: ")]
         text += f"\n\n{compare.as_text(compared)}" if len(compared) else ""
         text += f"\n\nagrees? {compare.counted(beside)}"
@@ -141,76 +148,61 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         list_notebooks()
         return 0
-    from artifact import compare, data, fetch, provenance, publish, record, report
-    from artifact.studies.common import SHIPPED
+    from artifact import fetch, publish
 
-    chosen = [n for n in CATALOGUE if not options.only or n.name in options.only]
     try:
-        digits = data.load("auto")
+        return _execute(options)
     except fetch.DataError as error:
         print(f"data: {error}", file=sys.stderr)
         return 1
+    except (UsageError, publish.PromotionError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be run."""
+
+
+def _execute(options: argparse.Namespace) -> int:
+    """Check everything, train where asked, run the notebooks, compare, report; the exit code."""
+    import pandas as pd
+
+    from artifact import compare, data, provenance, record, report
+    from artifact.studies.common import SHIPPED
+
+    chosen = [n for n in CATALOGUE if not options.only or n.name in options.only]
+    digits = data.load("auto")
     print(f"data: {digits.label}")
-    if options.record:
-        whole = _whole(chosen, digits)
-        try:
-            for dataset in whole or [digits.name]:
-                publish.check_options(dataset, options.profile, not whole, options.retrain)
-        except publish.PromotionError as error:
-            print(error, file=sys.stderr)
-            return 2
-    mine, recorded = record.of_run(digits.name), record.committed(digits.name)
+    whole = _recordable(options, chosen, digits)
     # What is of another time is of another size, and no table of the profile.
     profile = options.profile + (f", {options.minutes:g} minutes" if options.minutes else "")
-    common: dict[str, Any] = {
-        "dataset": digits.name, "recorded": False, "profile": profile, "jobs": options.jobs,
-        "cluster": options.cluster,
-    }  # fmt: skip
+    plans = _plans(options, chosen, digits, profile)
+    _find_cluster(options.cluster, digits.name, SHIPPED)
+    networks = SHIPPED
     if options.retrain:
-        common["checkpoints"] = retrain(options.jobs, digits.name)
-    if options.cluster:  # refuse before any work what would fail in the first notebook
-        from artifact import cluster
-
-        networks = common.get("checkpoints", SHIPPED)
-        cluster.connect(options.cluster, {"dataset": digits.name, "checkpoints": networks}).close()
-    plans = [(notebook, common | fitting(notebook, options.profile, digits)) for notebook in chosen]
-    if options.minutes and not limit(plans, options.minutes):
-        print("--minutes: expected a notebook with that parameter, found none; leave it out",
-              file=sys.stderr)  # fmt: skip
-        return 2
-    for notebook, parameters in plans:
-        check_parameters(notebook, parameters)
-    facts = provenance.of_run(digits.name, profile, common.get("checkpoints", SHIPPED))
-    mine.begin(facts)
-    if any(notebook.dataset for notebook in chosen) or record.of_run(data.OTHER_TASK).tables():
-        _begin_other(options.profile)
+        networks = retrain(options.jobs, digits.name)
+        _find_cluster(options.cluster, digits.name, networks)
+        for _, parameters in plans:
+            parameters["checkpoints"] = networks
+    facts, names = provenance.of_run(digits.name, profile, networks), [digits.name]
+    record.of_run(digits.name).begin(facts)
+    other = any(notebook.dataset for notebook in chosen)
+    if (other or record.of_run(data.OTHER_TASK).tables()) and _begin_other(profile) and other:
+        names.append(data.OTHER_TASK)
+    pairs = [(record.of_run(name), record.committed(name)) for name in names]
     if not sys.stderr.isatty():
         os.environ[PROGRESS] = "line"
-    expected = [
-        parameters.get("minutes") or notebook.minutes[PROFILES.index(options.profile)]
-        for notebook, parameters in plans
-    ]
-    failures, begun, pace = [], time.monotonic(), measured_pace(options.jobs)
-    times: dict[str, float] = {}
-    for number, (notebook, parameters) in enumerate(plans):
-        left = minutes_left(expected, list(times.values()), pace)
-        print(f"[{number + 1}/{len(plans)}] {notebook.name}: {notebook.yields}")
-        print(f"      about {left:.1f} min left")
-        started = time.monotonic()
-        failure = run_notebook(notebook, parameters, mine.notebooks)
-        if _stopped:  # a signal that came while a kernel started or ended, and was lost there
-            raise KeyboardInterrupt
-        minutes = times[notebook.name] = (time.monotonic() - started) / 60
-        print(f"      {'failed' if failure else 'done'} in {minutes:.1f} min")
-        failures += [failure] if failure else []
-    beside = compare.beside(recorded, mine)
+    times, failures = _run_all(plans, options, pairs[0][0].notebooks)
+    beside = pd.concat([compare.beside(known, mine) for mine, known in pairs], ignore_index=True)
     took = {f"{name} (min)": f"{minutes:.1f}" for name, minutes in times.items()}
-    page = report.write(facts | {"data": digits.label} | took, mine, beside)
-    print(f"\n{summary(mine, recorded, beside)}")
-    print(f"\n{(time.monotonic() - begun) / 60:.1f} min in all")
-    print(
-        f"tables: {_short(mine.results)}; figures: {_short(mine.figures)}; report: {_short(page)}"
-    )
+    page = report.write(facts | {"data": digits.label} | took, pairs[0][0], beside)
+    print(f"\n{summary(pairs, beside)}")
+    print(f"\n{sum(times.values()):.1f} min in all")
+    for mine, _ in pairs:
+        if mine.tables():
+            print(f"tables: {_short(mine.results)}; figures: {_short(mine.figures)}")
+    print(f"report: {_short(page)}")
     if options.record and not failures:
         failures += _record(whole, options.profile)
     elif options.record:
@@ -218,6 +210,70 @@ def main(arguments: list[str] | None = None) -> int:
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _recordable(options: argparse.Namespace, chosen: list[Notebook], digits: Any) -> list[str]:
+    """Data sets whose record the run becomes; PromotionError where it cannot."""
+    from artifact import publish
+
+    if not options.record:
+        return []
+    whole = _whole(chosen, digits)
+    for dataset in whole or [digits.name]:
+        publish.check_options(dataset, options.profile, not whole, options.retrain)
+    return whole
+
+
+def _plans(
+    options: argparse.Namespace, chosen: list[Notebook], digits: Any, profile: str
+) -> list[tuple[Notebook, dict[str, Any]]]:
+    """Notebooks and their parameters, each of which they have; UsageError where none is limited."""
+    common = {
+        "dataset": digits.name, "recorded": False, "profile": profile, "jobs": options.jobs,
+        "cluster": options.cluster,
+    }  # fmt: skip
+    plans = [(notebook, common | fitting(notebook, options.profile, digits)) for notebook in chosen]
+    if options.minutes and not limit(plans, options.minutes):
+        raise UsageError(
+            "--minutes: expected a notebook with that parameter, found none; leave it out"
+        )
+    for notebook, parameters in plans:
+        check_parameters(notebook, parameters)
+    return plans
+
+
+def _find_cluster(address: str, dataset: str, networks: str) -> None:
+    """Refuse, before any work, a cluster that would fail in the first notebook."""
+    if address:
+        from artifact import cluster
+
+        cluster.connect(address, {"dataset": dataset, "checkpoints": networks}).close()
+
+
+def _run_all(
+    plans: list[tuple[Notebook, dict[str, Any]]], options: argparse.Namespace, folder: Path
+) -> tuple[dict[str, float], list[str]]:
+    """Minutes of each notebook, one after the other, and what failed."""
+    place = PROFILES.index(options.profile)
+    expected = [
+        options.minutes if options.minutes and "minutes" in parameters else notebook.minutes[place]
+        for notebook, parameters in plans
+    ]
+    failures: list[str] = []
+    times: dict[str, float] = {}
+    pace = measured_pace(options.jobs)
+    for number, (notebook, parameters) in enumerate(plans):
+        left = minutes_left(expected, list(times.values()), pace)
+        print(f"[{number + 1}/{len(plans)}] {notebook.name}: {notebook.yields}")
+        print(f"      about {left:.1f} min left")
+        started = time.monotonic()
+        failure = run_notebook(notebook, parameters, folder)
+        if _stopped:  # a signal that came while a kernel started or ended, and was lost there
+            raise KeyboardInterrupt
+        minutes = times[notebook.name] = (time.monotonic() - started) / 60
+        print(f"      {'failed' if failure else 'done'} in {minutes:.1f} min")
+        failures += [failure] if failure else []
+    return times, failures
 
 
 def _whole(chosen: list[Notebook], digits: Any) -> list[str]:
@@ -229,14 +285,17 @@ def _whole(chosen: list[Notebook], digits: Any) -> list[str]:
     return sorted(name or digits.name for name in found if digits.comparable or not name)
 
 
-def _begin_other(profile: str) -> None:
-    """Make the place of the other task ready, where its data are at hand."""
+def _begin_other(profile: str) -> bool:
+    """Make the place of the other task ready; whether its data are at hand."""
     from artifact import fetch, provenance, record
     from artifact.studies import harder
 
-    with contextlib.suppress(fetch.DataUnavailableError):
+    try:
         facts = provenance.of_run(harder.DATASET, profile, harder.CHECKPOINTS)
-        record.of_run(harder.DATASET).begin(facts)
+    except fetch.DataUnavailableError:
+        return False
+    record.of_run(harder.DATASET).begin(facts)
+    return True
 
 
 def _record(datasets: list[str], profile: str) -> list[str]:

@@ -367,17 +367,22 @@ def bits_needed(chips: pd.DataFrame) -> pd.Series:
 
 
 def _converters(chips: tuple[pd.DataFrame, ...]) -> Row:
-    """C4: whether the bits that LeNet-5 needs lose ResNet-20 at most `WITHIN` points."""
+    """C4: whether the bits that LeNet-5 needs lose ResNet-20 at most `WITHIN` points.
+
+    Where LeNet-5 needs fewer than ResNet-20 was read with, the fewest of these are taken, and said.
+    """
     bits = bits_needed(chips[0])
+    taken = bits.clip(lower=READ_BITS[0])
     large = chips[1].set_index(["training", "precision", "bits"])
     found = []
     for precision in trends.PAIR:
-        row = large.loc[("qat", precision, bits[precision])]
+        row = large.loc[("qat", precision, taken[precision])]
         found.append(paired_interval(row["lost"], row["gained"], row["read_images"]))
     words = [YES if high <= WITHIN else NO if low > WITHIN else OPEN for _, low, high in found]
     word = NO if NO in words else OPEN if OPEN in words else YES
     told = ", ".join(
-        f"{value:.1f} [{low:.1f}, {high:.1f}] points lost ({precision})"
+        f"{value:.1f} [{low:.1f}, {high:.1f}] points lost ({precision}"
+        + (f" at {taken[precision]:.0f} bits)" if taken[precision] > bits[precision] else ")")
         for precision, (value, low, high) in zip(trends.PAIR, found, strict=True)
     )
     needed = ", ".join(f"{bits[p]:.0f} bits ({p})" for p in trends.PAIR)

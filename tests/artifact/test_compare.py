@@ -94,7 +94,8 @@ def test_an_altered_record_compares_with_nothing(tmp_path):
     for name in ("grid.csv", "claims.json"):
         (known.results / name).write_text("[]\n")
     assert answers(known, mine) == {
-        "claim C1": "not recorded", "table grid": "not comparable: the recorded one was altered"
+        "claim C1": "not comparable: the recorded ones were altered",
+        "table grid": "not comparable: the recorded one was altered"
     }  # fmt: skip
 
 

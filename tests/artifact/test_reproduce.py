@@ -149,7 +149,7 @@ def test_the_end_of_a_run_has_no_table_without_rows(tmp_path):
     other, same = "not comparable: quick for full profile", "yes"
     for answer, lines in ((other, 0), (same, 2)):
         table = pd.DataFrame([row | {"agrees?": answer}])
-        said = reproduce.summary(nothing, nothing, table).splitlines()
+        said = reproduce.summary([(nothing, nothing)], table).splitlines()
         assert len([line for line in said if line.startswith(("what", "table x"))]) == lines
         assert said[-1].startswith("agrees? ")
 

@@ -75,6 +75,21 @@ def test_converters_are_judged_by_images_lost_and_gained(lenet):
     assert words(lenet, lenet, lost=read // 200, gained=read // 200)[row] == harder.YES
 
 
+def test_lenet_may_need_fewer_bits_than_were_read(lenet):
+    """As in the quick profile; what both were read with is taken, and said."""
+    row = "C4 converters: LeNet-5's lose at most 1 point"
+    chips = lenet[0].copy()
+    coarse = chips["bits"] == 3
+    chips.loc[coarse, "train_right"] = chips.loc[coarse, "bits_images"]
+    assert set(harder.bits_needed(chips)[["W8A8", "W4A3"]]) == {3}
+    one = lenet[0][(lenet[0]["seed"] == 0) & lenet[0]["scheme"].isin(["none", "differential"])]
+    second = one[one["bits"] != 3].assign(lost=0, gained=0), *lenet[1:]
+    found = harder.conclusions(*zip((chips, *lenet[1:]), second, strict=True))
+    first, other = found.set_index("statement").loc[row, list(harder.COLUMNS)]
+    assert first == "3 bits (W8A8), 3 bits (W4A3)"
+    assert "lost (W8A8 at 4 bits)" in other
+
+
 def test_a_saving_at_the_edge_of_its_tolerance_is_undecided(lenet):
     chips, trials, parts = lenet
     tolerance = claims.expected()["C5_W8A8"]["tolerance"]
