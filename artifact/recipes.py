@@ -8,6 +8,7 @@ with devices in the loop too.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from nvlib import (
     training,
 )
 from nvlib.quantizers import MAX_BITS
+from nvlib.storage import read_metadata
 
 #: Precisions that are studied in depth, with several training seeds.
 STUDIED = tuple(map(Precision.parse, ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2")))
@@ -196,30 +198,37 @@ def trained(
 
 
 def train_one(name: CheckpointName, folder: Path, progress: bool = False, threads: int = 1) -> None:
-    """Train and save one network, unless it is there already; goes on where it was stopped."""
-    kept = (folder / name.path).with_suffix(".training")
-    if (folder / name.path).is_file():
-        return
+    """Train and save one network; goes on where it was stopped.
+
+    It stays as it is where it is there already, trained by the same recipe, with the same version
+    of torch and from the same float network.
+    """
+    path = folder / name.path
+    kept = path.with_suffix(".training")
     torch.set_num_threads(threads)
-    digits, start = data.load(name.dataset), None
-    if name.precision is not None or name.recipe == "ptq":
-        kind = "plain" if name.recipe == "plain" else "qat"
-        floating = replace(name, precision=None, recipe=kind)
-        train_one(floating, folder, progress, threads)
-        start = checkpoints.with_state(floating, (folder / floating.path).read_bytes())
-    network = trained(name, digits, start, progress, kept)
-    metadata = {
+    digits, start, content = data.load(name.dataset), None, b""
+    how = {
         "dataset": name.dataset, "network": name.network, "recipe": name.recipe,
         "precision": str(name.precision or "float"), "seed": str(name.seed),
         "torch": torch.__version__,
     }  # fmt: skip
     if name.recipe != "ptq":
-        recipe = asdict(recipe_of(name, digits))
-        metadata |= {key: str(value) for key, value in recipe.items()}
+        how |= {key: str(value) for key, value in asdict(recipe_of(name, digits)).items()}
+    if name.precision is not None or name.recipe == "ptq":
+        kind = "plain" if name.recipe == "plain" else "qat"
+        floating = replace(name, precision=None, recipe=kind)
+        train_one(floating, folder, progress, threads)
+        content = (folder / floating.path).read_bytes()
+        how["start"] = hashlib.sha256(content).hexdigest()
+    if path.is_file() and how.items() <= read_metadata(path.read_bytes()).items():
+        return
+    if content:
+        start = checkpoints.with_state(floating, content)
+    network = trained(name, digits, start, progress, kept)
     if isinstance(network, (nn.Module, QuantizedNetwork)):  # else scales, of every precision
-        metadata["test_accuracy"] = f"{accuracy(name.network, network, digits):.4f}"
-        metadata["test_images"] = str(len(digits.test_images))
-    checkpoints.save(network, name, metadata, folder)
+        how["test_accuracy"] = f"{accuracy(name.network, network, digits):.4f}"
+        how["test_images"] = str(len(digits.test_images))
+    checkpoints.save(network, name, how, folder)
     kept.unlink(missing_ok=True)
 
 

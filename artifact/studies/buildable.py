@@ -6,7 +6,9 @@ import pandas as pd
 import yaml
 
 from artifact.paths import EXPECTED
+from artifact.studies.nonidealities import NONIDEALITIES
 from artifact.studies.trends import PAIR
+from nvlib.checks import require
 
 
 def parts() -> pd.DataFrame:
@@ -17,7 +19,12 @@ def parts() -> pd.DataFrame:
     >>> sorted(parts())
     ['nonideality', 'part', 'source', 'value']
     """
-    return pd.DataFrame(yaml.safe_load((EXPECTED / "parts.yaml").read_text(encoding="utf-8")))
+    found = pd.DataFrame(yaml.safe_load((EXPECTED / "parts.yaml").read_text(encoding="utf-8")))
+    for name in found["nonideality"]:
+        known = name in NONIDEALITIES and "least" not in NONIDEALITIES[name].unit
+        require(known, "expected/parts.yaml", "nonidealities whose limits are upper ones", name,
+                "correct its spelling")  # fmt: skip
+    return found
 
 
 def beside(limits: pd.DataFrame) -> pd.DataFrame:

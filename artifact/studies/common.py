@@ -50,11 +50,17 @@ def training_seeds(
 ) -> tuple[int, ...]:
     """Seeds that a precision's networks were trained with."""
     manifest = read_manifest(ROOT / checkpoints)
-    # Of quantization after training one file holds the scales of all precisions.
-    trained = None if training == "ptq" else Precision.parse(precision)
-    names = {seed: CheckpointName(dataset, ARCHITECTURES[dataset], trained, seed, training)
-             for seed in SEEDS}  # fmt: skip
-    return tuple(seed for seed, name in names.items() if name.path.as_posix() in manifest)
+    # Of quantization after training one file may hold the scales of all precisions.
+    trained = [Precision.parse(precision), *[None] * (training == "ptq")]
+    return tuple(
+        seed
+        for seed in SEEDS
+        if any(
+            CheckpointName(dataset, ARCHITECTURES[dataset], one, seed, training).path.as_posix()
+            in manifest
+            for one in trained
+        )
+    )
 
 
 def test_images(dataset: str, images: int | None) -> tuple[np.ndarray, np.ndarray]:

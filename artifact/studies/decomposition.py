@@ -33,7 +33,7 @@ def points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list
          "images": images, "checkpoints": checkpoints}
         for training in ("ptq", "qat")
         for precision in PRECISIONS
-        for seed in common.training_seeds(dataset, precision, checkpoints)
+        for seed in common.training_seeds(dataset, precision, checkpoints, training)
     ]  # fmt: skip
 
 
@@ -122,6 +122,11 @@ def intervals(
     less, total = (cost("all, sensed", name) for name in ("adc_pj", "total_pj"))
     spent = cost("all, sensed", "detection_pj")
     generator = np.random.default_rng(seed)
+    if max(adc.shape) < 2:
+        raise ValueError(
+            "expected at least 2 training seeds or test images for an interval, received one of "
+            "each; use more images"
+        )
     s, b = (redrawn(generator.random((samples, count)), count) for count in adc.shape)
     s, b = s[:, :, None], b[:, None, :]
     few = min((count for count in adc.shape if count > 1), default=2)
@@ -146,7 +151,7 @@ def draw_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) ->
         {"dataset": dataset, "training": training, "seed": seed, "images": images,
          "checkpoints": checkpoints}
         for training in ("ptq", "qat")
-        for seed in common.training_seeds(dataset, "W4A3", checkpoints)
+        for seed in common.training_seeds(dataset, "W4A3", checkpoints, training)
     ]  # fmt: skip
 
 

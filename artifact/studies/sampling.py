@@ -59,7 +59,7 @@ def strata(order: np.ndarray) -> list[np.ndarray]:
 
 
 def draw(order: np.ndarray, images: int, generator: np.random.Generator) -> Sample:
-    """A simple random sample of each stratum.
+    """A simple random sample of each stratum; what one has not is drawn from those after it.
 
     Parameters
     ----------
@@ -82,9 +82,10 @@ def draw(order: np.ndarray, images: int, generator: np.random.Generator) -> Samp
         )
     counts = np.maximum(np.floor(np.array(SHARES) * images).astype(int), 1)
     counts[0] += images - counts.sum()
-    chosen, weights = [], []
-    for part, count in zip(parts, counts, strict=True):
-        count = min(count, len(part))
+    chosen, weights, left = [], [], 0
+    for part, share in zip(parts, counts, strict=True):
+        count = min(share + left, len(part))
+        left += share - count
         chosen.append(generator.choice(part, count, replace=False))
         weights.append(np.full(count, len(part) / count / len(order)))
     return Sample(np.concatenate(chosen), np.concatenate(weights))

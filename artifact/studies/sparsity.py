@@ -71,7 +71,7 @@ def saving_point(
     bits, (pixels, _) = common.adc_bits_of(precision), common.test_images(dataset, images)
     law, table = AdcLaw(), EnergyTable.load()
     savings, gains, energies, layers = [], [], [], []
-    for block in np.array_split(pixels, BLOCKS):
+    for block in np.array_split(pixels, min(BLOCKS, len(pixels))):
         events = chip.events(block)
         before = inference_energy(events, (), bits, law, table)
         after = inference_energy(events, ALL_POLICIES, bits, law, table)

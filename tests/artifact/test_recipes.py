@@ -54,6 +54,13 @@ def test_a_missing_float_network_is_trained_first_and_nothing_twice(digits, tmp_
     recipes.train_one(name, tmp_path)
     assert calls == [("lenet5-float-seed0", False), ("lenet5-W4A3-seed0", True)]
     assert not list(tmp_path.rglob("*.training"))
+    other = recipes.RECIPES | {"qat": Recipe(epochs=1)}
+    monkeypatch.setattr(recipes, "RECIPES", other)
+    recipes.train_one(name, tmp_path)  # of another recipe
+    assert calls[2:] == [("lenet5-W4A3-seed0", True)]
+    monkeypatch.setattr(recipes, "RECIPES", other | {"float": Recipe(epochs=1)})
+    recipes.train_one(name, tmp_path)  # from another float network
+    assert calls[3:] == [("lenet5-float-seed0", False), ("lenet5-W4A3-seed0", True)]
 
 
 def test_pixels_of_a_shipped_network_become_codes(network):

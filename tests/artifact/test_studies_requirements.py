@@ -154,6 +154,13 @@ POINT = {"dataset": "embedded", "nonideality": "range variation", "scheme": "dif
          "training": "qat", "seed": 0, "images": 20, "checkpoints": common.SHIPPED}  # fmt: skip
 
 
+def test_as_many_images_are_drawn_as_were_asked_for():
+    for images in (6, 30, 60, 100):
+        sample = sampling.draw(np.arange(100), images, np.random.default_rng(0))
+        assert len(set(sample.chosen)) == images
+        assert sample.weights.sum() == pytest.approx(1)
+
+
 @pytest.mark.parametrize("name", ["range variation", "wire resistance", "ADC resolution"])
 def test_a_search_brackets_its_losses_and_is_the_same_again(name, tmp_path, monkeypatch):
     monkeypatch.setattr(requirements, "POINTS", tmp_path)
