@@ -9,20 +9,20 @@ from functools import lru_cache
 import numpy as np
 from scipy import optimize, stats
 
+#: Rate of errors of a decision.
+LEVEL = 0.05
 
-def wilson_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a share that was counted, after Wilson (1927).
+
+def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
+    """95 % interval of a share that was counted, after Wilson (1927).
 
     Examples
     --------
     >>> tuple(round(x, 4) for x in wilson_interval(9900, 10000))
     (0.9879, 0.9918)
     """
-    z = stats.norm.ppf(0.5 + confidence / 2)
-    share = hits / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
-    return float(centre - half), float(centre + half)
+    found = stats.binomtest(hits, trials).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def paired_interval(lost: int, gained: int, images: int) -> tuple[float, float, float]:
@@ -49,8 +49,8 @@ def paired_interval(lost: int, gained: int, images: int) -> tuple[float, float, 
     return 100 * (lost - gained) / images, low, high
 
 
-def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the mean of few values, by Student's t.
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of few values, by Student's t.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
         raise ValueError(
             f"expected at least 2 values for an interval, received {values.size}; use more trials"
         )
-    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * stats.sem(values)
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     return float(values.mean() - half), float(values.mean() + half)
 
 
@@ -130,13 +130,13 @@ class Estimate:
         return cls(value, np.sqrt((n - 1) / n) * (without.mean() - without), np.asarray(groups))
 
     @staticmethod
-    def weighted(parts: Sequence[tuple[float, Estimate]], shift: float = 0.0) -> Estimate:
-        """Sum of weights times estimates, and a constant; trial k of each is the same trial."""
+    def weighted(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
+        """Sum of weights times estimates; trial k of each is the same trial."""
         most = max((part for _, part in parts), key=lambda part: len(part.influence))
         influence = np.zeros(len(most.influence))
         for weight, part in parts:
             influence[: len(part.influence)] += weight * part.influence
-        total = sum(weight * part.value for weight, part in parts) + shift
+        total = sum(weight * part.value for weight, part in parts)
         return Estimate(float(total), influence, most.groups)
 
     def error(self) -> tuple[float, int]:
@@ -198,8 +198,8 @@ def sequential_p(nominal: float, looks: tuple[int, ...]) -> float:
 
 
 @lru_cache(maxsize=16)
-def nominal_level(looks: tuple[int, ...], level: float = 0.05) -> float:
-    """p-value that every look must reach for an error rate of `level` over all of them.
+def nominal_level(looks: tuple[int, ...]) -> float:
+    """p-value that every look must reach for an error rate of `LEVEL` over all of them.
 
     Examples
     --------
@@ -207,9 +207,9 @@ def nominal_level(looks: tuple[int, ...], level: float = 0.05) -> float:
     0.0221
     """
     if len(looks) == 1:
-        return level
+        return LEVEL
     found = optimize.brentq(
-        lambda p: sequential_p(p, looks) - level, level / len(looks), level, xtol=1e-6
+        lambda p: sequential_p(p, looks) - LEVEL, LEVEL / len(looks), LEVEL, xtol=1e-6
     )
     return float(found)
 

@@ -287,7 +287,7 @@ def region_sentence(region: pd.DataFrame) -> str:
 
 
 def judge_savings(
-    table: pd.DataFrame, draws: pd.DataFrame, singles: pd.DataFrame, training: str = "qat"
+    table: pd.DataFrame, draws: pd.DataFrame, singles: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """C5 and C6 from `artifact.studies.decomposition`: gross, with what speaks for and against.
 
@@ -296,9 +296,9 @@ def judge_savings(
     other recipe and schemes, and the share of laws and constants of the literature that give it.
     """
     judged = []
-    seeds = table.loc[table["training"] == training, "seed"].nunique()
+    seeds = table.loc[table["training"] == "qat", "seed"].nunique()
     for name in PRECISIONS:
-        measured = decomposition.intervals(table, name, training)
+        measured = decomposition.intervals(table, name)
         for what in ("saving", "gain"):
             key = f"{CLAIM_OF[what]}_{name}"
             mean, lower, upper = measured[what]

@@ -24,7 +24,7 @@ from artifact.figures.style import (
     paper_star,
     place_labels,
 )
-from artifact.studies.compromise import FEWEST
+from artifact.studies.compromise import FEWEST, cheapest, front
 from artifact.verdicts import JUDGED
 
 #: Recipes in the order they are drawn, and their names where there is little room.
@@ -129,9 +129,7 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
     highest = max(table["accuracy"].max() for table in tables.values())
     labels: list[list[tuple[float, float, str, str]]] = []
     for axes, (training, table) in zip(panels[0], tables.items(), strict=True):
-        ordered = table.sort_values(["energy_nj", "accuracy"], ascending=[True, False])
-        best = ordered["accuracy"].cummax().shift(fill_value=-np.inf)
-        line = ordered[ordered["accuracy"] > best]
+        line = front(table, "energy_nj")
         axes.plot(line["energy_nj"], line["accuracy"], color=INK, lw=0.8, label="front")
         axes.axhline(floors[training], ls=":", color=INK, lw=0.8, label="accuracy asked for")
         labels.append([])
@@ -141,7 +139,7 @@ def compromise(tables: dict[str, pd.DataFrame], floors: dict[str, float], title:
                       color=COLOURS.get(name, QUIET) if named else QUIET)  # fmt: skip
             if named and row["accuracy"] >= lowest:
                 labels[-1].append((*point, name, INK))
-        within = ordered[ordered["accuracy"] >= floors[training]].iloc[:1]
+        within = table[table.index == cheapest(table, 0.0, floors[training])]
         axes.plot(within["energy_nj"], within["accuracy"], "o", ms=9, mfc="none", mec=INK,
                   mew=0.7, ls="none", label="what the rule picks")  # fmt: skip
         axes.set(xscale="log", xlabel="energy per inference (nJ)", title=claims.RECIPES[training],

@@ -183,14 +183,13 @@ def interval(
 
 
 def dots(
-    axes: Axes, values: Sequence[float], names: Sequence[str], colours: Iterable[str],
-    form: str = "{:.3g}",
+    axes: Axes, values: Sequence[float], names: Sequence[str], colours: Iterable[str]
 ) -> None:  # fmt: skip
     """Draw values from top to bottom on a logarithmic axis as dots, the number beside each."""
     places = range(len(values))
     for place, value, colour in zip(places, values, colours, strict=True):
         axes.plot(value, place, "o", color=colour, ms=4.5)
-        axes.annotate(form.format(value), (value, place), (5, 0), textcoords="offset points",
+        axes.annotate(f"{value:.3g}", (value, place), (5, 0), textcoords="offset points",
                       va="center", fontsize=7)  # fmt: skip
     axes.set_yticks(places, names)
     axes.set(xscale="log", ylim=(len(values) - 0.5, -0.5))

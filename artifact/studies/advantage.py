@@ -247,9 +247,12 @@ def told_ideal(row: Any) -> str:
     return f"{row.ideal:+.2f} [{row.ideal_lower:+.2f}, {row.ideal_upper:+.2f}]"
 
 
-def told_table(table: pd.DataFrame, scheme: str = "differential") -> pd.DataFrame:
-    """One row for each nonideality, one column for each pair, in words; ideal hardware first."""
-    part = table[table["scheme"] == scheme]
+def told_table(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each nonideality, one column for each pair, in words; ideal hardware first.
+
+    On differential pairs.
+    """
+    part = table[table["scheme"] == "differential"]
     lines: dict[str, dict[str, str]] = {}
     for row in part.itertuples():
         pair = f"{row.precision} over {row.over}"

@@ -20,6 +20,9 @@ from artifact.paths import CHECKPOINTS, ROOT
 from artifact.recipes import CALIBRATION_IMAGES, SEEDS
 from nvlib import Adc, ArrayMapping, Chip, Hardware, Precision, QuantizedNetwork
 from nvlib.chip import fit_scales, ideal_sums
+from nvlib.energy import AdcLaw, EnergyTable, inference_energy
+from nvlib.events import LayerEvents
+from nvlib.sparsity import Policy
 
 #: Where the shipped networks lie, relative to the artifact, as points name it.
 SHIPPED = CHECKPOINTS.relative_to(ROOT).as_posix()
@@ -139,6 +142,13 @@ def classes(
     with torch.no_grad():
         blocks = torch.from_numpy(pixels.astype(np.float32)).split(500)
         return np.concatenate([model(block).argmax(1).numpy() for block in blocks])
+
+
+def energy_nj(events: list[LayerEvents], policies: tuple[Policy, ...], bits: int) -> float:
+    """Energy of an inference (nJ) by the default law and constants, with converters of `bits`."""
+    return (
+        sum(inference_energy(events, policies, bits, AdcLaw(), EnergyTable.load()).values()) / 1000
+    )
 
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:

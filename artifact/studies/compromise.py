@@ -19,7 +19,6 @@ from artifact.studies import common, precision, sampling
 from artifact.sweep import Point
 from nvlib import Adc, ArrayMapping, Chip, Hardware
 from nvlib.cost import cost
-from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.mapping import count_arrays
 from nvlib.sparsity import ALL_POLICIES
 
@@ -126,7 +125,7 @@ def point(
     net = common.network(dataset, precision, seed, checkpoints, training)
     drawn = samples(dataset, images, read_images, checkpoints)
     chosen = np.concatenate([part.chosen for part in drawn])
-    digits, table, law = data.load(dataset), EnergyTable.load(), AdcLaw()
+    digits = data.load(dataset)
     seen, answers = digits.train_images[-bits_images:], digits.train_labels[-bits_images:]
     specs = [layer.spec for layer in net.layers]
     results = []
@@ -144,8 +143,7 @@ def point(
             trained = (net if bits == LOSSLESS_BITS else chip).predict(seen)
             events = chip.events(pixels[:cost_images])
             plain, sparse = (
-                sum(inference_energy(events, policies, bits, law, table).values()) / 1000
-                for policies in ((), ALL_POLICIES)
+                common.energy_nj(events, policies, bits) for policies in ((), ALL_POLICIES)
             )
             spent = cost(chip, events).iloc[-1]
             results.append(
@@ -162,8 +160,8 @@ def _named(accuracies: np.ndarray) -> Point:
     return dict(zip(ACCURACIES, accuracies.round(4).tolist(), strict=True))
 
 
-def least_bits(chips: pd.DataFrame, loss: float = CONVERTER_LOSS) -> pd.DataFrame:
-    """Of each network the chip of the coarsest converters that lose at most `loss` points.
+def least_bits(chips: pd.DataFrame) -> pd.DataFrame:
+    """Of each network the chip of the coarsest converters that lose at most `CONVERTER_LOSS`.
 
     Loss is on training images, against converters that lose nothing.
     """
@@ -171,7 +169,7 @@ def least_bits(chips: pd.DataFrame, loss: float = CONVERTER_LOSS) -> pd.DataFram
     keys = ["training", "scheme", "precision", "seed"]
     best = chips[chips["bits"] == LOSSLESS_BITS].set_index(keys)["train_right"]
     whole = best.reindex(pd.MultiIndex.from_frame(chips[keys])).to_numpy()
-    fine = chips[100 * (whole - chips["train_right"]) <= loss * chips["bits_images"]]
+    fine = chips[100 * (whole - chips["train_right"]) <= CONVERTER_LOSS * chips["bits_images"]]
     return fine.loc[fine.groupby(keys, sort=False)["bits"].idxmin()].reset_index(drop=True)
 
 
@@ -281,7 +279,7 @@ def rules(chips: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def certainty(chips: pd.DataFrame, draws: int = SAMPLES, seed: int = 0) -> pd.DataFrame:
+def certainty(chips: pd.DataFrame, draws: int = SAMPLES) -> pd.DataFrame:
     """How often each precision is the cheapest within a tolerance, by bootstrap.
 
     Of every precision that `choices` has, and of the float network, training seeds and blocks of
@@ -296,7 +294,7 @@ def certainty(chips: pd.DataFrame, draws: int = SAMPLES, seed: int = 0) -> pd.Da
     """
     fine, rows = least_bits(chips), []
     for (training, scheme), group in fine.groupby(["training", "scheme"], sort=False):
-        generator = np.random.default_rng(seed)
+        generator = np.random.default_rng(0)
         position = generator.random((draws, len(set(chips["seed"]))))
         block = redrawn(generator.random((draws, BLOCKS)), BLOCKS)
         parts = dict(list(group.groupby("precision", sort=False)))

@@ -16,7 +16,6 @@ from artifact.statistics import mean_interval, paired_interval, redrawn
 from artifact.studies import common, compromise, decomposition, limits, trends
 from artifact.sweep import Point
 from nvlib import Adc, Chip, Hardware
-from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.sparsity import ALL_POLICIES
 
 DATASET = data.OTHER_TASK
@@ -106,13 +105,10 @@ def chip_point(
             read = chip.predict(pixels[:read_images], threads=1) == labels[:read_images]
         lost, gained = int((asked & ~read).sum()), int((read & ~asked).sum())
         events = chip.events(pixels[:cost_images])
-        plain, sparse = (
-            sum(inference_energy(events, spared, bits, AdcLaw(), EnergyTable.load()).values())
-            for spared in ((), ALL_POLICIES)
-        )
+        plain, sparse = (common.energy_nj(events, spared, bits) for spared in ((), ALL_POLICIES))
         results.append(
             {"scheme": "differential", "bits": bits, "train_right": int((trained == answers).sum()),
-             "lost": lost, "gained": gained, "energy_nj": plain / 1000, "sparse_nj": sparse / 1000,
+             "lost": lost, "gained": gained, "energy_nj": plain, "sparse_nj": sparse,
              **_by_block(right, 100 * (gained - lost) / len(asked))}
         )  # fmt: skip
     return {"results": results}

@@ -178,11 +178,12 @@ def _two_digits(value: float) -> str:
     return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 
-def told_table(
-    limits: pd.DataFrame, scheme: str = "differential", training: str = "qat"
-) -> pd.DataFrame:
-    """One row for each nonideality, one column for each precision, in words of `told`."""
-    part = limits[(limits["scheme"] == scheme) & (limits["training"] == training)]
+def told_table(limits: pd.DataFrame) -> pd.DataFrame:
+    """One row for each nonideality, one column for each precision, in words of `told`.
+
+    On differential pairs, after quantization-aware training.
+    """
+    part = limits[(limits["scheme"] == "differential") & (limits["training"] == "qat")]
     words = part.assign(told=[told(row) for row in part.itertuples()])
     rows = list(dict.fromkeys(zip(part["nonideality"], part["unit"], strict=True)))
     wide = words.pivot(index=["nonideality", "unit"], columns="precision", values="told")

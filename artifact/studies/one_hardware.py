@@ -25,7 +25,6 @@ from nvlib import (
     ProportionalReadNoise,
     ProportionalVariation,
 )
-from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 
 #: Converter bits at W4A3; at W8A8 they are 8.
 LOW_BITS = (4, 5, 6)
@@ -128,9 +127,11 @@ def point(
                 continue
             net = common.network(dataset, name, trained[0], checkpoints, training)
             seen = Chip(net, hardware(name, trained[0], bits)).events(typical[:ENERGY_IMAGES])
-            energy = inference_energy(seen, (), bits, AdcLaw(), EnergyTable.load())
             shares = [on_chip(name, seed, bits) for seed in trained]
-            rows[name] = {"accuracy": np.mean(shares), "energy_nj": sum(energy.values()) / 1000}
+            rows[name] = {
+                "accuracy": np.mean(shares),
+                "energy_nj": common.energy_nj(seen, (), bits),
+            }
         table = pd.DataFrame(rows).T
         picked = [compromise.cheapest(table, t, most) == "W4A3" for t in TOLERANCES]
         net = common.network(dataset, "W4A3", used[0], checkpoints, training)

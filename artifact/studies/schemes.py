@@ -15,7 +15,6 @@ from artifact.studies.compromise import CONVERTER_LOSS
 from artifact.studies.readings import MECHANISMS, MIXED, PRECISIONS, Reading, mapping
 from artifact.sweep import Point
 from nvlib import Adc, Chip, Hardware
-from nvlib.energy import AdcLaw, EnergyTable, inference_energy
 from nvlib.mapping import count_arrays
 
 #: Ways of laying weights onto cells, and the bits of their (widest) cells.
@@ -63,22 +62,19 @@ def point(
     lossless = laid.largest_sum.bit_length()
     fine = (bits for bits in range(FEWEST_BITS, lossless) if loss(bits) <= CONVERTER_LOSS)
     stated = Reading().bits(precision)
+    specs = [layer.spec for layer in net.layers]
+    cells = sum(count_arrays(s.rows, s.outputs, net.precision, laid).cells for s in specs)
     results = []
     for kind, bits in ((STATED, stated), (NEEDED, next(fine, lossless))):
         events = chip(bits).events(pixels)
         numbers = Reading(adc_bits=(bits, bits)).numbers(precision, events)
         before, after = (
-            sum(inference_energy(events, policies, bits, AdcLaw(), EnergyTable.load()).values())
-            for policies in (MECHANISMS["nothing"], MECHANISMS["all, sensed"])
-        )
-        cells = sum(
-            count_arrays(s.rows, s.outputs, net.precision, laid).cells
-            for s in (layer.spec for layer in net.layers)
+            common.energy_nj(events, MECHANISMS[name], bits) for name in ("nothing", "all, sensed")
         )
         named = {name.removesuffix(f"_{precision}"): value for name, value in numbers.items()}
         results.append(
             {"converters": kind, "bits": bits, "loss": loss(bits), **named,
-             "energy_nj": before / 1000, "sparse_nj": after / 1000, "cells": cells}
+             "energy_nj": before, "sparse_nj": after, "cells": cells}
         )  # fmt: skip
     return {"results": results}
 

@@ -17,34 +17,30 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from artifact.statistics import Estimate, holm, sequential_p
+from artifact.statistics import LEVEL, Estimate, holm, sequential_p
 from artifact.studies.limits import CONFIDENCE, DELTA, DELTAS, LOOKS, Curve, curves
 from artifact.studies.nonidealities import NONIDEALITIES
 from nvlib.quantizers import Precision
 
 PAIR = ("W8A8", "W4A3")
-LEVEL = 0.05
+#: The ratio of two limits, as weights of their logarithms.
+RATIO = dict(zip(PAIR, (1.0, -1.0), strict=True))
 #: Level at which a search is content, so that Holm's correction over five leaves it decided.
 CONTENT = LEVEL / 5
 
 STRICTER, LOOSER, CONTRADICTORY, UNDECIDED = "stricter", "looser", "contradictory", "undecided"
 
 
-def decided(table: pd.DataFrame, delta: float = DELTA) -> bool:
+def decided(table: pd.DataFrame) -> bool:
     """Whether the order of the two precisions of a table needs no more trials."""
     found = list(curves(table).values())
     names = list(dict.fromkeys(table["precision"]))
-    ratio = _contrast(dict(zip(names, found, strict=True)), {names[0]: 1, names[1]: -1}, delta)
+    ratio = _contrast(dict(zip(names, found, strict=True)), {names[0]: 1, names[1]: -1}, DELTA)
     return sequential_p(ratio.p_value(), LOOKS) <= CONTENT
 
 
 def _contrast(found: dict[str, Curve], weights: dict[str, float], delta: float) -> Estimate:
     return Estimate.weighted([(w, found[name].estimate(delta)) for name, w in weights.items()])
-
-
-def pair_weights(high: str = PAIR[0], low: str = PAIR[1]) -> dict[str, float]:
-    """The ratio of two limits, as weights of their logarithms."""
-    return {high: 1.0, low: -1.0}
 
 
 def slope_weights(precisions: list[str]) -> dict[str, float]:
@@ -70,7 +66,7 @@ def contrasts(
     table : DataFrame
         Tidy; precisions, or nonidealities, that it lacks are left out.
     weights : dict of precision to float
-        See `pair_weights`, `slope_weights`.
+        See `RATIO`, `slope_weights`.
 
     Returns
     -------
@@ -119,12 +115,9 @@ def _judged(first: dict[str, object], ratios: dict[str, Estimate]) -> list[dict[
     return rows
 
 
-def ratios(
-    table: pd.DataFrame, deltas: tuple[float, ...] = (DELTA,), high: str = PAIR[0],
-    low: str = PAIR[1],
-) -> pd.DataFrame:  # fmt: skip
-    """Limit of `high` over that of `low`; see `contrasts`."""
-    return contrasts(table, pair_weights(high, low), deltas)
+def ratios(table: pd.DataFrame, deltas: tuple[float, ...] = (DELTA,)) -> pd.DataFrame:
+    """Limits of the first of `PAIR` over those of the second; see `contrasts`."""
+    return contrasts(table, RATIO, deltas)
 
 
 def slopes(table: pd.DataFrame, deltas: tuple[float, ...] = (DELTA,)) -> pd.DataFrame:
