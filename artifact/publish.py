@@ -17,7 +17,7 @@ from artifact.paths import ROOT
 from artifact.provenance import COMMON
 from artifact.record import PROVENANCE, AlteredError, Record, committed
 from artifact.studies import decomposition, harder, limits, schemes
-from artifact.studies.readings import PRECISIONS
+from artifact.studies.common import PAIR
 from artifact.studies.region import READING
 from nvlib.storage import write_text, write_whole
 
@@ -266,14 +266,14 @@ def region_markdown() -> str:
 def conditions_markdown() -> str:
     """What C5 and C6 are without two of their conditions: gross savings, converters as stated."""
     known = committed()
-    net = {p: decomposition.intervals(known.read_table("parts"), p)["net"][0] for p in PRECISIONS}
+    net = {p: decomposition.intervals(known.read_table("parts"), p)["net"][0] for p in PAIR}
     told = " and ".join(f"{100 * saving:.1f} % at {name}" for name, saving in net.items())
     needed = schemes.summary(known.read_table("schemes"))
     mine = (needed["scheme"] == "differential") & (needed["converters"] == schemes.NEEDED)
-    row = needed[mine].set_index("precision").loc[PRECISIONS[0]]
+    row = needed[mine].set_index("precision").loc[PAIR[0]]
     return (
         "Two conditions decide. C5 is the saving before what detection takes; net of that it is "
-        f"{told}. And with the {row['bits']:g}-bit converters that {PRECISIONS[0]} needs to keep "
+        f"{told}. And with the {row['bits']:g}-bit converters that {PAIR[0]} needs to keep "
         f"its accuracy, it saves {100 * row['saving']:.1f} % and gains {row['gain']:.2f} ×. "
         "Notebook 05 shows both."
     )

@@ -21,8 +21,9 @@ from artifact.claims import (
     paper,
 )
 from artifact.studies import advantage, compromise, decomposition, one_hardware, schemes
+from artifact.studies.common import PAIR
 from artifact.studies.compromise import CONVERTER_LOSS
-from artifact.studies.readings import MIXED, PRECISIONS
+from artifact.studies.readings import MIXED
 from artifact.studies.region import READING
 
 #: Of the bootstrap, from which on a choice is certain.
@@ -37,7 +38,7 @@ OTHERS = {
 }
 #: Points below floating point at which C2 is judged; the others are shown beside it.
 JUDGED = 0.5
-FOUR = tuple(f"{what}_{name}" for what in ("saving", "gain") for name in PRECISIONS)
+FOUR = tuple(f"{what}_{name}" for what in ("saving", "gain") for name in PAIR)
 CLAIM_OF = {"saving": "C5", "gain": "C6"}
 
 
@@ -145,7 +146,7 @@ def advantage_sentence(table: pd.DataFrame) -> str:
 
 def advantage_title(table: pd.DataFrame) -> str:
     """What became of the advantages of the precisions that claims speak of, pairs of cells."""
-    mine = table[(table["scheme"] == "differential") & table["precision"].isin(PRECISIONS)]
+    mine = table[(table["scheme"] == "differential") & table["precision"].isin(PAIR)]
     told = []
     for (high, low), part in mine.groupby(["precision", "over"], sort=False):
         kinds = part.groupby("outcome", sort=False)["nonideality"].agg(" and ".join)
@@ -242,14 +243,14 @@ def schemes_sentence(summary: pd.DataFrame) -> str:
             rows[rows["converters"] == kind].set_index("precision")
             for kind in (schemes.STATED, schemes.NEEDED)
         )
-        bits = " and ".join(f"{needed.loc[name, 'bits']:.2g}" for name in PRECISIONS)
+        bits = " and ".join(f"{needed.loc[name, 'bits']:.2g}" for name in PAIR)
         lost = [f"{row.loss:.1f} points at {row.Index} with {row.bits:g}"
                 for row in stated.itertuples() if row.loss > CONVERTER_LOSS]  # fmt: skip
         told.append(
             f"{SCHEMES[scheme]} need {bits} bits"
             + (f", and lose {' and '.join(lost)}" if lost else "")
         )
-    return _sentence(f"at {' and '.join(PRECISIONS)}: " + "; ".join(told))
+    return _sentence(f"at {' and '.join(PAIR)}: " + "; ".join(told))
 
 
 def schemes_title(summary: pd.DataFrame) -> str:
@@ -297,7 +298,7 @@ def judge_savings(
     """
     judged = []
     seeds = table.loc[table["training"] == "qat", "seed"].nunique()
-    for name in PRECISIONS:
+    for name in PAIR:
         measured = decomposition.intervals(table, name)
         for what in ("saving", "gain"):
             key = f"{CLAIM_OF[what]}_{name}"
@@ -328,7 +329,7 @@ def _shown(what: str, value: float) -> str:
 def savings_sentence(steps: pd.DataFrame) -> str:
     """What of the saving is static, digital and sensed, from `decomposition.steps`."""
     parts = []
-    for name in PRECISIONS:
+    for name in PAIR:
         mine = steps[steps["precision"] == name]
         alone = mine[mine["against"] == "nothing"].set_index("mechanism")
         fair = mine[mine["against"] == decomposition.FAIR].iloc[0]
@@ -350,7 +351,7 @@ def published_sentence(beside: pd.DataFrame) -> str:
     told = []
     for row in beside.to_dict("records"):
         ends = dict.fromkeys((f"{100 * row['least']:.3g}", f"{100 * row['most']:.3g}"))
-        ours = " and ".join(f"{row[name]:.0%} at {name}" for name in PRECISIONS)
+        ours = " and ".join(f"{row[name]:.0%} at {name}" for name in PAIR)
         doubt = "" if row["checked"] == "abstract" else ", unchecked"
         told.append(f"{row['work']} states {' to '.join(ends)}% ({row['mechanism']}{doubt}), "
                     f"the mechanism most like it ({row['like']}) saves {ours}")  # fmt: skip
@@ -359,7 +360,7 @@ def published_sentence(beside: pd.DataFrame) -> str:
 
 def published_title(beside: pd.DataFrame) -> str:
     """How far published savings and ours reach."""
-    ours = 100 * beside[list(PRECISIONS)].to_numpy()
+    ours = 100 * beside[list(PAIR)].to_numpy()
     return (f"Others state savings of {100 * beside['least'].min():.0f} to "
             f"{100 * beside['most'].max():.0f} %; the mechanisms most like theirs save "
             f"{ours.min():.0f} to {ours.max():.0f} % here")  # fmt: skip

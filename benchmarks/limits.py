@@ -23,7 +23,7 @@ import pandas as pd
 from artifact.paths import ROOT
 from artifact.record import committed
 from artifact.statistics import Estimate
-from artifact.studies import common, limits, trends
+from artifact.studies import common, limits
 from artifact.studies.nonidealities import NONIDEALITIES
 from nvlib import Chip
 
@@ -92,7 +92,7 @@ def main() -> None:
         known = kind.family in ("device", "nonlinearity") and (kind.counted or name in THEN)
         if not known or name == "ADC DNL":
             continue  # of DNL, what was asked then is another question
-        for precision in trends.PAIR:
+        for precision in common.PAIR:
             part = trials[(trials["nonideality"] == name) & (trials["precision"] == precision)]
             make, image = seconds(name, precision, kind.size(0))
             old, sizes, count = before(name, precision)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from artifact import sweep
 from artifact.record import committed
-from artifact.studies import requirements, trends
+from artifact.studies import common, requirements, trends
 from artifact.studies.nonidealities import of_family
 
 OPPOSITE = {frozenset((trends.STRICTER, trends.LOOSER))}
@@ -41,7 +41,7 @@ def main() -> None:
         points = [
             point
             for point in requirements.points(names, "mnist", given.minutes, seed)
-            if point["precisions"] == " ".join(trends.PAIR)
+            if point["precisions"] == " ".join(common.PAIR)
         ]
         name = "seeds of the run"
         found = sweep.run(name, requirements.search_point, points, given.jobs)

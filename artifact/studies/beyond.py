@@ -12,7 +12,7 @@ import pandas as pd
 
 from artifact import data
 from artifact.studies import common
-from artifact.studies.sparsity import PRECISIONS
+from artifact.studies.common import PAIR
 from artifact.sweep import Point
 from nvlib import Adc, ArrayMapping, Chip, Hardware, QuantizedNetwork
 from nvlib.arrays import LayerArrays
@@ -82,7 +82,7 @@ def points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list
     return [
         {"dataset": dataset, "precision": precision, "option": option, "images": images,
          "checkpoints": checkpoints}
-        for precision in PRECISIONS
+        for precision in PAIR
         for option in OPTIONS
     ]  # fmt: skip
 

@@ -6,8 +6,8 @@ import pandas as pd
 import yaml
 
 from artifact.paths import EXPECTED
+from artifact.studies.common import PAIR
 from artifact.studies.nonidealities import NONIDEALITIES
-from artifact.studies.trends import PAIR
 from nvlib.checks import require
 
 

@@ -26,6 +26,8 @@ from nvlib.sparsity import Policy
 
 #: Where the shipped networks lie, relative to the artifact, as points name it.
 SHIPPED = CHECKPOINTS.relative_to(ROOT).as_posix()
+#: Precisions that the claims speak of.
+PAIR = ("W8A8", "W4A3")
 PRECISIONS = ("W8A8", "W6A6", "W4A4", "W4A3", "W3A3", "W2A2")
 #: Network of each data set, where studies name none.
 ARCHITECTURES = {"mnist": "lenet5", "embedded": "lenet5", "cifar10": "resnet20"}

@@ -11,7 +11,8 @@ from scipy import stats
 
 from artifact.statistics import redrawn
 from artifact.studies import common
-from artifact.studies.readings import MECHANISMS, PRECISIONS, Reading
+from artifact.studies.common import PAIR
+from artifact.studies.readings import MECHANISMS, Reading
 from artifact.studies.region import RANGES, SOURCED_PARTIAL_LAWS
 from artifact.sweep import Point
 from nvlib.energy import DESIGN_LAWS, AdcLaw, EnergyTable, inference_energy
@@ -32,7 +33,7 @@ def points(dataset: str, images: int, checkpoints: str = common.SHIPPED) -> list
         {"dataset": dataset, "training": training, "precision": precision, "seed": seed,
          "images": images, "checkpoints": checkpoints}
         for training in ("ptq", "qat")
-        for precision in PRECISIONS
+        for precision in PAIR
         for seed in common.training_seeds(dataset, precision, checkpoints, training)
     ]  # fmt: skip
 
@@ -167,7 +168,7 @@ def draw_point(dataset: str, training: str, seed: int, images: int, checkpoints:
     pixels, _ = common.test_images(dataset, images)
     events = {
         precision: reading.chip(dataset, precision, checkpoints).events(pixels, column_sums=True)
-        for precision in PRECISIONS
+        for precision in PAIR
     }
     generator, results = np.random.default_rng(2022), []
     for draw in range(DRAWS):

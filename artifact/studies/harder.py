@@ -127,7 +127,7 @@ def _by_block(right: np.ndarray, gained: float = 0.0) -> Point:
 def search_points(trials: int, images: int, checkpoints: str = CHECKPOINTS) -> list[Point]:
     """Of `requirements.search_point`: limits of both precisions of the claims."""
     return [
-        {"dataset": DATASET, "precisions": " ".join(trends.PAIR), "nonideality": name,
+        {"dataset": DATASET, "precisions": " ".join(common.PAIR), "nonideality": name,
          "scheme": "differential", "training": "qat", "seed": 0, "trials": trials,
          "images": images, "checkpoints": checkpoints}
         for name in NONIDEALITIES
@@ -171,14 +171,14 @@ def conclusions(
     rows = [_accuracy(chips, training) for training in TRAININGS]
     rows += [_compromise(chips), *_trends(known), *_requirements(known), _converters(chips)]
     for claim, what in (("C5", "saving"), ("C6", "gain")):
-        rows += [_sparsity(parts, claim, what, precision) for precision in trends.PAIR]
+        rows += [_sparsity(parts, claim, what, precision) for precision in common.PAIR]
     return pd.DataFrame(rows, columns=["statement", *COLUMNS, "carries over"])
 
 
 def _sought(trials: pd.DataFrame) -> pd.DataFrame:
     """Trials of what both networks were asked, on the default scheme."""
     default = (trials["scheme"] == "differential") & (trials["training"] == "qat")
-    pair = trials["precision"].isin(trends.PAIR) & trials["nonideality"].isin(NONIDEALITIES)
+    pair = trials["precision"].isin(common.PAIR) & trials["nonideality"].isin(NONIDEALITIES)
     return trials[default & pair]
 
 
@@ -275,15 +275,15 @@ def _requirements(trials: tuple[pd.DataFrame, ...]) -> list[Row]:
     small, large = (limits.limits(table).set_index(keys) for table in trials)
     for name in NONIDEALITIES:
         told = [
-            ", ".join(f"{limits.told(table.loc[name, p])} ({p})" for p in trends.PAIR)
+            ", ".join(f"{limits.told(table.loc[name, p])} ({p})" for p in common.PAIR)
             for table in (small, large)
         ]
         enough = [large.loc[(name, p), "lower"] >= small.loc[(name, p), "limit"]
-                  for p in trends.PAIR]  # fmt: skip
+                  for p in common.PAIR]  # fmt: skip
         short = [large.loc[(name, p), "upper"] < small.loc[(name, p), "limit"]
-                 for p in trends.PAIR]  # fmt: skip
+                 for p in common.PAIR]  # fmt: skip
         word = YES if all(enough) else NO if any(short) else OPEN
-        unit = large.loc[(name, trends.PAIR[0]), "unit"]
+        unit = large.loc[(name, common.PAIR[0]), "unit"]
         rows.append((f"C4 {name}: LeNet-5's limit is enough ({unit})", *told, word))
     return rows
 
@@ -371,7 +371,7 @@ def _converters(chips: tuple[pd.DataFrame, ...]) -> Row:
     taken = bits.clip(lower=READ_BITS[0])
     large = chips[1].set_index(["training", "precision", "bits"])
     found = []
-    for precision in trends.PAIR:
+    for precision in common.PAIR:
         row = large.loc[("qat", precision, taken[precision])]
         found.append(paired_interval(row["lost"], row["gained"], row["read_images"]))
     words = [YES if high <= WITHIN else NO if low > WITHIN else OPEN for _, low, high in found]
@@ -379,9 +379,9 @@ def _converters(chips: tuple[pd.DataFrame, ...]) -> Row:
     told = ", ".join(
         f"{value:.1f} [{low:.1f}, {high:.1f}] points lost ({precision}"
         + (f" at {taken[precision]:.0f} bits)" if taken[precision] > bits[precision] else ")")
-        for precision, (value, low, high) in zip(trends.PAIR, found, strict=True)
+        for precision, (value, low, high) in zip(common.PAIR, found, strict=True)
     )
-    needed = ", ".join(f"{bits[p]:.0f} bits ({p})" for p in trends.PAIR)
+    needed = ", ".join(f"{bits[p]:.0f} bits ({p})" for p in common.PAIR)
     return f"C4 converters: LeNet-5's lose at most {WITHIN:g} point", needed, told, word
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from artifact.studies import common, compromise, precision, sampling, schemes
-from artifact.studies.readings import MIXED, PRECISIONS, Reading, mapping
+from artifact.studies.common import PAIR
+from artifact.studies.readings import MIXED, Reading, mapping
 from artifact.sweep import Point
 from nvlib import (
     Adc,
@@ -108,7 +109,7 @@ def point(
     most = float(np.mean([whole("float", seed) for seed in used]))
     result: Point = {"float": most}
     for what, spoil in (("variation", _varied), ("inl", _nonlinear)):
-        for name in PRECISIONS:
+        for name in PAIR:
             lost = []
             for seed in used:
                 ideal = hardware(name, seed, 8)
@@ -190,7 +191,7 @@ def distances(table: pd.DataFrame, paper: dict[str, float]) -> pd.DataFrame:
         more = table[f"{what}_lost_W8A8"] - table[f"{what}_lost_W4A3"]
         error = np.hypot(table[f"{what}_error_W8A8"], table[f"{what}_error_W4A3"])
         found[claim] = np.where(more > 2 * error, 0.0, 2.0)
-    for name in PRECISIONS:
+    for name in PAIR:
         found[f"C5_{name}"] = (table[f"saving_{name}"] - paper[f"saving_{name}"]).abs() / 0.05
         ratio = table[f"gain_{name}"] / paper[f"gain_{name}"]
         found[f"C6_{name}"] = (ratio - 1).abs() / 0.1

@@ -8,7 +8,8 @@ import pandas as pd
 import yaml
 
 from artifact.paths import EXPECTED
-from artifact.studies.readings import MECHANISMS, PRECISIONS
+from artifact.studies.common import PAIR
+from artifact.studies.readings import MECHANISMS
 from nvlib.checks import require, require_choice, require_number, settle_fields
 
 CHECKED = ("abstract", "note")
@@ -81,10 +82,10 @@ def beside(steps: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns of `PublishedSaving`, and ours at both `PRECISIONS`, gross, against nothing.
+        Columns of `PublishedSaving`, and ours at both `PAIR`, gross, against nothing.
     """
     ours = steps[steps["against"] == "nothing"].pivot(
         index="mechanism", columns="precision", values="saving"
-    )[list(PRECISIONS)]
+    )[list(PAIR)]
     theirs = pd.DataFrame([asdict(saving) for saving in published()])
     return theirs.merge(ours, left_on="like", right_index=True, how="left", validate="m:1")

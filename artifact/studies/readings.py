@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from artifact.studies import common
+from artifact.studies.common import PAIR
 from artifact.sweep import Point
 from nvlib import Adc, ArrayMapping, Chip, Hardware, Precision
 from nvlib.energy import AdcLaw, EnergyTable, adc_saving, efficiency_gain, inference_energy
 from nvlib.events import LayerEvents
 from nvlib.sparsity import ALL_POLICIES, ColumnBound, Policy, ZeroSkip
 
-PRECISIONS = ("W8A8", "W4A3")
 #: Which conversions are spared, by name of the mechanism.
 MECHANISMS: dict[str, tuple[Policy, ...]] = {
     "nothing": (),
@@ -62,7 +62,7 @@ class Reading:
 
     def bits(self, precision: str) -> int:
         """Converter bits of a precision."""
-        return self.adc_bits[PRECISIONS.index(precision)]
+        return self.adc_bits[PAIR.index(precision)]
 
     def hardware(self, precision: str) -> Hardware:
         """Its hardware, before the full scale of its converters is calibrated."""
@@ -100,7 +100,7 @@ class Reading:
             self.training, self.seed, self.scheme, self.cell_bits, self.dac_bits, self.adc_bits,
             column_current=self.column_current,
         )  # fmt: skip
-        for precision in PRECISIONS:
+        for precision in PAIR:
             events = _events(counted, dataset, precision, images, checkpoints)
             found |= self.numbers(precision, events)
         return found

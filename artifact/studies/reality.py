@@ -171,7 +171,7 @@ def search_points(
 ) -> list[Point]:
     """Of `requirements.search_point`: how much each device, and its converters, may still err."""
     return [
-        {"dataset": dataset, "precisions": " ".join(trends.PAIR), "nonideality": name,
+        {"dataset": dataset, "precisions": " ".join(common.PAIR), "nonideality": name,
          "scheme": "differential", "training": "qat", "seed": 0, "trials": chips,
          "images": images, "checkpoints": checkpoints}
         for name in of_family("real device", "real converter")
@@ -224,7 +224,7 @@ def cost_point(
         "tops_per_mm2": operations(events) / 1e6 / interval / float(network["area_mm2"]),
         "energy_delay_nj_us": spent / 1000 * float(network["latency_us"]),
     }  # fmt: skip
-    if precision in trends.PAIR and preset != IDEAL:
+    if precision in common.PAIR and preset != IDEAL:
         found["guarded_loss"] = _guarded_loss(
             dataset, preset, precision, images, chips, checkpoints
         )
@@ -252,7 +252,7 @@ def beside(costs: pd.DataFrame) -> pd.DataFrame:
     Ours are systems by what is counted: arrays, converters, buffers and interconnect, layers
     pipelined; no host, no links between chips.
     """
-    ours = costs[costs["precision"].isin(trends.PAIR)]
+    ours = costs[costs["precision"].isin(common.PAIR)]
     names = [f"{row.precision}, {row.preset} cells" for row in ours.itertuples()]
     ours = ours.assign(name=names, kind="system (ours, counted)", source="reality_costs.csv")
     columns = ["name", "kind", "tops_per_watt", "tops_per_mm2", "energy_delay_nj_us", "source"]
@@ -321,7 +321,7 @@ def conclusions(
     """
     rows = [_compromise(accuracies, costs), *_trends(trials, known), _requirements(trials)]
     for claim, what in (("C5", "saving"), ("C6", "gain")):
-        rows += [_sparsity(costs, claim, what, precision) for precision in trends.PAIR]
+        rows += [_sparsity(costs, claim, what, precision) for precision in common.PAIR]
     return pd.DataFrame(rows, columns=["claim", "ideal", "real devices", "survives"])
 
 

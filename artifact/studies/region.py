@@ -8,7 +8,8 @@ from dataclasses import replace
 import pandas as pd
 
 from artifact.studies import common
-from artifact.studies.sparsity import MECHANISMS, PRECISIONS, default_chip
+from artifact.studies.common import PAIR
+from artifact.studies.sparsity import MECHANISMS, default_chip
 from artifact.sweep import Point
 from nvlib import Adc, ArrayMapping, Chip, Hardware
 from nvlib.energy import (
@@ -37,7 +38,7 @@ def region_points(dataset: str, images: int, checkpoints: str = common.SHIPPED) 
         for network in reversed(NETWORKS)
         for cell_bits in (1, 2, 3)
         for inputs in ("bit-serial", "2 bits", "one shot")
-        for precision in PRECISIONS
+        for precision in PAIR
     ]  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def tornado_points(dataset: str, images: int, checkpoints: str = common.SHIPPED)
     """Both precisions."""
     return [
         {"dataset": dataset, "precision": precision, "images": images, "checkpoints": checkpoints}
-        for precision in PRECISIONS
+        for precision in PAIR
     ]
 
 

@@ -66,7 +66,7 @@ def points(
     (['W8A8 W4A3', 'W8A8 W4A3'], 10, 5)
     """
     pair, single, recipe, elsewhere = PLANS[max(k for k in PLANS if k <= minutes)]
-    together, alone = " ".join(trends.PAIR), [p for p in common.PRECISIONS if p not in trends.PAIR]
+    together, alone = " ".join(common.PAIR), [p for p in common.PRECISIONS if p not in common.PAIR]
     found = []
     for precisions, name, training, scheme in product(
         (together, *alone), names, TRAININGS, SCHEMES

@@ -11,8 +11,9 @@ import pandas as pd
 
 from artifact import data
 from artifact.studies import common
+from artifact.studies.common import PAIR
 from artifact.studies.compromise import CONVERTER_LOSS
-from artifact.studies.readings import MECHANISMS, MIXED, PRECISIONS, Reading, mapping
+from artifact.studies.readings import MECHANISMS, MIXED, Reading, mapping
 from artifact.sweep import Point
 from nvlib import Adc, Chip, Hardware
 from nvlib.mapping import count_arrays
@@ -33,7 +34,7 @@ def points(
          "seed": seed, "images": images, "bits_images": bits_images, "checkpoints": checkpoints}
         for training in ("ptq", "qat")
         for scheme in SCHEMES
-        for precision in PRECISIONS
+        for precision in PAIR
         for seed in common.training_seeds(dataset, precision, checkpoints, training)[:seeds]
     ]  # fmt: skip
 

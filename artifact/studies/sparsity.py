@@ -11,6 +11,7 @@ import yaml
 from artifact.paths import EXPECTED
 from artifact.statistics import mean_interval
 from artifact.studies import common
+from artifact.studies.common import PAIR
 from artifact.sweep import Point
 from nvlib.chip import Chip
 from nvlib.converters import Adc
@@ -33,7 +34,6 @@ from nvlib.sparsity import (
     conversions_by_column,
 )
 
-PRECISIONS = ("W8A8", "W4A3")
 ARRAY_SIZES = (32, 64, 128, 256, 512)
 BLOCKS = 10  # of images, whose spread gives the interval of a saving
 MECHANISMS = {
@@ -52,7 +52,7 @@ def points(
     return [
         {"dataset": dataset, "precision": precision, "array_size": size, "images": images,
          "checkpoints": checkpoints}
-        for precision in PRECISIONS
+        for precision in PAIR
         for size in sizes
     ]  # fmt: skip
 
@@ -249,7 +249,7 @@ def guard_points(
     return [
         {"dataset": dataset, "precision": precision, "sigma": sigma, "guard_rows": guard,
          "images": images, "chips": chips, "checkpoints": checkpoints}
-        for precision in PRECISIONS
+        for precision in PAIR
         for sigma in (0.0, 0.1, 0.2)
         for guard in GUARD_ROWS
     ]  # fmt: skip

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from artifact.statistics import LEVEL, Estimate, holm, sequential_p
+from artifact.studies.common import PAIR
 from artifact.studies.limits import CONFIDENCE, DELTA, DELTAS, LOOKS, Curve, curves
 from artifact.studies.nonidealities import NONIDEALITIES
 from nvlib.quantizers import Precision
 
-PAIR = ("W8A8", "W4A3")
 #: The ratio of two limits, as weights of their logarithms.
 RATIO = dict(zip(PAIR, (1.0, -1.0), strict=True))
 #: Level at which a search is content, so that Holm's correction over five leaves it decided.

@@ -10,7 +10,8 @@ import pytest
 
 from artifact import verdicts
 from artifact.studies import decomposition, published
-from artifact.studies.readings import MECHANISMS, PRECISIONS
+from artifact.studies.common import PAIR
+from artifact.studies.readings import MECHANISMS
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def steps():
     """Savings that grow with the mechanisms, less at the second precision."""
     return pd.DataFrame([
         {"precision": name, "mechanism": mechanism, "against": against, "saving": 0.2 * k / (j + 1)}
-        for j, name in enumerate(PRECISIONS) for k, mechanism in enumerate(MECHANISMS)
+        for j, name in enumerate(PAIR) for k, mechanism in enumerate(MECHANISMS)
         for against in ("nothing", decomposition.FAIR) if k and (against == "nothing" or k == 3)
     ])  # fmt: skip
 
@@ -58,7 +59,7 @@ def test_each_stands_beside_the_mechanism_most_like_it():
     assert beside[list(asdict(published.published()[0]))].to_dict("records") == [
         asdict(row) for row in published.published()
     ]
-    ours = beside.set_index("work")[list(PRECISIONS)]
+    ours = beside.set_index("work")[list(PAIR)]
     assert ours.loc["ELEX 2025"].tolist() == pytest.approx([0.6, 0.3])  # all
     assert ours.loc["InfoX 2022"].tolist() == pytest.approx([0.2, 0.1])  # static
 

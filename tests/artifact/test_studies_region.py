@@ -15,14 +15,14 @@ PLAIN = {"network": "lenet5", "cell_bits": 1, "inputs": "bit-serial"}
 
 @pytest.fixture(scope="module")
 def table():
-    points = [EMBEDDED | PLAIN | {"precision": name} for name in region.PRECISIONS]
+    points = [EMBEDDED | PLAIN | {"precision": name} for name in common.PAIR]
     return region.tidy_region(pd.DataFrame([p | region.region_point(**p) for p in points]))
 
 
 def test_the_marked_combination_is_the_one_judged(table):
     (row,) = claims.mark_region(table).query("default").to_dict("records")
     assert row["images"] == 10
-    for name in region.PRECISIONS:
+    for name in common.PAIR:
         judged = sparsity.saving_point(precision=name, array_size=128, **EMBEDDED)
         for column in ("adc_saving", "efficiency_gain"):
             assert row[f"{column}_{name}"] == pytest.approx(judged[column], abs=5e-5)
