@@ -14,6 +14,7 @@ from scipy import stats
 from artifact import claims, data, fetch, recipes
 from artifact.statistics import mean_interval, paired_interval, redrawn
 from artifact.studies import common, compromise, decomposition, limits, trends
+from artifact.studies.carried import NO, OPEN, YES, counted, pick, same, trend_told
 from artifact.sweep import Point
 from nvlib import Adc, Chip, Hardware
 from nvlib.sparsity import ALL_POLICIES
@@ -37,7 +38,6 @@ COLUMNS = tuple(
     f"{name}, {data.LABELS[dataset]}"
     for name, dataset in zip(NETWORKS, ("mnist", DATASET), strict=True)
 )
-YES, NO, OPEN = "yes", "no", "undecided"
 
 
 def at_hand(dataset: str) -> bool:
@@ -206,11 +206,7 @@ def _accuracy(chips: tuple[pd.DataFrame, ...], training: str) -> Row:
     words = [YES if high <= WITHIN else NO if low > WITHIN else OPEN for _, low, high in found]
     told = (f"{value:.1f} [{low:.1f}, {high:.1f}] points lost" for value, low, high in found)
     how = {"ptq": "after training", "qat": "quantization-aware"}[training]
-    return f"C1 {how}: W4A3 within {WITHIN:g} point of float", *told, _same(*words)
-
-
-def _same(one: str, other: str) -> str:
-    return OPEN if OPEN in (one, other) else YES if one == other else NO
+    return f"C1 {how}: W4A3 within {WITHIN:g} point of float", *told, same(*words)
 
 
 def picked(chips: pd.DataFrame, samples: int = 2000) -> pd.Series:
@@ -229,8 +225,7 @@ def picked(chips: pd.DataFrame, samples: int = 2000) -> pd.Series:
     drawn = redrawn(generator.random((samples, len(floats))), len(floats))  # (samples, blocks)
     gained = means["error"].to_numpy()[:, None] * generator.normal(size=(len(means), samples))
     good = shares[:, drawn].mean(axis=-1) + gained >= floats[drawn].mean(axis=-1) - WITHIN
-    names = np.where(good.any(axis=0), means.index.to_numpy()[good.argmax(axis=0)], "none")
-    return pd.Series(names).value_counts() / samples
+    return pick(good, list(means.index))
 
 
 def _reading_error(chips: pd.DataFrame) -> np.ndarray:
@@ -250,7 +245,7 @@ def _compromise(chips: tuple[pd.DataFrame, ...]) -> Row:
     found = [picked(table) for table in chips]
     told = (f"{best.index[0]} ({100 * best.iloc[0]:.0f} % of the bootstrap)" for best in found)
     sure = all(best.iloc[0] >= 0.95 for best in found)
-    word = _same(*(best.index[0] for best in found)) if sure else OPEN
+    word = same(*(best.index[0] for best in found)) if sure else OPEN
     return f"C2: least energy within {WITHIN:g} point of float", *told, word
 
 
@@ -261,10 +256,8 @@ def _trends(trials: tuple[pd.DataFrame, ...]) -> list[Row]:
         ("C3a", "range variation and stuck cells", "device"), ("C3b", "INL alone", "nonlinearity")
     ):  # fmt: skip
         mine = [table.loc[family] for table in found]
-        told = (f"{row['verdict']} ({row['pooled']:.2f} [{row['lower']:.2g}, {row['upper']:.2g}])"
-                for row in mine)  # fmt: skip
-        word = _same(*(OPEN if row["verdict"] == trends.UNDECIDED else row["verdict"]
-                       for row in mine))  # fmt: skip
+        told = map(trend_told, mine)
+        word = same(*(row["verdict"] for row in mine))
         rows.append((f"{claim}: W8A8 against W4A3, {what}", *told, word))
     return rows
 
@@ -404,13 +397,7 @@ def _sparsity(parts: tuple[pd.DataFrame, ...], claim: str, what: str, precision:
 
 def sentence(found: pd.DataFrame) -> str:
     """How many statements carry over, and which do not."""
-    parts = []
-    for word, one, more in (
-        (YES, "carries over", "carry over"), (NO, "does not", "do not"),
-        (OPEN, "is undecided", "are undecided"),
-    ):  # fmt: skip
-        names = found.loc[found["carries over"] == word, "statement"].str.split(":").str[0]
-        if len(names):
-            verb = one if len(names) == 1 else more
-            parts.append(f"{len(names)} {verb} ({', '.join(names)})")
-    return f"Of {len(found)} statements {', '.join(parts)}."
+    verbs = {YES: ("carries over", "carry over"), NO: ("does not", "do not"),
+             OPEN: ("is undecided", "are undecided")}  # fmt: skip
+    names = list(found["statement"].str.split(":").str[0])
+    return counted("statements", names, list(found["carries over"]), verbs)

@@ -17,6 +17,7 @@ from artifact.checkpoints import load_float
 from artifact.paths import ROOT
 from artifact.statistics import mean_interval, redrawn
 from artifact.studies import common, limits, real_devices, sampling, trends
+from artifact.studies.carried import NO, OPEN, YES, counted, pick, same, trend_told
 from artifact.studies.nonidealities import of_family, random_walk
 from artifact.studies.sparsity import macros
 from artifact.sweep import Point
@@ -47,7 +48,6 @@ WITHIN = 0.5
 SAMPLES = 1000
 CERTAIN = 0.95
 TUNING = Recipe(epochs=1)
-YES, NO, OPEN = "yes", "no", "undecided"
 
 
 def ladder(preset: str) -> dict[str, Hardware]:
@@ -303,8 +303,7 @@ def picked(accuracies: pd.DataFrame, costs: pd.DataFrame, preset: str, step: str
     position = np.random.default_rng(0).random((SAMPLES, len(floats)))
     drawn = redrawn(position, len(floats))  # (samples, trials)
     good = chips[:, drawn].mean(axis=-1) >= floats[drawn].mean(axis=-1) - WITHIN
-    names = np.where(good.any(axis=0), energy.index.to_numpy()[good.argmax(axis=0)], "none")
-    return pd.Series(names).value_counts() / SAMPLES
+    return pick(good, list(energy.index))
 
 
 def conclusions(
@@ -354,13 +353,9 @@ def _trends(trials: pd.DataFrame, known: pd.DataFrame) -> list[tuple[str, str, s
     ):  # fmt: skip
         before = ideal.loc[family]
         after = real.loc["real device" if family == "device" else "real converter"]
-        open_ = trends.UNDECIDED in (before["verdict"], after["verdict"])
-        word = OPEN if open_ else YES if before["verdict"] == after["verdict"] else NO
-        one, other = (
-            f"{row['verdict']} ({row['pooled']:.2f} [{row['lower']:.2g}, {row['upper']:.2g}])"
-            for row in (before, after)
-        )
-        rows.append((f"{claim}: W8A8 against W4A3, {what}", one, other, word))
+        word = same(before["verdict"], after["verdict"])
+        told = trend_told(before), trend_told(after)
+        rows.append((f"{claim}: W8A8 against W4A3, {what}", *told, word))
     return rows
 
 
@@ -407,13 +402,10 @@ def _percent(share: float) -> str:
 
 def sentence(found: pd.DataFrame) -> str:
     """How many conclusions survive, and which do not."""
-    parts = []
-    for word, verb in ((YES, "survive"), (NO, "do not"), (OPEN, "are undecided")):
-        names = [claim.split(":")[0] + _of(claim) for claim in
-                 found.loc[found["survives"] == word, "claim"]]  # fmt: skip
-        if names:
-            parts.append(f"{len(names)} {verb} ({', '.join(names)})")
-    return f"Of {len(found)} conclusions {', '.join(parts)}."
+    verbs = {YES: ("survives", "survive"), NO: ("does not", "do not"),
+             OPEN: ("is undecided", "are undecided")}  # fmt: skip
+    names = [claim.split(":")[0] + _of(claim) for claim in found["claim"]]
+    return counted("conclusions", names, list(found["survives"]), verbs)
 
 
 def _of(claim: str) -> str:

@@ -131,7 +131,7 @@ def test_savings_survive_within_the_tolerance_of_every_device():
     found = pd.DataFrame([reality._sparsity(table, "C5", "saving", "W8A8"),
                           reality._sparsity(table, "C6", "gain", "W8A8")],
                          columns=["claim", "ideal", "real devices", "survives"])  # fmt: skip
-    said = "Of 2 conclusions 1 survive (C5 W8A8), 1 do not (C6 W8A8)."
+    said = "Of 2 conclusions 1 survives (C5 W8A8), 1 does not (C6 W8A8)."
     assert reality.sentence(found) == said
 
 
