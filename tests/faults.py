@@ -232,10 +232,8 @@ FAULTS = tuple(Fault(*fault) for fault in (
 TESTED_BY = {
     "nvlib/engine/layout": "nvlib/engine/kernel",
     "nvlib/engine/kernel.pool_and_quantize": "nvlib/engine/chain",
-    **dict.fromkeys((f"artifact/studies/{name}" for name in ("limits", "sampling", "trends")),
-                    "artifact/studies_requirements"),
     **{f"artifact/studies/{name}": f"artifact/studies_{name}"
-       for name in ("advantage", "harder", "nonidealities")},
+       for name in ("advantage", "harder", "limits", "nonidealities", "sampling", "trends")},
 }  # fmt: skip
 LONGEST_S = 1800
 

@@ -29,7 +29,7 @@ def test_tests_of_its_own_come_first():
     assert first["truncation within a chain"] == ["tests/nvlib/engine/test_chain.py"]
     assert first["a wrong plane weight"] == ["tests/nvlib/engine/test_kernel.py"]
     assert first["a padding that is forgotten"] == ["tests/nvlib/graph/test_rewrites.py"]
-    assert first["a limit at the wrong crossing"] == ["tests/artifact/test_studies_requirements.py"]
+    assert first["a limit at the wrong crossing"] == ["tests/artifact/test_studies_limits.py"]
 
 
 def test_names_of_faults_are_unique():

@@ -1,11 +1,13 @@
-"""A small run that tests of the record share."""
+"""A small run, and searches of limits, that tests share."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from artifact import claims
 from artifact.record import Record
+from artifact.studies.nonidealities import NONIDEALITIES
 
 FULL = {"code": "c1", "profile": "full", "checkpoints": "n1", "data": "d1", "dataset": "mnist"}
 
@@ -26,3 +28,28 @@ def made(folder, origin=FULL):
     place.figures.mkdir(exist_ok=True)
     (place.figures / "grid.png").write_bytes(b"picture")
     return place
+
+
+KIND = NONIDEALITIES["range variation"]
+
+
+def searched(losses, kind="range variation", name="W4A3", scheme="differential"):
+    """Tidy rows of a search: rung -> loss of each trial, in points."""
+    return pd.DataFrame(
+        [{"dataset": "mnist", "nonideality": kind, "scheme": scheme, "training": "qat",
+          "precision": name, "size": NONIDEALITIES[kind].size(rung), "seed": 0, "trial": trial,
+          "images": 100, "checkpoints": "checkpoints", "rung": float(rung),
+          "training_seed": trial % 5, "loss": loss}
+         for rung, lost in losses.items() for trial, loss in enumerate(lost)]
+    )  # fmt: skip
+
+
+def pair(high, low, kind="range variation", scheme="differential"):
+    parts = (searched(high, kind, "W8A8", scheme), searched(low, kind, "W4A3", scheme))
+    return pd.concat(parts, ignore_index=True)
+
+
+def ladder(shift, noise=0.0, trials=10):
+    """A loss that grows as the cube of severity, shifted by some rungs."""
+    wobble = noise * np.random.default_rng(0).standard_normal(trials)
+    return {r: list((KIND.step ** (r + shift) + wobble).round(6)) for r in range(-6, 5)}

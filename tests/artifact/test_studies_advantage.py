@@ -11,7 +11,7 @@ from artifact import verdicts
 from artifact.studies import advantage, limits
 from artifact.studies.compromise import ACCURACIES, LOSSLESS_BITS
 from artifact.studies.nonidealities import NONIDEALITIES
-from tests.artifact.test_studies_requirements import searched
+from tests.artifact.runs import searched
 
 KIND = NONIDEALITIES["range variation"]
 TRIALS, RUNGS = 20, (0, 1, 2, 3)

@@ -11,7 +11,7 @@ from artifact.studies import common, real_devices, reality
 from nvlib.devices import RangeVariation, RetentionDrift
 from nvlib.measured import read_device
 from nvlib.presets import NAMES, preset
-from tests.artifact.test_studies_requirements import ladder, pair
+from tests.artifact.runs import ladder, pair
 
 
 @pytest.mark.parametrize("name", NAMES)
