@@ -212,6 +212,13 @@ def write_layer(
     step = 2.0 ** (grid_bits + drive_bits)
     lsb_steps = max(round(own.min() * step), 2)
     code_max = 2 ** adc.resolution(mapping.largest_sum) - 1
+    weights = mapped.coefficients << coarser
+    if adc.noise_lsb > 0 or not adc.linear:  # may give any code, whatever the cells hold
+        positive, negative = (int((sign * weights).clip(0).sum()) for sign in (1, -1))
+        planes = int((1 << np.arange(len(drive)) * mapping.dac_bits).sum())
+        most = grid.row_tiles * code_max * planes * max(positive, negative + mapped.offset)
+        require(most < 2**31, f"products of {layer.spec.name}", "below 2^31 LSB", most,
+                "use a coarser converter, more rows, or split the layer")  # fmt: skip
     # Physical columns run output by output, so a pair shares an array.
     order = np.arange(mapped.columns).reshape(layer.spec.outputs, -1).T
     curves, shift = None, 0
@@ -223,7 +230,7 @@ def write_layer(
     return LayerArrays(
         **written._asdict(), layer=layer, mapping=mapping, mapped=mapped, drive=drive,
         grid_bits=grid_bits, drive_bits=drive_bits, lsb_steps=lsb_steps, scales=scales,
-        code_weights=mapped.coefficients << coarser, code_max=code_max, curves=curves,
+        code_weights=weights, code_max=code_max, curves=curves,
         curve_shift=shift, column_tile=order // mapped.per_array(grid.column_tiles),
         adc_noise_steps=adc.noise_lsb * lsb_steps,
         limits=None if hardware.sense is None else _limits(hardware, lsb_steps / step, code_max),

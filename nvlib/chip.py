@@ -85,7 +85,8 @@ class Chip:
 
     Programming errors, faults and converter curves are drawn from `seed` when the chip is
     made and never again. Read noise is keyed by chip, layer and image. So what an image gives
-    does not depend on which others are read with it, in what order, or on how many threads.
+    does not depend on which others are read with it, in what order, or on how many threads; but
+    for the last bits of what torch multiplies digitally, as attention does.
 
     Parameters
     ----------
@@ -124,7 +125,7 @@ class Chip:
             (layer.spec.name, *part) for layer in network.layers for part in parts_of(layer)
         ]
         hardware.adc.check_arrays(len(self._parts))
-        self._others: dict[int, Chip] = {}
+        self._access, self._others = 0, dict[int, Chip]()
         #: What was written, in the order of the layers.
         self.arrays = self._write(access=0)
         #: Layer that each of the arrays belongs to.
@@ -174,11 +175,11 @@ class Chip:
     def at(self, access: int) -> Chip:
         """The chip as that access finds it: itself, unless its cells have slow noise."""
         access = require_integer("access", access, 0, 2**63)
-        if access == 0 or self.hardware.devices.slow_noise is None:
+        if access == self._access or self.hardware.devices.slow_noise is None:
             return self
         if access not in self._others:
-            other = Chip(*self.__reduce__()[1])
-            other.arrays = other._write(access)
+            other = Chip(self.network, self.hardware, self.seed, self._compiled, self._device)
+            other.arrays, other._access = other._write(access), access
             self._others = {access: other}
         return self._others[access]
 
@@ -282,14 +283,18 @@ class Chip:
 
         They read `codes` (N, inputs[, H, W]), uint8; read noise hangs on `keys` (N,) of images.
         """
+        number = require_integer("number", number, 0, len(self.arrays) - 1)
         layer, codes = self.arrays[number].layer, np.asarray(codes)
+        require(codes.size > 0, "codes", "at least one image's", codes.shape, "pass some")
         most, largest = layer.precision.activation_max, int(codes.max(initial=0))
         wanted, mend = f"codes from 0 to {most}", f"quantize at {layer.precision}"
         require(largest <= most, layer.spec.name, wanted, largest, mend)
-        names = np.zeros(len(codes), np.uint64) if keys is None else keys
+        names = np.zeros(len(codes), np.uint64) if keys is None else np.asarray(keys, np.uint64)
         return self.readers[number](codes, ReadKeys(names, self.seed, 0).of(number))
 
     def __reduce__(self) -> tuple:
+        if self._access:
+            return Chip.at, (self.at(0), self._access)
         return Chip, (self.network, self.hardware, self.seed, self._compiled, self._device)
 
     def digest(self) -> str:
@@ -316,6 +321,7 @@ class Chip:
         facts, tensors = self.network.parts()
         hardware = storage.plain(self.hardware, STORABLE)
         facts |= {"hardware": hardware, "seed": self.seed, "digest": self.digest()}
+        facts["access"] = self._access
         storage.write(path, facts, tensors, metadata or {})
 
     @classmethod
@@ -328,6 +334,7 @@ class Chip:
         def make(facts: Any, tensors: Mapping[str, np.ndarray]) -> Chip:
             network = QuantizedNetwork.of_parts(facts, tensors)
             chip = cls(network, storage.restored(facts["hardware"], STORABLE), facts["seed"])
+            chip = chip.at(facts.get("access", 0))
             same, found = chip.digest() == facts["digest"], "others from the same seed"
             mend = "load it with the version of numpy that saved it"
             require(same, "chip", "cells as they were saved", found, mend)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from nvlib.checks import require, require_integer, require_number, require_tuple, settle_fields
+from nvlib.checks import require, require_instance, require_integer, require_number, settle_fields
 from nvlib.chip import Chip
 from nvlib.devices import Cells, WriteVerify
 from nvlib.energy import (
@@ -33,7 +33,7 @@ from nvlib.events import LayerEvents
 from nvlib.hardware import Hardware
 from nvlib.mapping import MAX_LINES
 from nvlib.network import as_labels
-from nvlib.sparsity import ALL_POLICIES, Policy, conversions
+from nvlib.sparsity import ALL_POLICIES, Policy, conversions, require_policies
 from nvlib.storage import write_text
 
 #: Area (um2) of an ADC of so many bits: ISAAC's (Kull et al., ISSCC 2013, 32 nm), scaled as Saberi
@@ -86,7 +86,9 @@ class Converters:
         wanted = f"at most the {mapping.columns} columns of an array"
         require((self.columns_per_adc or 1) <= mapping.columns, "columns_per_adc", wanted,
                 self.columns_per_adc, "share it among fewer, or widen the array")  # fmt: skip
-        fastest = max(hertz for enob, hertz in FASTEST if enob >= bits - 1)
+        fastest = max((hertz for enob, hertz in FASTEST if enob >= bits - 1), default=0)
+        require(fastest > 0, "ADC bits", f"at most {int(FASTEST[0][0]) + 1}, the most published",
+                bits, "give Adc(bits=...), or use fewer rows or bits of a cell")  # fmt: skip
         rate = self.sample_rate_hz or min(ISAAC_HZ, fastest)
         require(rate <= fastest, "sample_rate_hz",
                 f"at most {fastest:.3g}, the fastest published of {bits} bits", rate,
@@ -148,7 +150,10 @@ def cost(
     >>> table[["layer", "arrays", "adcs", "reads"]].values.tolist()[-1]
     ['network', 32, 32, 2661]
     """
-    policies = require_tuple("policies", policies, "write (ZeroSkip(),)")
+    policies = require_policies(policies)
+    chip, mend = require_instance("chip", chip, Chip, "make one"), "pass those of chip.events()"
+    own = [id(event.arrays) for event in events] == list(map(id, chip.arrays))
+    require(own, "events", f"those of the {len(chip.arrays)} arrays of this chip", events, mend)
     hardware, converters = chip.hardware, converters or Converters()
     areas, energies = areas or AreaTable.load(), energies or EnergyTable.load()
     mapping, seconds = hardware.mapping, converters.seconds(hardware)
@@ -304,8 +309,9 @@ def report(
     >>> table[["layer", "area_mm2", "latency_us"]].round(3).values.tolist()[::5]
     [['conv1', 0.006, 235.206], ['network', 0.19, 266.283]]
     """
-    policies = require_tuple("policies", policies, "write (ZeroSkip(),)")
-    law, siemens = law or AdcLaw(), chip.hardware.devices.on_conductance_s
+    policies, chip = require_policies(policies), require_instance("chip", chip, Chip, "make one")
+    law = require_instance("law", law or AdcLaw(), AdcLaw, "write AdcLaw('walden')")
+    siemens = chip.hardware.devices.on_conductance_s
     table = table or replace(EnergyTable.load(), on_conductance=siemens)
     images = chip.network.check(images)
     require(len(images) > 0, "images", "at least one", 0, "pass some")

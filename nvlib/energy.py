@@ -130,10 +130,16 @@ def _entries(path: Path, source: str) -> dict[str, Any]:
 UNITS = {name: entry["unit"] for name, entry in _shipped("energy_table.yaml").items()}
 
 
+#: What an entry of a table can say.
+ENTRY = {"value", "unit", "node", "source"}
+
+
 def _value(name: str, entry: object, wanted: str) -> float:
     """Value of one entry, in the wanted unit."""
     given = entry if isinstance(entry, dict) else {"unit": entry}
-    unit, text = given.get("unit"), given.get("value")
+    unit, text, stray = given.get("unit"), given.get("value"), sorted(given.keys() - ENTRY)
+    mend = "a number has a decimal point, a source its quotes"
+    require(not stray, f"entry of {name}", f"none but {', '.join(sorted(ENTRY))}", stray, mend)
     require(unit == wanted, f"unit of {name}", wanted, unit, "convert the value")
     number = isinstance(text, str) and NUMBER.fullmatch(text) is not None
     require(number, f"value of {name}", "a decimal number", text, "write it as 10, 0.39 or 1e-7")

@@ -79,7 +79,8 @@ def _read_columns(
         path.open(encoding="utf-8-sig", newline="") as file,
     ):
         lines = list(enumerate(csv.reader(file, strict=True), start=1))
-    table = [line for line in lines if not "".join(line[1]).startswith("#")]
+    kept = [line for line in lines if "".join(line[1]).strip()]
+    table = [line for line in kept if not "".join(line[1]).startswith("#")]
     (top, first), *rows = table or [(1, [])]
     header = [name.strip() for name in first]
     used = [name for name in header if name in (*required, *optional)]
@@ -87,14 +88,13 @@ def _read_columns(
     once = set(required) <= set(used) and len(set(used)) == len(used)
     mend = "name the columns so, in these units"
     require(once, f"{path}, row {top}", wanted, ", ".join(header), mend)
-    if ignored := [name for name in header if name not in used]:
+    if ignored := [name for name in header if name and name not in used]:
         _warn(f"{path}: columns {', '.join(ignored)[:80]} are not used; known are {used}")
     values = {}
     for line, row in rows:
         try:
-            if row:
-                cells = dict(zip(header, map(str.strip, row), strict=True))
-                values[line] = [cells[k] if k == "cell" else _finite(cells[k]) for k in used]
+            cells = dict(zip(header, map(str.strip, row), strict=True))
+            values[line] = [cells[k] if k == "cell" else _finite(cells[k]) for k in used]
         except ValueError:
             wanted = f"{len(header)} values, finite numbers in {', '.join(used)}"
             require(False, f"{path}, row {line}", wanted, ",".join(row), "correct or remove it")
@@ -144,7 +144,8 @@ class MeasuredDevice:
         """Levels that cells of `cell_bits` are written to: those spaced most evenly."""
         wanted = np.linspace(self.means_s[0], self.means_s[-1], 2**self.cell_bits)
         distance = np.abs(wanted[:, None] - np.array(self.means_s)) / self.means_s[-1]
-        return tuple(map(int, linear_sum_assignment(distance)[1]))
+        # Where assignments cost the same, some are not in order.
+        return tuple(sorted(map(int, linear_sum_assignment(distance)[1])))
 
     def model(self, seconds: float | None = None) -> devices.DeviceModel:
         """Device model of the mapping's `cell_bits`, `seconds` after programming or as first read.
@@ -188,7 +189,10 @@ def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
     """
     table = _read_columns(path, ("level", "conductance_s"), ("time_s", "cycle", "cell"))
     _check_device(path, table)
-    timed = "time_s" in table
+    timed, twice = "time_s" in table, table.duplicated()
+    again = timed and len(table.columns) > 3 and bool(twice.any())  # with a cell or a cycle
+    mend = "remove the second"
+    require(not again, f"{path}, row {twice.idxmax()}", "each row once", "the same again", mend)
     first = table[table["time_s"] == table["time_s"].min()] if timed else table
     enough = f"at least {FEWEST_SAMPLES} measurements{' at the first time' * timed}"
     samples, places, means, sigmas = [], [], [], []
@@ -295,19 +299,20 @@ def _fit_drift(path: Path | str, table: pd.DataFrame) -> DriftFit | None:
         _warn(f"{path}: {len(table) - len(positive)} conductances of 0 S are left out of the drift")
     trace = ["level", *(name for name in ("cycle", "cell") if name in table)]
     if len(trace) == 1 or positive.duplicated([*trace, "time_s"]).any():
-        _warn(f"{path}: no drift, since no cell is followed over time; add a column cycle or cell")
+        _warn(f"{path}: no drift, since rows do not tell which cell they follow over time; add a "
+              "column cycle or cell, and number each cell's rows once")  # fmt: skip
         return None
-    exponents: dict[int, list[float]] = {}
-    residuals = []
-    for (level, *_), rows in positive.groupby(trace):
-        age = np.log(rows["time_s"] / start)
-        if age.nunique() > 1:
-            log = np.log(rows["conductance_s"])
-            line = np.polyfit(age, log, 1)
-            exponents.setdefault(int(level), []).append(-float(line[0]))
-            residuals.append(log - np.polyval(line, age))
-    groups = list(exponents.values())
-    pooled = np.array([nu for group in groups for nu in group])
+    followed = positive[positive.groupby(trace)["time_s"].transform("nunique") > 1]
+    keys = [followed[name] for name in trace]
+    logs = np.log(followed[["time_s", "conductance_s"]])
+    age, log = (logs - logs.groupby(keys).transform("mean")).to_numpy().T
+    sums = pd.DataFrame({"nu": -age * log, "squares": age**2}).set_axis(followed.index)
+    sums = sums.groupby(keys).transform("sum")
+    nus_of = sums["nu"] / sums["squares"]  # of each row's trace, by least squares
+    residuals = pd.Series(log + nus_of * age, followed.index)
+    single = nus_of.groupby(keys).first()
+    exponents = {int(level): part.tolist() for level, part in single.groupby(level=0)}
+    groups, pooled = list(exponents.values()), single.to_numpy()
     if len(pooled) < 2:
         _warn(f"{path}: no drift is fitted; that takes two traces of at least two times each")
         return None
@@ -324,7 +329,7 @@ def _fit_drift(path: Path | str, table: pd.DataFrame) -> DriftFit | None:
     if (least := min(nus, default=nu)) < 0:
         _warn(f"{path}: conductances grow with time (nu = {least:.3g}); the model holds them "
               "constant")  # fmt: skip
-    stray = pd.concat(residuals).groupby(table["time_s"]).agg(["mean", "sem"])
+    stray = residuals.groupby(followed["time_s"]).agg(["mean", "sem"])
     clear = stray["mean"].abs().where(stray["mean"].abs() > 4 * stray["sem"], 0.0).max()
     if clear > MOST_STRAY:
         _warn(f"{path}: conductances follow no power law of time; its mean errs by {clear:.0%}")

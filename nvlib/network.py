@@ -294,7 +294,8 @@ def rectified(network: QuantizedNetwork) -> frozenset[str]:
 
 def _numbers(name: str, values: Any, mend: str) -> torch.Tensor:
     """Real, finite numbers as a tensor in memory, not copied where that is what they are."""
-    found: Any = values
+    masked, found = isinstance(values, np.ma.MaskedArray), values
+    require(not masked, name, "an array without a mask", type(values), "fill it")
     try:
         if not isinstance(values, torch.Tensor):
             held = isinstance(values, (list, tuple)) or hasattr(values, "__array__")

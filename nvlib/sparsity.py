@@ -17,8 +17,10 @@ from typing import Protocol
 
 import numpy as np
 
-from nvlib.checks import require, require_tuple
+from nvlib.checks import require, require_integer, require_tuple, settle_fields
+from nvlib.converters import MAX_ADC_BITS
 from nvlib.events import LayerEvents
+from nvlib.mapping import MAX_LINES
 
 NO_BOUND = np.iinfo(np.int64).max
 
@@ -67,6 +69,9 @@ class ActiveRowBound:
     guard_rows: int = 0
     senses = True
 
+    def __post_init__(self) -> None:
+        settle_fields(self, "guard_rows", require_integer, 0, MAX_LINES)
+
     def bound(self, access: Access) -> np.ndarray:
         return (access.digit_sums + self.guard_rows) * access.level_max
 
@@ -94,6 +99,15 @@ class SignSkip:
 
     def bound(self, access: Access) -> np.ndarray:
         return np.full((1, 1), NO_BOUND)
+
+
+def require_policies(policies: object) -> tuple[Policy, ...]:
+    """The policies of a tuple or list; refuse what has no bound."""
+    mend = "write (ZeroSkip(),)"
+    for policy in require_tuple("policies", policies, mend):
+        known = callable(getattr(policy, "bound", None)) and not isinstance(policy, type)
+        require(known, "policies", "sparsity policies", policy, mend)
+    return tuple(policies)  # type: ignore[arg-type]
 
 
 ALL_POLICIES: tuple[Policy, ...] = (ZeroSkip(), ActiveRowBound(), ColumnBound())
@@ -137,7 +151,8 @@ def conversions_by_column(
     >>> conversions_by_column(event, ALL_POLICIES, 8).shape  # 3 planes; 3 slices of 2 polarities
     (3, 6, 9)
     """
-    policies = require_tuple("policies", policies, "write (ZeroSkip(),)")
+    policies = require_policies(policies)
+    adc_bits = require_integer("adc_bits", adc_bits, 1, MAX_ADC_BITS)
     if (policies, adc_bits) in event.known:
         return event.known[policies, adc_bits]
     arrays, mapping = event.arrays, event.arrays.mapping

@@ -135,4 +135,6 @@ def _lines(shunts: np.ndarray, segment: float, first: float, last: float) -> np.
 
 def _relax(lines: np.ndarray, injected: np.ndarray) -> np.ndarray:
     """Voltages of the nodes of lines that take the currents `injected`, of the same shape."""
+    if injected.size == 1:  # which no banded matrix is
+        return injected / lines[1].reshape(injected.shape)
     return solveh_banded(lines, injected.ravel(), check_finite=False).reshape(injected.shape)

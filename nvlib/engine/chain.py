@@ -146,7 +146,7 @@ def _chain(
 
 def _flattens(step: Step) -> bool:
     """Whether a step makes (N, C, H, W) to (N, C H W)."""
-    if isinstance(step.target, nn.Flatten):
+    if type(step.target) is nn.Flatten:
         return (step.target.start_dim, step.target.end_dim) == (1, -1)
     given = (*step.args[1:], *step.kwargs.items())
     known = (1,), (1, -1), (("start_dim", 1),)
@@ -156,7 +156,7 @@ def _flattens(step: Step) -> bool:
 def _pool_side(step: Step) -> int:
     """Side of a max-pooling whose square windows stand side by side; 0 of any other step."""
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
-    if isinstance(step.target, nn.MaxPool2d):
+    if type(step.target) is nn.MaxPool2d:
         given = vars(step.target)
     elif step.target is F.max_pool2d:
         given = dict(zip(names, step.args[1:])) | dict(step.kwargs)

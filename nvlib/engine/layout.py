@@ -160,8 +160,8 @@ def lay_out(arrays: LayerArrays) -> Tables:
     columns = -(-(behind + len(extra)) // LANES) * LANES
     place = dict(zip(extra, range(behind, columns)))
 
-    most_beside = max((int(np.max(cells)) for cells in extra.values()), default=0)
-    held = np.result_type(arrays.conductance.dtype, np.min_scalar_type(-most_beside))
+    most_beside = max((int(np.abs(cells).max()) for cells in extra.values()), default=0)
+    held = arrays.conductance.dtype if most_beside < 2**15 else np.dtype(np.int32)
     steps = _in_blocks(arrays.conductance, width, columns, held)
     numbers = _in_blocks(np.arange(last).reshape(1, per_output, outputs), width, columns)
     for number, (name, cells) in enumerate(extra.items(), last):

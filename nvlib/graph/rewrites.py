@@ -147,7 +147,7 @@ def products_as_modules(traced: fx.GraphModule) -> None:
         if path.startswith("tensor_constant"):  # computed of weights, where it is used
             path = next(reversed(list(node.meta.get("nn_module_stack") or {})), path)
         calls = {str(other.target) for other in traced.graph.nodes if other.op == "call_module"}
-        if not path or path in calls:
+        if not path or path in calls or path == held[0].target:  # where weights stand already
             path = f"{path}_{node.name}".strip("_")
         _set(traced, path, layer)
         node.op, node.target, node.args, node.kwargs = "call_module", path, (factor,), {}

@@ -163,8 +163,8 @@ def values_of(argument: Any) -> list[str]:
 
 
 def is_relu(step: Step) -> bool:
-    """Whether a step is a ReLU, written as a module, a function or a method."""
-    relu = isinstance(step.target, nn.ReLU) or step.target in (torch.relu, F.relu, "relu", "relu_")
+    """Whether a step is a ReLU, written as a module (none that is made of it), function, method."""
+    relu = type(step.target) is nn.ReLU or step.target in (torch.relu, F.relu, "relu", "relu_")
     return relu and step.kind != "layer"  # whose target is a name
 
 

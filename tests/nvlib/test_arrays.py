@@ -15,6 +15,7 @@ from nvlib import (
     Chip,
     DeviceModel,
     Hardware,
+    Nonlinearity,
     Precision,
     RangeVariation,
     SenseColumn,
@@ -104,3 +105,12 @@ def test_a_finer_converter_rounds_varied_cells_less():
     assert spread((), **fine) == 0
     whole = spread((RangeVariation(0.05),), bits=8)
     assert 0.3 < spread((RangeVariation(0.05),), **fine) / whole < 0.9
+
+
+def test_codes_of_converters_that_err_stay_within_the_sums_of_products():
+    layer = random_layer(np.random.default_rng(0), Precision(8, 8), 600, 4)
+    mapping = ArrayMapping(rows=1, columns=64, scheme="offset")
+    written(layer, Hardware(mapping, adc=Adc(16)))  # which gives no such code
+    for adc in (Adc(16, noise_lsb=1.0), Adc(16, nonlinearity=Nonlinearity(offset_lsb=1.0))):
+        with pytest.raises(ValueError, match=r"products of layer: expected below 2\^31 LSB"):
+            written(layer, Hardware(mapping, adc=adc))

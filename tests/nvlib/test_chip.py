@@ -419,3 +419,30 @@ def test_layers_and_arrays_err_each_in_its_own_way():
 def test_a_device_that_is_none_is_refused_when_a_chip_is_made(network, device):
     with pytest.raises(ValueError, match="device: expected one that torch has, received .*; write"):
         Chip(network("W4A3"), device=device)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_chip_as_an_access_finds_it_stays_so(network, digits, compiled, tmp_path):
+    images = digits.test_images[:3]
+    slow = Hardware(devices=DeviceModel(slow_noise=RangeVariation(0.5)))
+    chip = Chip(network("W4A3"), slow, 1, compiled)
+    third = chip.at(3)
+    assert (third(images) != chip(images)).any()
+    for again in (pickle.loads(pickle.dumps(third)), pickle.loads(pickle.dumps(chip)).at(3)):
+        np.testing.assert_array_equal(again(images), third(images))
+    np.testing.assert_array_equal(third.at(0)(images), chip(images))
+    third.save(tmp_path / "third.safetensors")
+    np.testing.assert_array_equal(Chip.load(tmp_path / "third.safetensors")(images), third(images))
+
+
+@pytest.mark.parametrize(
+    ("number", "codes", "message"),
+    [
+        (-1, np.ones((1, 84), np.uint8), "number: expected an integer from 0 to 4"),
+        ("fc3", np.ones((1, 84), np.uint8), "number: expected an integer from 0 to 4"),
+        (4, np.ones((0, 84), np.uint8), "codes: expected at least one"),
+    ],
+)
+def test_products_of_no_array_or_of_nothing_are_refused(network, number, codes, message):
+    with pytest.raises(ValueError, match=message):
+        Chip(network("W4A3")).products(number, codes)

@@ -259,3 +259,21 @@ def test_a_report_is_of_the_chips_own_cells(network, digits):
     events = Chip(network("W4A3")).events(images)
     array = inference_energy(events, (), 8, AdcLaw(), EnergyTable.load())["array"]
     assert found[1] - found[0] == pytest.approx(9 * array)
+
+
+def test_events_of_another_chip_are_refused():
+    chip, events = small()
+    images = torch.rand(3, 40)
+    for others in (events[:0], events * 2, Chip(chip.network).events(images)):
+        with pytest.raises(ValueError, match="events: expected those of the 1 arrays of this chip"):
+            cost(chip, others)
+    for given, wrong in ({"law": "walden"}, "law"), ({"policies": (1,)}, "policies"):
+        with pytest.raises(ValueError, match=f"{wrong}: expected"):
+            report(chip, images, **given)
+    with pytest.raises(ValueError, match="chip: expected an instance of Chip"):
+        report(chip.network, images)
+
+
+def test_converters_finer_than_any_published_are_refused():
+    with pytest.raises(ValueError, match="ADC bits: expected at most 18, .* received 19"):
+        Converters().seconds(Hardware(ArrayMapping(cell_bits=4, dac_bits=8)))

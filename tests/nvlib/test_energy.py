@@ -282,3 +282,10 @@ def test_skipping_by_the_sign_takes_a_comparison_for_each_pair():
     event = count(arrays, np.array([[1, 0, 3, 1, 0, 0, 1], [0] * 7], np.uint8), relu=True)
     energy = inference_energy([event], (SignSkip(),), 5, AdcLaw(), EnergyTable.load())
     assert energy["detection"] == pytest.approx(2 * 3 * 0.029 / event.images)
+
+
+def test_a_decimal_comma_in_a_table_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("row_driver: {value: 0,5, unit: pJ}\n")  # to YAML an entry "5"
+    with pytest.raises(ValueError, match="entry of row_driver: expected none but node, source"):
+        EnergyTable.load(path)

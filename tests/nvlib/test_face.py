@@ -20,7 +20,7 @@ from artifact.paths import ROOT
 MODULES = sorted((ROOT / "nvlib").rglob("*.py"))
 NEEDED = {"numpy", "scipy", "torch", "numba", "safetensors", "yaml", "pandas", "tqdm"}
 #: Lines of code, without docstrings, comments and blank lines, of `nvlib`; and lines of a module.
-MOST_CODE, MOST_LINES = 4_550, 400
+MOST_CODE, MOST_LINES = 4_600, 400
 
 
 def imported(path):

@@ -26,7 +26,7 @@ from nvlib.engine.kernel import CompiledReader
 from nvlib.engine.reference import read_layer
 from nvlib.hardware import Hardware
 from nvlib.mapping import ArrayMapping
-from nvlib.measured import read_adc, read_dac, read_device
+from nvlib.measured import MeasuredDevice, read_adc, read_dac, read_device
 from nvlib.quantizers import Precision
 from tests import oracle
 from tests.conftest import random_layer
@@ -289,7 +289,7 @@ def test_one_law_serves_levels_that_do_not_differ(tmp_path):
 
 def test_drift_of_cells_that_were_not_followed_is_not_invented(tmp_path):
     table = drifting((0.12, 0.02), (0.005, 0.005)).drop(columns="cycle")
-    device = measured(tmp_path, table, "no cell is followed over time; add a column cycle or cell")
+    device = measured(tmp_path, table, "which cell they follow over time; add a column")
     assert device.drift is None
     with pytest.raises(ValueError, match="follow cells over time: columns time_s, and cycle"):
         device.model(2e4)
@@ -298,7 +298,7 @@ def test_drift_of_cells_that_were_not_followed_is_not_invented(tmp_path):
 def test_readings_of_several_cells_under_one_cycle_are_no_trace(tmp_path):
     table = drifting((0.05, 0.05), (0.01, 0.01))
     cell, shared = table["cycle"], table.assign(cycle=table["cycle"] // 4)
-    device = measured(tmp_path, shared, "no cell is followed")
+    device = measured(tmp_path, shared, "rows do not tell which cell they follow")
     assert device.drift is None
     named = measured(tmp_path, shared.assign(cell=[f"{k % 4}, top" for k in cell]))
     assert named.drift.nu_sigma == pytest.approx(0.01, rel=0.2)
@@ -427,3 +427,28 @@ def test_further_columns_are_ignored_by_name(tmp_path):
     plain = measured(tmp_path, table)
     table.insert(0, "date", "1 May, morning")
     assert measured(tmp_path, table, "columns date are not used") == plain
+
+
+def test_levels_of_a_measured_device_are_used_in_their_order():
+    for curve in (2.0 ** np.arange(8), 1 - np.exp(-np.arange(16) / 5), np.arange(5.0) ** 3):
+        means = tuple((1e-6 + 1e-6 * curve).tolist())
+        few = (1e-9,) * len(means)
+        used = MeasuredDevice(means, few, (9,) * len(means)).used_levels
+        assert list(used) == sorted(set(used))
+        assert (used[0], used[-1]) == (0, len(means) - 1)
+
+
+def test_rows_that_stand_twice_and_lines_that_are_blank(tmp_path):
+    table = drifting((0.05, 0.05), (0.01, 0.01))
+    path = tmp_path / "twice.csv"
+    pd.concat([table, table[:1]]).to_csv(path, index=False)
+    wanted = rf"row {len(table) + 2}: expected each row once, received 'the same again'"
+    with pytest.raises(ValueError, match=wanted):
+        read_device(path)
+    text = table.to_csv(index=False)
+    head, rest = text.split("\n", 1)
+    rest = "".join(f"{line},\n" for line in rest.splitlines())
+    path.write_text(f"# mine\n\n{head},\n{rest}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_device(path)[0] == measured(tmp_path, table)

@@ -203,3 +203,9 @@ def test_no_file_of_a_network_does_harm():
         except ValueError:  # and nothing else
             refused += 1
     assert refused > 50
+
+
+def test_images_with_a_mask_are_refused(network, digits):
+    masked = np.ma.masked_greater(digits.test_images[:2], 100)
+    with pytest.raises(ValueError, match="images: expected an array without a mask"):
+        network("W4A3").logits(masked)

@@ -23,9 +23,9 @@ from nvlib import (
     SenseColumn,
     SignSkip,
     ZeroSkip,
-    reference,
 )
 from nvlib.energy import AdcLaw, EnergyTable, inference_energy
+from nvlib.engine import reference
 from nvlib.events import count
 from nvlib.sparsity import NO_BOUND, Access, conversions, conversions_by_column, resolved_bits
 from tests.conftest import random_layer, written
@@ -176,3 +176,18 @@ def test_counts_that_are_kept_cannot_be_changed(network, digits):
     )
     listed = inference_energy([event], [ZeroSkip()], 8, AdcLaw(), EnergyTable.load())
     assert listed == inference_energy([event], (ZeroSkip(),), 8, AdcLaw(), EnergyTable.load())
+
+
+@pytest.mark.parametrize("rows", [-1, 1.5, "x", 10**20])
+def test_guard_rows_of_a_policy_are_a_number_of_rows(rows):
+    with pytest.raises(ValueError, match="guard_rows: expected an integer from 0"):
+        ActiveRowBound(rows)
+
+
+@pytest.mark.parametrize("policies", [(ZeroSkip,), ("zero",), ([],), ZeroSkip()])
+def test_what_is_no_policy_is_refused(network, digits, policies):
+    event = Chip(network("W4A3")).events(digits.test_images[:1])[0]
+    with pytest.raises(ValueError, match=r"policies: expected .*write \(ZeroSkip\(\),\)"):
+        conversions(event, policies, 8)
+    with pytest.raises(ValueError, match="adc_bits: expected an integer from 1"):
+        conversions(event, (), 0)

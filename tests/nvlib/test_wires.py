@@ -180,3 +180,12 @@ def test_what_no_line_has_is_refused():
         DeviceModel(on_conductance_s=10.0)
     with pytest.raises(ValueError, match="wires: expected lines that leave the cells some voltage"):
         effective(np.full((128, 128), 0.01), Wires(100.0))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1)])
+def test_an_array_of_a_single_cell_is_solved_too(shape):
+    cells, wires = np.full(shape, 1e-5), Wires(100.0)
+    currents = solve(cells, np.ones(shape[0]), wires)
+    np.testing.assert_allclose(effective(cells, wires).sum(axis=0), currents, rtol=1e-4)
+    layer = random_layer(np.random.default_rng(0), Precision(2, 2), 8, 2)
+    assert written(layer, Hardware(ArrayMapping(rows=7, columns=1), wires=wires)).noisy is False

@@ -24,6 +24,7 @@ from nvlib import (
     quantize,
 )
 from nvlib.engine.chain import Chain
+from nvlib.network import rectified
 
 
 def pair(network, hardware, seed=3):
@@ -199,3 +200,39 @@ def test_signed_inputs_and_values_that_others_take_end_a_chain(sign, found):
     assert network.layers[1].signed is sign
     fused = same(network, Hardware(), images)
     assert fused == ([] if sign else found)
+
+
+class Shifted(nn.ReLU):
+    """A ReLU of another threshold."""
+
+    def forward(self, x):
+        return F.relu(x - 0.5)
+
+
+class Smallest(nn.MaxPool2d):
+    """The least of a window."""
+
+    def forward(self, x):
+        return -super().forward(-x)
+
+
+class Reversed(nn.Flatten):
+    """The last comes first."""
+
+    def forward(self, x):
+        return super().forward(x).flip(1)
+
+
+@pytest.mark.parametrize("steps", [
+    (Shifted(), nn.Flatten()), (nn.ReLU(), Reversed()), (Smallest(2, 1), nn.Flatten()),
+])  # fmt: skip
+def test_a_module_made_of_one_that_is_fused_is_called(steps):
+    torch.manual_seed(0)
+    sizes = 4 * (5 if isinstance(steps[0], Smallest) else 6) ** 2
+    images = torch.rand(9, 1, 8, 8)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), *steps, nn.Linear(sizes, 5))
+    network = quantize(model, images, "W8A8", digital=("1", "2"))
+    chip = Chip(network)
+    assert not chains(chip)
+    np.testing.assert_array_equal(chip(images), network.logits(images))
+    assert rectified(network) == ({"0"} if type(steps[0]) is nn.ReLU else frozenset())

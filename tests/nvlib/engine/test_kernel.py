@@ -32,6 +32,7 @@ from nvlib.engine import layout
 from nvlib.engine.kernel import CompiledReader
 from nvlib.engine.reference import ReferenceReader, read_layer
 from nvlib.mapping import SCHEMES
+from nvlib.network import LayerSpec, QuantizedLayer
 from tests import oracle
 from tests.conftest import random_layer, written
 
@@ -276,3 +277,19 @@ def test_codes_of_another_shape_or_kind_are_refused():
             reader(bad, keys)
     with pytest.raises(ValueError, match="make a key for each row"):
         reader(np.zeros((2, 2, 5, 6), np.uint8), keys)
+
+
+@pytest.mark.parametrize("grid", [(32, 4, 1e9, ()), (8, 1, 1.5, (RetentionDrift(1e8, 0.1),))])
+def test_reference_columns_beyond_int16_are_held(grid):
+    """Of cells that all hold little beside a reference column that holds much, or less than 0."""
+    rows, bits, ratio, effects = grid
+    devices = DeviceModel(ratio if effects else float("inf"), effects)
+    hardware = Hardware(ArrayMapping(rows=rows, columns=64, scheme="offset"), devices)
+    codes = np.full((2, 3), -Precision(4, bits).weight_max, np.int8)
+    spec = LayerSpec("layer", 3, 2)
+    layer = QuantizedLayer(spec, Precision(4, bits), codes, 1.0, 1.0, np.zeros(2), (3,))
+    inputs = np.ones((2, 3), np.uint8)
+    fast, slow, _ = products(hardware, layer, inputs, np.zeros(2, np.uint64))
+    np.testing.assert_array_equal(fast, slow)
+    if not effects:
+        assert (fast == -21).all()

@@ -316,3 +316,40 @@ def test_a_network_that_torch_quantized_is_taken_at_its_weights():
     wanted = quantized(images).detach().numpy()
     chip = Chip.from_torch(quantized, images)
     assert np.abs(chip.logits(images) - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+class Bare(nn.Module):
+    """A product of weights that have another name."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(5, 16))
+        self.several = nn.ParameterList([torch.randn(3, 5)])
+
+    def forward(self, x):
+        return F.linear(F.relu(F.linear(x, self.w)), self.several[0])
+
+
+class Single(nn.Module):
+    """Single precision by name, and a change of values in place at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 1)
+
+    def forward(self, x):
+        y = self.conv(x.float() / 2)
+        y[y < 0] = 0
+        return y
+
+
+@pytest.mark.parametrize(("kind", "shape", "layers"), [(Bare, (16,), 2), (Single, (1, 4, 4), 1)])
+def test_weights_of_any_name_and_values_in_any_precision(kind, shape, layers):
+    torch.manual_seed(1)
+    model = kind()
+    images = torch.randn(9, *shape)
+    chip = Chip.from_torch(model, images)
+    assert len(chip.arrays) == layers
+    ours, theirs = chip(images), model(images).detach().numpy()
+    assert np.abs(ours - theirs).max() < 0.03 * np.abs(theirs).max()
+    np.testing.assert_array_equal(chip(images), chip.network.logits(images))
