@@ -173,7 +173,7 @@ class Chip:
         )
 
     def at(self, access: int) -> Chip:
-        """The chip as that access finds it: itself, unless its cells have slow noise."""
+        """The chip as that access finds it, and reads by default: itself but for slow noise."""
         access = require_integer("access", access, 0, 2**63)
         if access == self._access or self.hardware.devices.slow_noise is None:
             return self
@@ -199,12 +199,12 @@ class Chip:
         return fuse(steps, on_arrays) if self._compiled else (steps, on_arrays)
 
     def _forward(
-        self, images: np.ndarray, access: int = 0, observe: Observer | None = None
+        self, images: np.ndarray, access: int | None = None, observe: Observer | None = None
     ) -> np.ndarray:
         """Output for a block of images, one step after the other."""
         noisy = any(arrays.noisy for arrays in self.arrays)
         names = image_keys(images) if noisy else np.zeros(len(images), np.uint64)
-        keys = ReadKeys(names, self.seed, access)
+        keys = ReadKeys(names, self.seed, self._access if access is None else access)
         steps, layers = self._program
         reads = {k: partial(layer.read, keys=keys, observe=observe) for k, layer in layers.items()}
         values = {IMAGES: torch.from_numpy(images).double()}
@@ -213,16 +213,19 @@ class Chip:
                 step.run(values, reads)
         return values[steps[-1].name].numpy()
 
-    def logits(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:
+    def logits(
+        self, images: Any, threads: int | None = None, access: int | None = None
+    ) -> np.ndarray:
         """Real outputs (N, classes) for images (N, ...) as the network takes them, as float64.
 
-        Another `access` meets other read noise and, of all images alike, other slow noise. Threads
-        are as many as there are cores by default; the result does not depend on them.
+        By default the access is that of the chip, see `at`; another meets other read noise and, of
+        all images alike, other slow noise. Threads are as many as there are cores by default; the
+        result does not depend on them.
         """
         images = self.network.check(images)
         threads = (os.cpu_count() or 1) if threads is None else threads
         threads = require_integer("threads", threads, 1, 4096)
-        chip = self.at(access)
+        chip = self if access is None else self.at(access)
         assert chip._program  # laid out before threads need them
         if not len(images):  # the shape of nothing is that of something
             return chip._forward(np.zeros((1, *images.shape[1:]), images.dtype), access)[:0]
@@ -237,7 +240,9 @@ class Chip:
 
     __call__ = logits
 
-    def predict(self, images: Any, threads: int | None = None, access: int = 0) -> np.ndarray:
+    def predict(
+        self, images: Any, threads: int | None = None, access: int | None = None
+    ) -> np.ndarray:
         """Class of each image; see `logits`."""
         return self.logits(images, threads, access).argmax(axis=1)
 

@@ -138,8 +138,7 @@ def _value(name: str, entry: object, wanted: str) -> float:
     """Value of one entry, in the wanted unit."""
     given = entry if isinstance(entry, dict) else {"unit": entry}
     unit, text, stray = given.get("unit"), given.get("value"), sorted(given.keys() - ENTRY)
-    mend = "a number has a decimal point, a source its quotes"
-    require(not stray, f"entry of {name}", f"none but {', '.join(sorted(ENTRY))}", stray, mend)
+    require(not stray, f"entry of {name}", "value, unit, node, source", stray, "write 0.5, not 0,5")
     require(unit == wanted, f"unit of {name}", wanted, unit, "convert the value")
     number = isinstance(text, str) and NUMBER.fullmatch(text) is not None
     require(number, f"value of {name}", "a decimal number", text, "write it as 10, 0.39 or 1e-7")

@@ -79,8 +79,7 @@ def _read_columns(
         path.open(encoding="utf-8-sig", newline="") as file,
     ):
         lines = list(enumerate(csv.reader(file, strict=True), start=1))
-    kept = [line for line in lines if "".join(line[1]).strip()]
-    table = [line for line in kept if not "".join(line[1]).startswith("#")]
+    table = [line for line in lines if (text := "".join(line[1]).strip()) and text[0] != "#"]
     (top, first), *rows = table or [(1, [])]
     header = [name.strip() for name in first]
     used = [name for name in header if name in (*required, *optional)]
@@ -144,8 +143,7 @@ class MeasuredDevice:
         """Levels that cells of `cell_bits` are written to: those spaced most evenly."""
         wanted = np.linspace(self.means_s[0], self.means_s[-1], 2**self.cell_bits)
         distance = np.abs(wanted[:, None] - np.array(self.means_s)) / self.means_s[-1]
-        # Where assignments cost the same, some are not in order.
-        return tuple(sorted(map(int, linear_sum_assignment(distance)[1])))
+        return tuple(sorted(map(int, linear_sum_assignment(distance)[1])))  # ties come unordered
 
     def model(self, seconds: float | None = None) -> devices.DeviceModel:
         """Device model of the mapping's `cell_bits`, `seconds` after programming or as first read.
@@ -191,8 +189,8 @@ def read_device(path: Path | str) -> tuple[MeasuredDevice, pd.DataFrame]:
     _check_device(path, table)
     timed, twice = "time_s" in table, table.duplicated()
     again = timed and len(table.columns) > 3 and bool(twice.any())  # with a cell or a cycle
-    mend = "remove the second"
-    require(not again, f"{path}, row {twice.idxmax()}", "each row once", "the same again", mend)
+    place = f"{path}, row {twice.idxmax()}"
+    require(not again, place, "each row once", "the same again", "remove it")
     first = table[table["time_s"] == table["time_s"].min()] if timed else table
     enough = f"at least {FEWEST_SAMPLES} measurements{' at the first time' * timed}"
     samples, places, means, sigmas = [], [], [], []
@@ -299,18 +297,18 @@ def _fit_drift(path: Path | str, table: pd.DataFrame) -> DriftFit | None:
         _warn(f"{path}: {len(table) - len(positive)} conductances of 0 S are left out of the drift")
     trace = ["level", *(name for name in ("cycle", "cell") if name in table)]
     if len(trace) == 1 or positive.duplicated([*trace, "time_s"]).any():
-        _warn(f"{path}: no drift, since rows do not tell which cell they follow over time; add a "
-              "column cycle or cell, and number each cell's rows once")  # fmt: skip
+        _warn(
+            f"{path}: no drift: rows do not tell which cell they follow; add a column cycle or cell"
+        )
         return None
     followed = positive[positive.groupby(trace)["time_s"].transform("nunique") > 1]
     keys = [followed[name] for name in trace]
     logs = np.log(followed[["time_s", "conductance_s"]])
     age, log = (logs - logs.groupby(keys).transform("mean")).to_numpy().T
-    sums = pd.DataFrame({"nu": -age * log, "squares": age**2}).set_axis(followed.index)
+    sums = pd.DataFrame({"nu": -age * log, "squares": age**2}, followed.index)
     sums = sums.groupby(keys).transform("sum")
-    nus_of = sums["nu"] / sums["squares"]  # of each row's trace, by least squares
-    residuals = pd.Series(log + nus_of * age, followed.index)
-    single = nus_of.groupby(keys).first()
+    nu_of = sums["nu"] / sums["squares"]  # of each row's trace, by least squares
+    residuals, single = log + nu_of * age, nu_of.groupby(keys).first()
     exponents = {int(level): part.tolist() for level, part in single.groupby(level=0)}
     groups, pooled = list(exponents.values()), single.to_numpy()
     if len(pooled) < 2:
@@ -333,8 +331,7 @@ def _fit_drift(path: Path | str, table: pd.DataFrame) -> DriftFit | None:
     clear = stray["mean"].abs().where(stray["mean"].abs() > 4 * stray["sem"], 0.0).max()
     if clear > MOST_STRAY:
         _warn(f"{path}: conductances follow no power law of time; its mean errs by {clear:.0%}")
-    error = spread / math.sqrt(len(pooled))
-    return DriftFit(nu, error, spread, start, tuple(nus), tuple(sigmas))
+    return DriftFit(nu, spread / math.sqrt(len(pooled)), spread, start, tuple(nus), tuple(sigmas))
 
 
 def read_adc(path: Path | str) -> Adc:

@@ -103,10 +103,9 @@ class SignSkip:
 
 def require_policies(policies: object) -> tuple[Policy, ...]:
     """The policies of a tuple or list; refuse what has no bound."""
-    mend = "write (ZeroSkip(),)"
-    for policy in require_tuple("policies", policies, mend):
+    for policy in require_tuple("policies", policies, "write (ZeroSkip(),)"):
         known = callable(getattr(policy, "bound", None)) and not isinstance(policy, type)
-        require(known, "policies", "sparsity policies", policy, mend)
+        require(known, "policies", "sparsity policies", policy, "write (ZeroSkip(),)")
     return tuple(policies)  # type: ignore[arg-type]
 
 

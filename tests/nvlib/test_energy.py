@@ -287,5 +287,5 @@ def test_skipping_by_the_sign_takes_a_comparison_for_each_pair():
 def test_a_decimal_comma_in_a_table_is_refused(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("row_driver: {value: 0,5, unit: pJ}\n")  # to YAML an entry "5"
-    with pytest.raises(ValueError, match="entry of row_driver: expected none but node, source"):
+    with pytest.raises(ValueError, match="entry of row_driver: expected value, unit"):
         EnergyTable.load(path)

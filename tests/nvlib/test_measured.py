@@ -289,7 +289,7 @@ def test_one_law_serves_levels_that_do_not_differ(tmp_path):
 
 def test_drift_of_cells_that_were_not_followed_is_not_invented(tmp_path):
     table = drifting((0.12, 0.02), (0.005, 0.005)).drop(columns="cycle")
-    device = measured(tmp_path, table, "which cell they follow over time; add a column")
+    device = measured(tmp_path, table, "which cell they follow; add a column cycle or cell")
     assert device.drift is None
     with pytest.raises(ValueError, match="follow cells over time: columns time_s, and cycle"):
         device.model(2e4)
