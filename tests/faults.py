@@ -159,7 +159,7 @@ FAULTS = tuple(Fault(*fault) for fault in (
     ("gradients of what the chip does", "quantization", "FakeQuantizedLayer.forward",
      "(self.read(self, x.detach()) - outputs).detach()", "self.read(self, x.detach()) - outputs"),
     ("a drift fitted on a linear scale", "measured", "_fit_drift",
-     'np.log(rows["time_s"] / start)', 'rows["time_s"] / start'),
+     'np.log(followed[["time_s", "conductance_s"]])', 'followed[["time_s", "conductance_s"]]'),
     ("codes packed without their last bit", "storage", "pack_codes",
      "codes.astype(np.int16).ravel() + 2 ** (bits - 1)",
      "(codes.astype(np.int16).ravel() + 2 ** (bits - 1)) // 2 * 2"),
