@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -133,7 +132,8 @@ def networks(
     DataFrame
         A row for each kind of which several seeds were trained, one for all others together, and
         one for all: their number, mean and standard deviation of both, and what training again
-        gained (points), with the 95 % interval of its mean over networks.
+        gained (points), with the 95 % interval of its mean over seeds. Networks of a seed begin
+        with the same float network, so of a single seed there is no interval.
 
     Examples
     --------
@@ -146,21 +146,22 @@ def networks(
     """
     accuracy = "test_accuracy"
     both = [n for n in trained if accuracy in trained[n] and accuracy in shipped.get(n, {})]
-    kinds = pd.Series([re.sub(r"-seed\d+\.safetensors$", "", name) for name in both], dtype=str)
+    named = pd.Series(both, dtype=str).str.extract(r"(?P<kind>.*)-seed(?P<seed>\d+)")
+    kinds = named["kind"]
     kinds = kinds.where(kinds.duplicated(keep=False), "others, one seed each")
     pairs = pd.DataFrame(
-        {"networks": kinds} | {
+        {"networks": kinds, "seed": named["seed"]} | {
             side: [100 * float(entries[name][accuracy]) for name in both]
             for side, entries in (("shipped", shipped), ("trained", trained))
         }
     )  # fmt: skip
     rows = []
     for kind, of in (*pairs.groupby("networks"), ("all", pairs)):
-        gained = of["trained"] - of["shipped"]
+        gained = (of["trained"] - of["shipped"]).groupby(of["seed"]).mean()
         row = {"networks": kind, "count": len(of)}
         for side in ("shipped", "trained"):
             row |= {side: of[side].mean(), f"{side}_sd": of[side].std()}
-        ends = mean_interval(gained.to_numpy()) if len(of) > 1 else (np.nan, np.nan)
+        ends = mean_interval(gained.to_numpy()) if len(gained) > 1 else (np.nan, np.nan)
         rows.append(row | {"gained": gained.mean(), "lower": ends[0], "upper": ends[1]})
     return pd.DataFrame(rows).round(6)
 
