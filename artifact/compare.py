@@ -81,7 +81,8 @@ def as_text(table: pd.DataFrame) -> str:
     what      agrees?
     claim C1  yes
     """
-    lines = [list(table), *table.astype(str).to_numpy().tolist()]
+    words = table.map(lambda cell: "" if pd.isna(cell) else str(cell))
+    lines = [list(table), *words.to_numpy().tolist()]
     lines = [[cell if len(cell) <= 48 else f"{cell[:45]}..." for cell in line] for line in lines]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     return "\n".join(
