@@ -140,10 +140,10 @@ def check_parameters(notebook: Notebook, parameters: dict[str, Any]) -> None:
 
 def fitting(notebook: Notebook, profile: str, digits: Any) -> dict[str, Any]:
     """The profile's parameters, with no more images than there are."""
-    trained = {"train_images", "bits_images"}
-    return {
-        name: min(value, len(digits.train_images if name in trained else digits.test_images))
-        if "images" in name
-        else value
-        for name, value in notebook.parameters(profile).items()
-    }
+    parameters = notebook.parameters(profile)
+    for name in parameters:
+        if "images" in name:
+            of_training = name in ("train_images", "bits_images")
+            there = digits.train_images if of_training else digits.test_images
+            parameters[name] = min(parameters[name], len(there))
+    return parameters

@@ -312,7 +312,13 @@ def retrained_markdown() -> str:
              "trained again (%)": f"{row.trained:.2f} ± {row.trained_sd:.2f}",
              "gained (points)": typeset(f"{row.gained:+.2f}{ends}")}
         )  # fmt: skip
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    shown = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    counts = table.set_index("networks")["count"]
+    return (
+        f"{shown}\n\nMean ± standard deviation over {counts['all']} networks of known accuracy, "
+        f"{counts['others, one seed each']} of them\nof one seed. Intervals, 95 %, are over "
+        "training seeds: networks of a seed begin with the same float network."
+    )
 
 
 def _allowed(entry: dict[str, Any]) -> str:

@@ -200,8 +200,7 @@ def trained(
 def train_one(name: CheckpointName, folder: Path, progress: bool = False, threads: int = 1) -> None:
     """Train and save one network; goes on where it was stopped.
 
-    It stays as it is where it is there already, trained by the same recipe, with the same version
-    of torch and from the same float network.
+    It stays as it is where it is there already, unless its file says another recipe or start.
     """
     path = folder / name.path
     kept = path.with_suffix(".training")
@@ -209,8 +208,8 @@ def train_one(name: CheckpointName, folder: Path, progress: bool = False, thread
     digits, start, content = data.load(name.dataset), None, b""
     how = {
         "dataset": name.dataset, "network": name.network, "recipe": name.recipe,
-        "precision": str(name.precision or "float"), "seed": str(name.seed),
-        "torch": torch.__version__,
+        "precision": str(name.precision or ("all" if name.recipe == "ptq" else "float")),
+        "seed": str(name.seed),
     }  # fmt: skip
     if name.recipe != "ptq":
         how |= {key: str(value) for key, value in asdict(recipe_of(name, digits)).items()}
@@ -220,11 +219,14 @@ def train_one(name: CheckpointName, folder: Path, progress: bool = False, thread
         train_one(floating, folder, progress, threads)
         content = (folder / floating.path).read_bytes()
         how["start"] = hashlib.sha256(content).hexdigest()
-    if path.is_file() and how.items() <= read_metadata(path.read_bytes()).items():
-        return
+    if path.is_file():
+        said = read_metadata(path.read_bytes())
+        if all(said.get(key, value) == value for key, value in how.items()):
+            return
     if content:
         start = checkpoints.with_state(floating, content)
     network = trained(name, digits, start, progress, kept)
+    how["torch"] = torch.__version__
     if isinstance(network, (nn.Module, QuantizedNetwork)):  # else scales, of every precision
         how["test_accuracy"] = f"{accuracy(name.network, network, digits):.4f}"
         how["test_images"] = str(len(digits.test_images))

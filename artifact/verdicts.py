@@ -126,6 +126,11 @@ def advantage_sentence(table: pd.DataFrame) -> str:
     table : DataFrame
         From `artifact.studies.advantage.advantages`.
     """
+    if table.empty:
+        return (
+            "No two neighbouring precisions have two trials in common of training seeds whose "
+            "accuracy on ideal hardware is known: too few to tell an advantage."
+        )
     pairs = table.drop_duplicates(["precision", "over"])
     told = [f"{row.precision} over {row.over} {advantage.told_ideal(row)}"
             for row in pairs.itertuples()]  # fmt: skip
@@ -152,7 +157,7 @@ def advantage_title(table: pd.DataFrame) -> str:
         kinds = part.groupby("outcome", sort=False)["nonideality"].agg(" and ".join)
         words = [f"{outcome} with {names}" for outcome, names in kinds.items()]
         told.append(f"of {high} over {low}: {', '.join(words if words[1:] else kinds.index)}")
-    return f"Advantage {'; '.join(told)}"
+    return f"Advantage {'; '.join(told) or 'of a precision: too few trials in common to tell'}"
 
 
 def _by_share(share: float) -> str:

@@ -173,7 +173,7 @@ class Chip:
         )
 
     def at(self, access: int) -> Chip:
-        """The chip as that access finds it, and reads by default: itself but for slow noise."""
+        """The chip as that access finds and reads it; itself where no noise is slow."""
         access = require_integer("access", access, 0, 2**63)
         if access == self._access or self.hardware.devices.slow_noise is None:
             return self
@@ -295,7 +295,7 @@ class Chip:
         wanted, mend = f"codes from 0 to {most}", f"quantize at {layer.precision}"
         require(largest <= most, layer.spec.name, wanted, largest, mend)
         names = np.zeros(len(codes), np.uint64) if keys is None else np.asarray(keys, np.uint64)
-        return self.readers[number](codes, ReadKeys(names, self.seed, 0).of(number))
+        return self.readers[number](codes, ReadKeys(names, self.seed, self._access).of(number))
 
     def __reduce__(self) -> tuple:
         if self._access:

@@ -182,9 +182,7 @@ def interval(
         axes.plot(value, place, marker, color=colour, zorder=3, **options)
 
 
-def dots(
-    axes: Axes, values: Sequence[float], names: Sequence[str], colours: Iterable[str]
-) -> None:  # fmt: skip
+def dots(axes: Axes, values: Sequence[float], names: Sequence[str], colours: Iterable[str]) -> None:
     """Draw values from top to bottom on a logarithmic axis as dots, the number beside each."""
     places = range(len(values))
     for place, value, colour in zip(places, values, colours, strict=True):

@@ -140,6 +140,11 @@ def advantage(sizes: pd.DataFrame, answer: str) -> Figure:
     """
     sizes = sizes[(sizes["scheme"] == "differential") & sizes["precision"].isin(MAIN)]
     kinds = list(dict.fromkeys(sizes["nonideality"]))
+    if not kinds:
+        figure, axes = new_figure(COLUMN, 1.2, title=answer)
+        axes.text(0.5, 0.5, "nothing to draw", ha="center", va="center")
+        axes.set_axis_off()
+        return figure
     width = PAGE if len(kinds) > 1 else COLUMN
     figure, panels = new_figure(width, 2.5, 1, len(kinds), title=answer, sharey=True, squeeze=False)
     for axes, kind in zip(panels[0], kinds, strict=True):

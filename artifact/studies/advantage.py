@@ -42,6 +42,13 @@ PAIRS = tuple(pairwise(PRECISIONS))
 #: precision is the more accurate one on ideal hardware already.
 KEPT, GONE, UNDECIDED, NONE = "kept", "gone", "undecided", "none on ideal hardware"
 OUTCOMES = (KEPT, GONE, UNDECIDED, NONE)
+#: Columns that name an advantage, and those of `advantages`, also where no pair has enough trials.
+NAMED = ["scheme", "nonideality", "precision", "over", "unit"]
+COLUMNS = [
+    *NAMED, "images", "ideal_images", "trials", "ideal", "ideal_lower", "ideal_upper", "largest",
+    "advantage", "advantage_lower", "advantage_upper", "p_holm", "outcome", "bound", "limit",
+    "lower", "upper",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +184,7 @@ def by_size(trials: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
         for size, told in at.items():
             named = dict(zip(("advantage", "lower", "upper"), told, strict=True))
             rows.append(keys | {"size": size} | named)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*NAMED, "size", "advantage", "lower", "upper"])
 
 
 def advantages(trials: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
@@ -215,7 +222,7 @@ def advantages(trials: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
                     "ideal_images": int(accuracies["images"].iloc[0])} | _row(found, p)
             for (keys, found), p in zip(mine, p_values, strict=True)
         ]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(found: Advantage, p_value: float) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def beside(steps: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns of `PublishedSaving`, and ours at both `PAIR`, gross, against nothing.
+        Columns of `PublishedSaving`, and ours at both of `PAIR`, gross, against nothing.
     """
     ours = steps[steps["against"] == "nothing"].pivot(
         index="mechanism", columns="precision", values="saving"

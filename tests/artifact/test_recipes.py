@@ -10,6 +10,7 @@ import torch
 
 from artifact import checkpoints, recipes
 from artifact.checkpoints import CheckpointName
+from artifact.paths import CHECKPOINTS
 from nvlib import Precision, QuantizedNetwork, Recipe, quantize
 
 
@@ -61,6 +62,12 @@ def test_a_missing_float_network_is_trained_first_and_nothing_twice(digits, tmp_
     monkeypatch.setattr(recipes, "RECIPES", other | {"float": Recipe(epochs=1)})
     recipes.train_one(name, tmp_path)  # from another float network
     assert calls[3:] == [("lenet5-float-seed0", False), ("lenet5-W4A3-seed0", True)]
+
+
+def test_shipped_networks_are_not_trained_again(monkeypatch):
+    monkeypatch.setattr(recipes, "trained", lambda *_: pytest.fail("begins to train"))
+    for name in recipes.shipped("embedded"):
+        recipes.train_one(name, CHECKPOINTS)
 
 
 def test_pixels_of_a_shipped_network_become_codes(network):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from artifact import verdicts
+from artifact import figures, verdicts
 from artifact.studies import advantage, limits
 from artifact.studies.compromise import ACCURACIES, LOSSLESS_BITS
 from artifact.studies.nonidealities import NONIDEALITIES
@@ -100,6 +100,20 @@ def test_the_images_that_all_seeds_share_count_in_the_interval_on_ideal_hardware
     seeds, blocks = 0.02 * np.std(np.arange(5), ddof=1) / 5**0.5, np.std(waves, ddof=1) / 10**0.5
     half = stats.t.ppf(0.975, 4) * np.hypot(seeds, blocks)
     assert open_["ideal_upper"] - open_["ideal"] == pytest.approx(half)
+
+
+def test_too_few_trials_in_common_are_said_and_drawn_and_are_no_error():
+    """As in the quick profile, whose second trial is of a seed that notebook 01 leaves out."""
+    few, ideal = trials(STEEP, FLAT).query("trial < 2"), AHEAD[AHEAD["seed"] == 0]
+    table, sizes = advantage.advantages(few, ideal), advantage.by_size(few, ideal)
+    assert table.empty
+    assert sizes.empty
+    assert list(table) == list(advantage.advantages(trials(STEEP, FLAT), AHEAD))
+    assert advantage.told_table(table).empty
+    assert verdicts.advantage_sentence(table).endswith("too few to tell an advantage.")
+    title = verdicts.advantage_title(table)
+    assert title.endswith("too few trials in common to tell")
+    assert figures.advantage(sizes, title).get_suptitle()
 
 
 def test_one_training_seed_tells_nothing_of_ideal_hardware():
