@@ -95,7 +95,7 @@ CATALOGUE = (
     ),
     Notebook(
         "10_harder_task", "harder_*: whether the claims carry over to ResNet-20 and CIFAR-10",
-        (0.9, 2.6, 15.0),
+        (3.0, 3.1, 15.0),
         {"images": (200, 500, 10_000), "read_images": (20, 30, 300), "bits_images": (20, 30, 150),
          "cost_images": (1, 1, 10), "trials": (2, 2, 8), "trial_images": (20, 20, 60),
          "part_images": (10, 10, 100), "chips": (2, 2, 6), "chip_images": (20, 40, 150)},
